@@ -1,0 +1,1 @@
+"""Takes faces from the cloud broker and writes each to object storage."""

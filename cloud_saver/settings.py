@@ -1,0 +1,84 @@
+"""The saver's settings."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from face_messages.broker_url import TlsFiles
+from face_messages.settings import MqttSettings, MqttUrl, tls_contradictions
+
+
+def _check_endpoint(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a URL such as https://s3.eu-de.cloud-object-storage.appdomain.cloud")
+    return text
+
+
+def _check_bucket(text: str) -> str:
+    # AWS and IBM agree on these; a slash or a query here would end up in another bucket's URL.
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text):
+        raise ValueError("must have 3 to 63 lower-case letters, digits, dots and dashes")
+    return text
+
+
+class SaverSettings(MqttSettings):
+    """What `cloud_saver` can be told."""
+
+    mqtt_url: MqttUrl = Field(description="the cloud broker, such as mqtt://cloud_mosquitto:1883")
+    mqtt_ca_file: Path | None = Field(None, description="PEM file of the CA that signed the broker's certificate")
+    mqtt_cert_file: Path | None = Field(None, description="PEM file of this client's certificate")
+    mqtt_key_file: Path | None = Field(None, description="PEM file of that certificate's key")
+    saver_group: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="name under which several savers share the work (a shared subscription); empty for a single saver",
+    )
+    saver_workers: int = Field(16, ge=1, le=256, description="objects that are written at the same time")
+    cos_endpoint: Annotated[str, AfterValidator(_check_endpoint)] = Field(
+        description="URL of the object storage, such as https://s3.eu-de.cloud-object-storage.appdomain.cloud"
+    )
+    cos_bucket: Annotated[str, AfterValidator(_check_bucket)] = Field(description="the bucket, which must exist")
+    cos_api_key_id: SecretStr | None = Field(None, description="IBM Cloud: API key of a service credential (IAM)")
+    cos_instance_crn: str | None = Field(
+        None, description="IBM Cloud: CRN of the storage instance, goes with the API key"
+    )
+    cos_auth_endpoint: Annotated[str, AfterValidator(_check_endpoint)] = Field(
+        "https://iam.cloud.ibm.com/identity/token", description="IBM Cloud: where an API key is exchanged for a token"
+    )
+    cos_hmac_access_key_id: SecretStr | None = Field(None, description="HMAC or any S3 store: access key id")
+    cos_hmac_secret_access_key: SecretStr | None = Field(None, description="HMAC or any S3 store: secret access key")
+
+    @property
+    def tls(self) -> TlsFiles:
+        return TlsFiles(self.mqtt_ca_file, self.mqtt_cert_file, self.mqtt_key_file)
+
+    @property
+    def client_id(self) -> str:
+        """One for a single saver, so that its session waits for it; one for each host in a group."""
+        return f"cloud_saver-{socket.gethostname()}" if self.saver_group else "cloud_saver"
+
+    def contradictions(self) -> list[str]:
+        lines = tls_contradictions(self.mqtt_url, self.tls, "MQTT_")
+        iam = {"COS_API_KEY_ID": self.cos_api_key_id, "COS_INSTANCE_CRN": self.cos_instance_crn}
+        hmac = {
+            "COS_HMAC_ACCESS_KEY_ID": self.cos_hmac_access_key_id,
+            "COS_HMAC_SECRET_ACCESS_KEY": self.cos_hmac_secret_access_key,
+        }
+        if any(iam.values()) and any(hmac.values()):
+            lines.append("COS_API_KEY_ID, COS_HMAC_ACCESS_KEY_ID: both kinds of credentials are set; keep one pair")
+        elif not any(iam.values()) and not any(hmac.values()):
+            lines.append(
+                "COS_API_KEY_ID: no credentials; set it with COS_INSTANCE_CRN,"
+                " or COS_HMAC_ACCESS_KEY_ID with COS_HMAC_SECRET_ACCESS_KEY"
+            )
+        for pair in (iam, hmac):
+            if any(pair.values()):
+                lines += [f"{name}: is not set; it belongs to the other one" for name, v in pair.items() if not v]
+        return lines

@@ -1,0 +1,95 @@
+"""Take from the edge broker into the outbox; send from the outbox to the cloud broker."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from edge_forwarder.settings import ForwarderSettings
+from face_messages import Connection, Monitor, Outbox, Sender, Taken, Taker, program
+from face_messages.event import FaceEvent, InvalidEventError, new_id
+from face_messages.message import Message
+from face_messages.metrics import show_connection, show_outbox, show_sender, show_taker
+from face_messages.settings import broker_url
+
+log = logging.getLogger(__name__)
+
+# Unacknowledged messages that the edge broker may send: enough to fill a group commit, few enough to bound memory.
+_RECEIVE_MAXIMUM = 256
+_SETTLE_SECONDS = 3.0
+
+
+def outbox_id(message: Message) -> bytes:
+    """The id that a message has in custody: its event's, or its sender's for it, or else a new one."""
+    try:
+        return FaceEvent.from_message(message).id.encode()
+    except InvalidEventError:
+        pass
+    if message.wants_receipt and message.correlation_data is not None:
+        return message.correlation_data
+    return new_id().encode()
+
+
+class Forwarder:
+    """Wires a taker at the edge broker, an outbox and a sender at the cloud broker together."""
+
+    def __init__(self, settings: ForwarderSettings, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.sender = Sender(outbox, client_id=settings.edge_id, window=settings.send_window)
+        self.cloud = Connection(
+            broker_url(settings.cloud_mqtt_url),
+            client_id=settings.edge_id,
+            endpoint=self.sender,
+            tls=settings.cloud_tls,
+        )
+        self.taker = Taker(settings.mqtt_topic, self._take)
+        self.edge = Connection(
+            broker_url(settings.edge_mqtt_url),
+            client_id=settings.edge_id,
+            endpoint=self.taker,
+            receive_maximum=_RECEIVE_MAXIMUM,
+        )
+        self.taker.wake = self.edge.wake
+        outbox.on_kept = self._kept
+
+    def _take(self, taken: Taken) -> None:
+        self.outbox.put(outbox_id(taken.message), taken.message, taken.safe)
+
+    def _kept(self) -> None:
+        self.sender.outbox_has_more()
+        self.cloud.wake()
+
+    def start(self) -> None:
+        self.cloud.start()
+        self.edge.start()
+
+    def stop(self) -> None:
+        """Lets go of nothing: what is not in the outbox by now stays with its sender."""
+        self.taker.stop_taking()
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while self.taker.held and time.monotonic() < deadline and self.outbox.trouble is None:
+            time.sleep(0.01)
+        self.edge.stop()
+        self.cloud.stop()
+        self.outbox.close()
+
+
+def work(settings: ForwarderSettings, stop: program.Stop) -> int:
+    """Runs until `stop` is set."""
+    monitor = Monitor()
+    with program.monitored(monitor, settings):
+        outbox = program.open_outbox(settings, stop)
+        if outbox is None:
+            return 0
+        forwarder = Forwarder(settings, outbox)
+        show_outbox(monitor, outbox)
+        show_sender(monitor, forwarder.sender)
+        show_taker(monitor, forwarder.taker)
+        show_connection(monitor, forwarder.edge, "edge")
+        show_connection(monitor, forwarder.cloud, "cloud")
+        log.info("started as %s: %d messages wait in the outbox", settings.edge_id, len(outbox))
+        forwarder.start()
+        stop.wait()
+        forwarder.stop()
+        log.info("stopped: taken=%d confirmed=%d waiting=%d", forwarder.taker.taken, outbox.confirmed, len(outbox))
+    return 0

@@ -1,0 +1,84 @@
+"""Where a broker is and how to get in: `mqtt://host:1883`, `mqtts://user:password@host:8883`."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+_PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files for `mqtts`: the CA to trust instead of the system's, and a client certificate with its key."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerUrl:
+    """A parsed MQTT URL. Printing one never shows the password."""
+
+    host: str
+    port: int
+    tls: bool
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> BrokerUrl:
+        """Raises:
+        ValueError: what is wrong with the URL, without repeating it, since it may hold a password.
+
+        """
+        parts = urlsplit(text)
+        if parts.scheme not in _PORTS:
+            raise ValueError("must begin with mqtt:// or mqtts://")
+        if not parts.hostname:
+            raise ValueError("names no host")
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError("has something after the port; a broker's URL ends there")
+        try:
+            port = parts.port or _PORTS[parts.scheme]
+        except ValueError:
+            raise ValueError("has a port that is no number from 1 to 65535") from None
+        return cls(
+            host=parts.hostname,
+            port=port,
+            tls=parts.scheme == "mqtts",
+            username=None if parts.username is None else unquote(parts.username),
+            password=None if parts.password is None else unquote(parts.password),
+        )
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+
+    def open(self, *, timeout: float, files: TlsFiles) -> socket.socket:
+        """A connected socket, with the TLS handshake done. The files are read anew each time, as they get renewed.
+
+        Raises:
+            OSError: no connection, or (ssl.SSLError is one) no trust.
+
+        """
+        sock = socket.create_connection((self.host, self.port), timeout=timeout)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                # A link that swallows packets is noticed within this time where data is on its way.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout * 1000))
+            if self.tls:
+                context = ssl.create_default_context(cafile=files.ca)
+                context.minimum_version = ssl.TLSVersion.TLSv1_2
+                if files.cert is not None:
+                    context.load_cert_chain(files.cert, files.key)
+                sock = context.wrap_socket(sock, server_hostname=self.host)
+        except BaseException:
+            sock.close()
+            raise
+        return sock

@@ -1,0 +1,334 @@
+"""A session with a broker, kept up by a thread of its own.
+
+All that happens on the wire happens in that thread, so that its endpoint (a `Sender`, a `Taker`) needs no locks
+and a packet costs no wake-up. Other threads only call `wake`, and the endpoint is asked what there is to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import mqtt5
+
+from face_messages.backoff import Backoff
+from face_messages.broker_url import BrokerUrl, TlsFiles
+from face_messages.link import Link
+from face_messages.message import Message, status_topic
+from face_messages.wire import Incoming, ProtocolError, PubAck, UnreadablePublish, Wire
+
+log = logging.getLogger(__name__)
+
+# A connection that held this long was no fluke: the next outage starts with short delays again.
+_STABLE_SECONDS = 10.0
+# What goes out when the program stops has this long to get into the network.
+_FAREWELL_SECONDS = 2.0
+_MUCH = 256 * 1024
+# Reason codes from here on are failures (MQTT 5.0, section 2.4).
+_FAILURE = 0x80
+
+
+class RefusedError(OSError):
+    """The broker answered, and said no; trying again may help once somebody has mended it."""
+
+
+class Endpoint(Protocol):
+    """What a connection serves. All methods are called in the connection's thread."""
+
+    @property
+    def subscriptions(self) -> Sequence[mqtt5.TopicFilter]: ...
+    def connected(self, link: Link) -> None: ...
+    def disconnected(self) -> None: ...
+    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None: ...
+    def acknowledged(self, packet_id: int, reason: int) -> None: ...
+    def work(self, now: float) -> float | None:
+        """Does what there is to do; seconds until it wants to be asked again, or None: when woken."""
+
+    def finish(self) -> None:
+        """Sends what must still go before the connection is ended for good."""
+
+
+class Connection:
+    """Keeps one MQTT 5 session up, with a retained `online` or `offline` on its status topic.
+
+    Args:
+        url: where the broker is.
+        client_id: who this is; the session belongs to it, so no two programs may share one.
+        endpoint: who does something with it.
+        tls: PEM files for `mqtts`.
+        session_expiry: how long the broker keeps the session of a client that is gone, in seconds.
+        keep_session: whether the session outlives an orderly stop.
+        receive_maximum: unacknowledged messages that the broker may send at a time.
+        max_packet: larger PUBLISH packets are passed over, in bytes.
+        keepalive: a silent connection is given up after this long, in seconds.
+        timeout: for connecting, in seconds.
+
+    """
+
+    def __init__(
+        self,
+        url: BrokerUrl,
+        *,
+        client_id: str,
+        endpoint: Endpoint,
+        tls: TlsFiles | None = None,
+        session_expiry: int = 24 * 3600,
+        keep_session: bool = True,
+        receive_maximum: int = 65535,
+        max_packet: int = 10 * 1024 * 1024,
+        keepalive: int = 30,
+        timeout: float = 10.0,
+    ) -> None:
+        self._url = url
+        self._client_id = client_id
+        self._endpoint = endpoint
+        self._tls = tls or TlsFiles()
+        self._session_expiry = session_expiry
+        self._keep_session = keep_session
+        self._receive_maximum = receive_maximum
+        self._max_packet = max_packet
+        self._keepalive_seconds = keepalive
+        self._keepalive = float(keepalive)
+        self._timeout = timeout
+        self._stop = threading.Event()
+        self._woken = False
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._backoff = Backoff()
+        self._down_since = time.monotonic()
+        self._down_said = False
+        self._link: Link | None = None
+        self._pinged = False
+        self._last_in = self._last_out = 0.0
+        #: Whether the link is up at this moment.
+        self.is_up = False
+        #: Times the link came up since the start.
+        self.connects = 0
+        self._thread = threading.Thread(target=self._run, name=f"mqtt {client_id}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread that keeps the session up is running, connected or not."""
+        return self._thread.is_alive()
+
+    def wake(self) -> None:
+        """Makes the thread ask its endpoint for work. Callable from any thread, and cheap."""
+        if not self._woken:
+            self._woken = True
+            with contextlib.suppress(BlockingIOError):  # bytes enough are on their way
+                self._wake_out.send(b"\0")
+
+    def stop(self) -> None:
+        """Sends what is pending, says goodbye and ends the thread; takes a few seconds at most."""
+        self._stop.set()
+        self._woken = False
+        self.wake()
+        if self._thread.ident is not None:
+            self._thread.join(2 * _FAREWELL_SECONDS + 1)
+        # The socket pair is left to the garbage collector: a straggling `wake` must not hit another's file.
+
+    # -- the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            up_at = time.monotonic()
+            try:
+                self._connect_and_serve()
+            except OSError as error:
+                self._say_down(error)
+            finally:
+                if self.is_up:
+                    self.is_up = False
+                    self._down_since = time.monotonic()
+                    self._endpoint.disconnected()
+            if time.monotonic() - up_at > _STABLE_SECONDS:
+                self._backoff.reset()
+            self._stop.wait(self._backoff.next_delay())
+
+    def _connect_and_serve(self) -> None:
+        wire = Wire(self._url.open(timeout=self._timeout, files=self._tls), max_packet=self._max_packet)
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._wake_in, selectors.EVENT_READ)
+                selector.register(wire, selectors.EVENT_READ)
+                self._link = None
+                self._pinged = False
+                self._last_in = self._last_out = time.monotonic()
+                wire.write(self._connect_packet())
+                while not self._stop.is_set():
+                    self._turn(wire, selector)
+                self._farewell(wire, selector)
+        finally:
+            wire.close()
+
+    def _turn(self, wire: Wire, selector: selectors.BaseSelector) -> None:
+        """Once round: send, wait, receive, work."""
+        link = self._link
+        wait = self._keep_alive(wire)
+        if link is not None and (wanted := self._endpoint.work(time.monotonic())) is not None:
+            wait = min(wait, wanted)
+        if pending := wire.unsent:
+            wire.flush()
+            self._last_out = time.monotonic()
+            if wire.unsent < pending and pending >= _MUCH:
+                wait = 0  # the endpoint held back for want of room, which there is now
+        reading = link is None or link.reading
+        events = (selectors.EVENT_READ if reading else 0) | (selectors.EVENT_WRITE if wire.unsent else 0)
+        _watch(selector, wire, events)
+        if wire.has_more and reading:
+            wait = 0
+        for key, _ in selector.select(max(0.0, wait)):
+            if key.fileobj is self._wake_in:
+                self._woken_up()
+        if reading:
+            for packet in wire.receive():
+                self._last_in = time.monotonic()
+                self._dispatch(packet, wire)
+
+    def _woken_up(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wake_in.recv(64)
+        # Only now: a wake from here on sends a byte again, one from before is answered by the work that follows.
+        self._woken = False
+
+    def _dispatch(self, packet: Incoming, wire: Wire) -> None:
+        if self._link is None:
+            if not isinstance(packet, mqtt5.ConnAckPacket):
+                raise ProtocolError("something else than CONNACK came first")
+            self._greeted(packet, wire)
+        elif isinstance(packet, mqtt5.PublishPacket | UnreadablePublish):
+            self._endpoint.received(packet)
+        elif isinstance(packet, PubAck):
+            self._link.acknowledged(packet.packet_id)
+            self._endpoint.acknowledged(packet.packet_id, packet.reason)
+        elif isinstance(packet, mqtt5.PingRespPacket):
+            self._pinged = False
+        elif isinstance(packet, mqtt5.SubAckPacket):
+            for code in packet.reason_codes:
+                if int(code) >= _FAILURE:
+                    raise RefusedError(f"the broker refuses the subscription ({code.name}): check its access rules")
+            self._say_up(self._link)
+        elif isinstance(packet, mqtt5.DisconnectPacket):
+            code = packet.reason_code
+            raise RefusedError(_FAREWELLS.get(int(code), f"the broker hung up ({code.name})"))
+        else:
+            raise ProtocolError(f"an unexpected {type(packet).__name__}")
+
+    def _greeted(self, connack: mqtt5.ConnAckPacket, wire: Wire) -> None:
+        if int(connack.reason_code) >= _FAILURE:
+            code = connack.reason_code
+            raise RefusedError(_REFUSALS.get(int(code), f"the broker refuses ({code.name})"))
+        filters = list(self._endpoint.subscriptions)
+        if not connack.shared_subscription_available and any(f.pattern.startswith("$share/") for f in filters):
+            raise RefusedError("the broker does not support shared subscriptions: leave SAVER_GROUP empty")
+        if connack.server_keep_alive is not None:
+            self._keepalive = float(connack.server_keep_alive or self._keepalive)
+        link = self._link = Link(wire, connack)
+        wire.write(mqtt5.SubscribePacket(link.new_packet_id(), filters).write())
+        link.publish(Message(status_topic(self._client_id), b"online"), retain=True)
+        self.is_up = True
+        self.connects += 1
+        self._endpoint.connected(link)
+
+    def _keep_alive(self, wire: Wire) -> float:
+        """Pings where it is time to; seconds until there may be something to do again.
+
+        Raises:
+            TimeoutError: the other side has been silent for too long.
+
+        """
+        now = time.monotonic()
+        if self._link is None:
+            if now - self._last_in > self._timeout:
+                raise TimeoutError("the broker took the connection but does not answer")
+            return self._timeout
+        half = self._keepalive / 2
+        if self._pinged and self._link.reading and now - self._last_in > 2 * half:
+            raise TimeoutError(f"nothing was heard of the broker for {now - self._last_in:.0f} s")
+        if now - (self._last_out if self._pinged else min(self._last_in, self._last_out)) >= half:
+            wire.write(mqtt5.PingReqPacket().write())
+            self._pinged = True
+        return half / 4
+
+    def _farewell(self, wire: Wire, selector: selectors.BaseSelector) -> None:
+        if self._link is None:
+            return
+        self._endpoint.finish()
+        self._link.publish(Message(status_topic(self._client_id), b"offline"), retain=True)
+        expiry = None if self._keep_session else 0
+        wire.write(mqtt5.DisconnectPacket(session_expiry_interval=expiry).write())
+        deadline = time.monotonic() + _FAREWELL_SECONDS
+        while wire.unsent and (left := deadline - time.monotonic()) > 0:
+            _watch(selector, wire, selectors.EVENT_WRITE)
+            selector.select(left)
+            wire.flush()
+        wire.finish(max(0.1, deadline - time.monotonic()))
+
+    def _connect_packet(self) -> bytes:
+        status = status_topic(self._client_id)
+        will = mqtt5.Will(status, payload=b"offline", qos=mqtt5.QoS.AT_LEAST_ONCE, retain=True)
+        password = self._url.password
+        return mqtt5.ConnectPacket(
+            self._client_id,
+            username=self._url.username,
+            password=None if password is None else password.encode(),
+            clean_start=False,
+            will=will,
+            keep_alive=self._keepalive_seconds,
+            session_expiry_interval=self._session_expiry,
+            receive_max=self._receive_maximum,
+        ).write()
+
+    def _say_down(self, error: OSError) -> None:
+        """Once per outage: what happened, and that it goes on trying."""
+        if not self._down_said and not self._stop.is_set():
+            verb = "lost" if self.is_up else "cannot use"
+            log.warning(
+                "%s the broker %s as %s: %s; it is tried until it works",
+                verb,
+                self._url,
+                self._client_id,
+                error,
+            )
+            self._down_said = True
+
+    def _say_up(self, link: Link) -> None:
+        after = f" after {time.monotonic() - self._down_since:.0f} s" if self._down_said else ""
+        session = "its session was kept" if link.session_present else "a new session"
+        log.info("connected to the broker %s as %s%s: %s", self._url, self._client_id, after, session)
+        self._down_said = False
+
+
+def _watch(selector: selectors.BaseSelector, wire: Wire, events: int) -> None:
+    registered = selector.get_map().get(wire)
+    if events == (registered.events if registered else 0):
+        return
+    if not events:
+        selector.unregister(wire)
+    elif registered:
+        selector.modify(wire, events)
+    else:
+        selector.register(wire, events)
+
+
+# By number: the codec's reason codes cannot be hashed or compared.
+_REFUSALS = {
+    0x84: "the broker does not speak MQTT 5, which receipts need",
+    0x86: "the broker refuses the user name or password: check the URL",
+    0x87: "the broker does not let this client in: check user, password and certificate",
+}
+
+_FAREWELLS = {
+    0x8B: "the broker is shutting down",
+    0x8E: "another client connected under the same id: give each its own",
+}

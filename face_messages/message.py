@@ -1,0 +1,56 @@
+"""A message as the programs see it: what of an MQTT 5 PUBLISH matters to custody."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+TOPIC = "facedetection_topic"
+RECEIPTS_TOPIC = "facedetection_receipts"
+STATUS_TOPIC = "facedetection_status"
+
+#: What takers accept and outboxes hold at most, in bytes of payload. The shipped brokers let a little more through.
+MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+
+#: A receipt is one correlation a line, so neither a line break nor a novel fits.
+MAX_CORRELATION_BYTES = 512
+
+_RECEIPTS_OF_ONE_CLIENT = re.compile(re.escape(RECEIPTS_TOPIC) + r"/[^/+#\x00-\x1f\x7f]{1,256}")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Topic, payload and the MQTT 5 properties that travel from end to end.
+
+    `user_properties` keep their order and their doubles: what is doubled is for the reader to judge.
+    """
+
+    topic: str
+    payload: bytes
+    content_type: str | None = None
+    user_properties: tuple[tuple[str, str], ...] = ()
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+
+    @property
+    def wants_receipt(self) -> bool:
+        """Whether a keeper owes a receipt for this message.
+
+        The Response Topic comes from whoever published. A keeper that followed it anywhere could be made to
+        write to any topic its own rights reach (status, control), so only one client's receipts topic counts.
+        """
+        return (
+            self.response_topic is not None
+            and self.correlation_data is not None
+            and 0 < len(self.correlation_data) <= MAX_CORRELATION_BYTES
+            and b"\n" not in self.correlation_data
+            and _RECEIPTS_OF_ONE_CLIENT.fullmatch(self.response_topic) is not None
+        )
+
+
+def receipts_topic(client_id: str) -> str:
+    return f"{RECEIPTS_TOPIC}/{client_id}"
+
+
+def status_topic(client_id: str) -> str:
+    return f"{STATUS_TOPIC}/{client_id}"

@@ -1,0 +1,42 @@
+"""Which figures each shared part shows, once for all programs."""
+
+from __future__ import annotations
+
+from face_messages.connection import Connection
+from face_messages.monitor import Monitor
+from face_messages.outbox import Outbox
+from face_messages.sender import Sender
+from face_messages.taker import Taker
+
+
+def show_outbox(monitor: Monitor, outbox: Outbox) -> None:
+    monitor.gauge("outbox_messages", "messages in custody, waiting to be confirmed", lambda: len(outbox))
+    monitor.gauge("outbox_bytes", "bytes the outbox holds", lambda: outbox.bytes_used)
+    monitor.gauge("outbox_oldest_age_seconds", "age of the oldest message in custody", outbox.oldest_age)
+    monitor.gauge("outbox_aside_messages", "messages kept that can never be delivered", lambda: outbox.messages_aside)
+    monitor.gauge("outbox_refusing", "1 while the outbox cannot take messages", lambda: outbox.trouble is not None)
+    monitor.counter("outbox_confirmed", "messages the next keeper has confirmed", lambda: outbox.confirmed)
+    monitor.counter(
+        "outbox_overwritten", "messages dropped for newer ones in a full outbox", lambda: outbox.overwritten
+    )
+    monitor.state("outbox", lambda: outbox.trouble or "well")
+
+
+def show_sender(monitor: Monitor, sender: Sender) -> None:
+    monitor.counter("messages_sent", "messages sent, each try counted", lambda: sender.sent)
+    monitor.counter("messages_resent", "messages sent again", lambda: sender.resent)
+    monitor.gauge("messages_unconfirmed", "messages on the wire without a receipt", lambda: sender.unconfirmed)
+
+
+def show_taker(monitor: Monitor, taker: Taker) -> None:
+    monitor.counter("messages_taken", "messages taken from the broker, resends counted", lambda: taker.taken)
+    monitor.counter("messages_refused", "messages refused: too large, or unreadable", lambda: taker.refused)
+    monitor.gauge("messages_held", "messages taken and not safe yet", lambda: taker.held)
+
+
+def show_connection(monitor: Monitor, connection: Connection, name: str) -> None:
+    """`name` tells which of a program's brokers it is: `edge` or `cloud`."""
+    monitor.gauge(f"{name}_broker_up", f"1 while the {name} broker is connected", lambda: connection.is_up)
+    monitor.counter(f"{name}_broker_connects", f"connections made to the {name} broker", lambda: connection.connects)
+    monitor.check(f"{name} connection", lambda: connection.is_alive)
+    monitor.state(f"{name}_broker", lambda: "up" if connection.is_up else "down")

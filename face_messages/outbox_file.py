@@ -1,0 +1,261 @@
+"""The outbox's file: its layout and statements, how it is opened, and what is done with a damaged one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from face_messages.message import Message
+
+log = logging.getLogger(__name__)
+
+#: Large pages suit rows of this size (https://sqlite.org/intern-v-extern-blob.html).
+PAGE_BYTES = 8192
+
+_LAYOUT = """
+BEGIN IMMEDIATE;
+CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: the sender's cursor counts on it
+    id BLOB NOT NULL UNIQUE,
+    topic TEXT NOT NULL,
+    content_type TEXT,
+    properties TEXT NOT NULL,
+    cost INTEGER NOT NULL,                  -- bytes of this file that the row takes up, rounded up
+    kept_at REAL NOT NULL,                  -- for people to read; nothing depends on the clock
+    aside TEXT,                             -- why it can never be delivered
+    payload BLOB NOT NULL
+);
+PRAGMA user_version = 1;
+COMMIT;
+"""
+_VERSION = 1
+
+# What a delivery needs of a row; `aside IS NULL` leaves out what can never be delivered.
+_TAKE = (
+    "SELECT seq, id, topic, content_type, properties, payload FROM outbox"
+    " WHERE seq > ? AND aside IS NULL ORDER BY seq LIMIT ?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A message in custody. `seq` is its place in the order of arrival, `id` what a receipt names it by."""
+
+    seq: int
+    id: bytes
+    message: Message
+
+    @property
+    def size(self) -> int:
+        """Bytes of payload."""
+        return len(self.message.payload)
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the file holds: messages to deliver, messages set aside, and the bytes that both take up."""
+
+    messages: int
+    aside: int
+    bytes: int
+
+
+def cost_of(message: Message) -> int:
+    """Bytes of the file that a message takes up, rounded up.
+
+    A large row spills into overflow pages of its own, a small one shares a page
+    (https://sqlite.org/fileformat2.html#payload_overflow); 256 covers its columns and its place in two B-trees.
+    """
+    size = len(message.payload) + sum(len(n) + len(v) + 8 for n, v in message.user_properties) + 256
+    return size if size < PAGE_BYTES // 4 else -(-size // PAGE_BYTES) * PAGE_BYTES
+
+
+class OutboxFile:
+    """One connection to the file. The outbox opens two: its own thread writes, the sender reads.
+
+    Args:
+        path: the SQLite file.
+        wal_bytes: the write-ahead log is folded into the file, and cut back, at this size.
+
+    """
+
+    def __init__(self, path: Path, *, wal_bytes: int) -> None:
+        # check_same_thread: opened by one thread and used by another, but never by two at once.
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        try:
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._create()
+            self._db.execute(f"PRAGMA journal_size_limit={wal_bytes}")
+            self._db.execute(f"PRAGMA wal_autocheckpoint={max(1, wal_bytes // PAGE_BYTES)}")
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _create(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            self._db.execute(f"PRAGMA page_size={PAGE_BYTES}")
+            self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.executescript(_LAYOUT)
+        elif version != _VERSION:
+            raise sqlite3.DatabaseError(f"its layout is version {version}, this program knows {_VERSION}")
+
+    def check(self) -> None:
+        """Reads all pages.
+
+        Raises:
+            sqlite3.DatabaseError: the file is damaged.
+
+        """
+        if (found := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(found)
+
+    def totals(self) -> Totals:
+        row = self._db.execute(
+            "SELECT count(*) FILTER (WHERE aside IS NULL), count(*) FILTER (WHERE aside IS NOT NULL),"
+            " coalesce(sum(cost), 0) FROM outbox"
+        ).fetchone()
+        return Totals(*row)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # SQLite rolls back by itself after some errors
+                self._db.execute("ROLLBACK")
+            raise
+
+    def insert(self, message_id: bytes, message: Message, cost: int) -> bool:
+        """Adds a row; False where the id is taken."""
+        properties = json.dumps(message.user_properties, separators=(",", ":"))
+        row = (
+            message_id,
+            message.topic,
+            message.content_type,
+            properties,
+            cost,
+            time.time(),
+            message.payload,
+        )
+        cursor = self._db.execute(
+            "INSERT INTO outbox (id, topic, content_type, properties, cost, kept_at, payload)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+            row,
+        )
+        return cursor.rowcount == 1
+
+    def holds(self, message_id: bytes, message: Message) -> bool:
+        """Whether this very message, and no other under the same id, is held."""
+        row = self._db.execute(
+            "SELECT seq, id, topic, content_type, properties, payload FROM outbox WHERE id = ?", (message_id,)
+        ).fetchone()
+        if row is None:
+            return False
+        held = _kept(row).message
+        return (held.topic, held.content_type, held.user_properties, held.payload) == (
+            message.topic,
+            message.content_type,
+            message.user_properties,
+            message.payload,
+        )
+
+    def delete(self, message_id: bytes) -> tuple[int, bool] | None:
+        """Removes a row; its cost and whether it was set aside, or None where there is none."""
+        rows = self._db.execute(
+            "DELETE FROM outbox WHERE id = ? RETURNING cost, aside IS NOT NULL", (message_id,)
+        ).fetchall()
+        return (rows[0][0], bool(rows[0][1])) if rows else None
+
+    def delete_oldest(self) -> int:
+        """Removes the oldest message that is to be delivered; its cost, or 0 where there is none."""
+        rows = self._db.execute(
+            "DELETE FROM outbox WHERE seq = (SELECT min(seq) FROM outbox WHERE aside IS NULL) RETURNING cost"
+        ).fetchall()
+        return int(rows[0][0]) if rows else 0
+
+    def set_aside(self, message_id: bytes, reason: str) -> bool:
+        cursor = self._db.execute("UPDATE outbox SET aside = ? WHERE id = ? AND aside IS NULL", (reason, message_id))
+        return cursor.rowcount == 1
+
+    def take(self, after: int, *, limit: int, max_bytes: int) -> list[Kept]:
+        taken: list[Kept] = []
+        for row in self._db.execute(_TAKE, (after, limit)):
+            taken.append(_kept(row))
+            max_bytes -= taken[-1].size
+            if max_bytes <= 0:
+                break
+        return taken
+
+    def oldest_kept_at(self) -> float | None:
+        row = self._db.execute("SELECT kept_at FROM outbox WHERE aside IS NULL ORDER BY seq LIMIT 1").fetchone()
+        return None if row is None else float(row[0])
+
+    def shrink(self) -> None:
+        """Gives free pages back to the file system; cheap once the file holds little."""
+        self._db.execute("PRAGMA incremental_vacuum").fetchall()
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def open_or_set_aside(path: Path, *, wal_bytes: int) -> OutboxFile:
+    """Opens or creates the file. A damaged one is kept under a telling name, and a new one begun.
+
+    Raises:
+        OSError: the place cannot be written at present: no rights, no space, locked by another program.
+
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab"):
+        pass  # the system's words for what is wrong with the place are better than SQLite's
+    try:
+        return _open_checked(path, wal_bytes)
+    except sqlite3.OperationalError as error:
+        # Full, locked or unreadable is not damaged: the next start may find it sound.
+        raise OSError(f"{path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        aside = _set_aside(path)
+        log.error("the outbox %s is damaged (%s): kept as %s, a new one is begun", path, error, aside.name)  # noqa: TRY400 - the line says it all
+    try:
+        return _open_checked(path, wal_bytes)
+    except sqlite3.Error as error:
+        raise OSError(f"{path}: {error}") from error
+
+
+def _open_checked(path: Path, wal_bytes: int) -> OutboxFile:
+    file = OutboxFile(path, wal_bytes=wal_bytes)
+    try:
+        file.check()
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _set_aside(path: Path) -> Path:
+    name = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    aside, count = path.with_name(name), 1
+    while aside.exists():
+        count += 1
+        aside = path.with_name(f"{name}-{count}")
+    for suffix in ("", "-wal", "-shm"):
+        if (part := path.with_name(path.name + suffix)).exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _kept(row: tuple[int, bytes, str, str | None, str, bytes]) -> Kept:
+    seq, message_id, topic, content_type, properties, payload = row
+    pairs = tuple((name, value) for name, value in json.loads(properties))
+    return Kept(seq, message_id, Message(topic, payload, content_type, pairs))

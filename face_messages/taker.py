@@ -1,0 +1,169 @@
+"""The taking side of custody: from a broker into safety, with a receipt for whoever asked for one."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import mqtt5
+
+from face_messages.link import Link
+from face_messages.message import MAX_PAYLOAD_BYTES, Message
+from face_messages.wire import UnreadablePublish
+
+log = logging.getLogger(__name__)
+
+# Receipts wait so long for company, in seconds: it makes one message of many and is not felt.
+_LINGER = 0.005
+_BATCH = 100
+# Beyond this many bytes held, the broker keeps the rest until some of it is safe.
+_HELD_BYTES = 64 * 1024 * 1024
+
+
+class Taken:
+    """A message that was handed over. Whoever has it calls `safe`, once, when it can no longer be lost."""
+
+    __slots__ = ("_link", "_packet_id", "_taker", "message")
+
+    def __init__(self, taker: Taker, link: Link, packet_id: int | None, message: Message) -> None:
+        self._taker = taker
+        self._link = link
+        self._packet_id = packet_id
+        self.message = message
+
+    def safe(self) -> None:
+        """Lets the broker forget the message and its sender discard it. Callable from any thread."""
+        self._taker._is_safe(self)  # noqa: SLF001 - the two are one machine in two parts
+
+
+class Taker:
+    """Subscribes to a topic and all below it, and hands each message to `take`.
+
+    `take` is called in the connection's thread and must not block; the message stays with the broker, unacknowledged,
+    and with its sender, unconfirmed, until `safe` is called on what it was given.
+
+    Args:
+        topic: the topic.
+        take: what is done with a message.
+        group: name of a shared subscription, or empty for none.
+
+    """
+
+    def __init__(self, topic: str, take: Callable[[Taken], None], *, group: str = "") -> None:
+        self._filter = f"$share/{group}/{topic}/#" if group else f"{topic}/#"
+        self._shared = bool(group)
+        self._take = take
+        self._link: Link | None = None
+        self._safe: deque[Taken] = deque()
+        self._receipts: dict[str, list[bytes]] = {}
+        self._receipts_due: float | None = None
+        self._stopped = False
+        #: Wakes the connection that this endpoint belongs to.
+        self.wake: Callable[[], None] = lambda: None
+        #: Messages held that are not safe yet, and their payloads' bytes.
+        self.held = 0
+        self.held_bytes = 0
+        #: Since the start: messages handed over, and messages refused (too large or unreadable).
+        self.taken = 0
+        self.refused = 0
+
+    def stop_taking(self) -> None:
+        """Reads nothing more from the broker; what is held can still become safe."""
+        self._stopped = True
+        self.wake()
+
+    def _is_safe(self, taken: Taken) -> None:
+        self._safe.append(taken)
+        self.wake()
+
+    # -- the endpoint, in the connection's thread ---------------------------------------------
+
+    @property
+    def subscriptions(self) -> Sequence[mqtt5.TopicFilter]:
+        # A retained message comes with a new subscription only, not again with each reconnect.
+        handling = mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
+        if self._shared:
+            handling = mqtt5.RetainHandling.SEND_ALWAYS  # shared subscriptions are never sent retained messages
+        return [mqtt5.TopicFilter(self._filter, max_qos=mqtt5.QoS.AT_LEAST_ONCE, retain_handling=handling)]
+
+    def connected(self, link: Link) -> None:
+        self._link = link
+
+    def disconnected(self) -> None:
+        self._link = None
+
+    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
+        assert self._link is not None
+        if self._stopped:
+            return  # neither taken nor acknowledged: it comes again
+        if isinstance(packet, UnreadablePublish):
+            self._refuse(packet.topic, packet.size, packet.reason, packet.packet_id)
+        elif len(packet.payload) > MAX_PAYLOAD_BYTES:
+            size = len(packet.payload)
+            self._refuse(packet.topic, size, f"larger than {MAX_PAYLOAD_BYTES} bytes", packet.packet_id)
+        else:
+            message = Message(
+                packet.topic,
+                packet.payload,
+                packet.content_type,
+                tuple(packet.user_properties),
+                packet.response_topic,
+                packet.correlation_data,
+            )
+            self.held += 1
+            self.held_bytes += len(message.payload)
+            self.taken += 1
+            self._take(Taken(self, self._link, packet.packet_id, message))
+
+    def acknowledged(self, packet_id: int, reason: int) -> None:
+        """A receipt reached the broker, or found nobody: either way the sender asks again if it needs to."""
+
+    def work(self, now: float) -> float | None:
+        while self._safe:
+            taken = self._safe.popleft()
+            self.held -= 1
+            self.held_bytes -= len(taken.message.payload)
+            self._confirm(taken, now)
+        if self._link is None:
+            return None
+        self._link.reading = not self._stopped and self.held_bytes < _HELD_BYTES
+        if self._receipts_due is None:
+            return None
+        if now < self._receipts_due and sum(map(len, self._receipts.values())) < _BATCH:
+            return self._receipts_due - now
+        return self._send_receipts(self._link)
+
+    def finish(self) -> None:
+        self.work(math.inf)
+
+    # -- what it is made of -------------------------------------------------------------------
+
+    def _confirm(self, taken: Taken, now: float) -> None:
+        # A packet id means nothing on another connection than its own; there the broker sends the message again.
+        if taken._link is self._link and taken._packet_id is not None:  # noqa: SLF001
+            self._link.acknowledge(taken._packet_id)  # noqa: SLF001
+        message = taken.message
+        if message.wants_receipt:
+            assert message.response_topic is not None
+            assert message.correlation_data is not None
+            self._receipts.setdefault(message.response_topic, []).append(message.correlation_data)
+            if self._receipts_due is None:
+                self._receipts_due = now + _LINGER
+
+    def _send_receipts(self, link: Link) -> float | None:
+        while self._receipts and link.may_publish:
+            topic, correlations = self._receipts.popitem()
+            link.publish(Message(topic, b"\n".join(correlations)))
+        if self._receipts:
+            return 0.1
+        self._receipts_due = None
+        return None
+
+    def _refuse(self, topic: str, size: int, reason: str, packet_id: int | None) -> None:
+        assert self._link is not None
+        self.refused += 1
+        log.error("a message of %d bytes on %r was refused: %s", size, topic[:200], reason)
+        if packet_id is not None:
+            self._link.acknowledge(packet_id)
