@@ -219,8 +219,8 @@ class Connection:
                     raise RefusedError(f"the broker refuses the subscription ({code.name}): check its access rules")
             self._say_up(self._link)
         elif isinstance(packet, mqtt5.DisconnectPacket):
-            code = packet.reason_code
-            raise RefusedError(_FAREWELLS.get(int(code), f"the broker hung up ({code.name})"))
+            why = packet.reason_code
+            raise RefusedError(_FAREWELLS.get(int(why), f"the broker hung up ({why.name})"))
         else:
             raise ProtocolError(f"an unexpected {type(packet).__name__}")
 

@@ -1,0 +1,134 @@
+"""Camera to faces to outbox to edge broker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from edge_face_detection.cutter import FaceCutter
+from edge_face_detection.detector import DetectorError
+from edge_face_detection.frames import SourceError
+from edge_face_detection.haar import HaarDetector
+from edge_face_detection.settings import DetectorSettings
+from edge_face_detection.sources import Source, open_source
+from face_messages import Connection, Monitor, Outbox, Sender, program
+from face_messages.metrics import show_connection, show_outbox, show_sender
+from face_messages.settings import broker_url
+
+log = logging.getLogger(__name__)
+
+# Faces that may wait for the outbox's disk while detection goes on with the next frames.
+_WAITING_FACES = 64
+
+
+class Detection:
+    """Publishes every face of every frame it gets round to.
+
+    The outbox takes faces in the background; when it takes no more, detection waits for it, and a live camera's
+    frames are skipped meanwhile. So whatever was found is kept.
+    """
+
+    def __init__(
+        self, source: Source, cutter: FaceCutter, outbox: Outbox, *, topic: str, stop: threading.Event
+    ) -> None:
+        self._source = source
+        self._cutter = cutter
+        self._outbox = outbox
+        self._topic = topic
+        self._stop = stop
+        self._room = threading.Semaphore(_WAITING_FACES)
+        #: Frames looked at, and faces found in them, since the start.
+        self.frames = 0
+        self.faces = 0
+
+    def run(self) -> None:
+        """Returns at the source's end or when `stop` is set; what was found is then in the outbox, if it has room."""
+        for frame in self._source.frames():
+            for event, png in self._cutter.faces_in(frame):
+                if not self._wait_for_room():
+                    return
+                self._outbox.put(event.id.encode(), event.to_message(self._topic, png), self._room.release)
+                self.faces += 1
+            self.frames += 1
+            if self._stop.is_set():
+                break
+        for _ in range(_WAITING_FACES):
+            if not self._wait_for_room():
+                return
+
+    def _wait_for_room(self) -> bool:
+        while not self._room.acquire(timeout=0.5):
+            if self._stop.is_set():
+                return self._room.acquire(timeout=1.0)
+        return True
+
+
+def work(settings: DetectorSettings, stop: program.Stop) -> int:
+    """Runs until the source ends or `stop` is set."""
+    try:
+        source = open_source(settings.video_source, realtime=settings.video_realtime, loop=settings.video_loop)
+        detector = HaarDetector(max_side=settings.detection_max_side, min_face_size=settings.min_face_size)
+    except (SourceError, DetectorError) as error:
+        log.log(logging.ERROR, "%s", error)  # no traceback: the line says it all
+        return program.EXIT_FAILED
+    monitor = Monitor()
+    with program.monitored(monitor, settings):
+        outbox = program.open_outbox(settings, stop)
+        if outbox is None:
+            return 0
+        sender = Sender(outbox, client_id=settings.client_id)
+        connection = Connection(broker_url(settings.mqtt_url), client_id=settings.client_id, endpoint=sender)
+
+        def kept() -> None:
+            sender.outbox_has_more()
+            connection.wake()
+
+        outbox.on_kept = kept
+        cutter = FaceCutter(
+            detector, edge_id=settings.edge_id, camera_id=settings.camera_id, margin=settings.face_margin
+        )
+        detection = Detection(source, cutter, outbox, topic=settings.mqtt_topic, stop=stop)
+        _show(monitor, source, detection)
+        show_outbox(monitor, outbox)
+        show_sender(monitor, sender)
+        show_connection(monitor, connection, "edge")
+        log.info("started on %s: %d faces wait in the outbox", source.description, len(outbox))
+        connection.start()
+        threading.Thread(target=_close_on_stop, args=(stop, source), name="closer", daemon=True).start()
+        detection.run()
+        source.close()
+        _drain(outbox, stop, 0.0 if source.live else settings.drain_seconds)
+        connection.stop()
+        outbox.close()
+        log.info(
+            "stopped: frames=%d skipped=%d faces=%d confirmed=%d waiting=%d",
+            detection.frames,
+            source.frames_skipped,
+            detection.faces,
+            outbox.confirmed,
+            len(outbox),
+        )
+    return 0
+
+
+def _close_on_stop(stop: threading.Event, source: Source) -> None:
+    stop.wait()
+    source.close()
+
+
+def _drain(outbox: Outbox, stop: threading.Event, seconds: float) -> None:
+    """A recording has come to its end: what it brought is given the time to be confirmed."""
+    deadline = time.monotonic() + seconds
+    while len(outbox) and time.monotonic() < deadline and not stop.wait(0.02):
+        pass
+
+
+def _show(monitor: Monitor, source: Source, detection: Detection) -> None:
+    monitor.counter("frames_read", "frames the source gave, skipped ones included", lambda: source.frames_read)
+    monitor.counter("frames_skipped", "frames passed over for a newer one", lambda: source.frames_skipped)
+    monitor.counter("frames_processed", "frames in which faces were looked for", lambda: detection.frames)
+    monitor.counter("faces", "faces found and handed to the outbox", lambda: detection.faces)
+    monitor.counter("source_reconnects", "times the camera came back after it was lost", lambda: source.reconnects)
+    monitor.gauge("source_up", "1 while frames are coming", lambda: source.is_up)
+    monitor.state("source", lambda: "up" if source.is_up else "down")

@@ -1,0 +1,14 @@
+"""OpenCV as this program uses it: quiet, bounded, RTSP over TCP. All modules take cv2 from here."""
+
+import os
+
+# OpenCV reads these when it is loaded or first used, so they stand before the import. What the user set wins.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+# By default a small PNG may unfold to 3 GB. 67 megapixels are twice an 8K frame, and 200 MB.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+
+import cv2
+
+__all__ = ["cv2"]
