@@ -17,7 +17,7 @@ def crop(image: Image, face: Face, *, margin: float) -> Image:
         raise ValueError(f"the margin is a fraction of the face's box, 0 or more, not {margin}")
     height, width = image.shape[:2]
     # Beyond the frame's own size a margin changes nothing.
-    across, down = (min(round(margin * side), width + height) for side in (face.width, face.height))
+    across, down = (round(min(margin * side, width + height)) for side in (face.width, face.height))
     left, right = max(0, face.x - across), min(width, face.x + face.width + across)
     top, bottom = max(0, face.y - down), min(height, face.y + face.height + down)
     if left >= right or top >= bottom:

@@ -80,8 +80,8 @@ class HaarDetector:
         across, down = width / grey.shape[1], height / grey.shape[0]
         faces = []
         for (x, y, box_width, box_height), weight in zip(boxes, np.ravel(weights), strict=True):
-            left, right = round(x * across), min(width, round((x + box_width) * across))
-            top, bottom = round(y * down), min(height, round((y + box_height) * down))
+            left, right = round(x * across), round((x + box_width) * across)
+            top, bottom = round(y * down), round((y + box_height) * down)
             faces.append(Face(left, top, right - left, bottom - top, float(weight)))
         return sorted(faces, key=lambda face: (-face.score, face.x, face.y))
 

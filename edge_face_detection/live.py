@@ -17,6 +17,11 @@ FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 10.0
 # Up for so long, the camera counts as well again, and the next retry is a quick one.
 STEADY_SECONDS = 10.0
+# What a camera's thread gets to end after closing. Python ends abruptly a thread that returns from C++ while the
+# interpreter shuts down, and C++ answers that with abort(): a camera that works must be let go before.
+CLOSING_SECONDS = 0.5
+# How soon a close() is seen that a signal handler made just as this thread went to wait.
+WAKE_SECONDS = 0.2
 # A camera that comes and goes is reported no more often than this.
 WARNING_INTERVAL_SECONDS = 30.0
 # Some cameras begin with broken frames, and radio links spoil a few; so many in a row are no accident.
@@ -30,7 +35,7 @@ class LiveSource:
 
     A thread of its own reads the camera all the time and keeps only the newest frame, so that a slow consumer
     sees what is now, never a backlog. That thread may block within the camera's driver for as long as it
-    likes: neither `frames()` nor `close()` ever waits for it.
+    likes: `frames()` never waits for its end, and `close()` no longer than CLOSING_SECONDS.
     """
 
     live = True
@@ -58,21 +63,22 @@ class LiveSource:
             self._reader.start()
         while True:
             with self._changed:
-                self._changed.wait_for(self._has_news)
-                if self._closed.is_set():
-                    return
+                self._changed.wait_for(self._has_news, timeout=WAKE_SECONDS)
                 if self._failure is not None:
                     raise self._failure
                 frame, self._newest = self._newest, None
-            assert frame is not None
-            yield frame
+            if self._closed.is_set():
+                return
+            if frame is not None:
+                yield frame
 
     def close(self) -> None:
         """End `frames()`, from whichever thread; the camera is let go as soon as its driver returns."""
         with self._changed:
             self._closed.set()
-            self._newest = None
             self._changed.notify_all()
+        if self._reader is not None:
+            self._reader.join(CLOSING_SECONDS)
 
     def _has_news(self) -> bool:
         return self._newest is not None or self._failure is not None or self._closed.is_set()

@@ -122,10 +122,8 @@ class _Pace:
         """Wait until the grabbed frame is due; False when it is to be skipped, its time being over."""
         now = time.monotonic()
         late = now - self._began - recording.position
-        if late > recording.step:
-            if now - self._asked < LONGEST_SKIP_SECONDS:
-                return False
-            self._began += late
+        if late > recording.step and now - self._asked < LONGEST_SKIP_SECONDS:
+            return False
         return not self._closed.wait(max(0.0, -late))
 
 
