@@ -8,7 +8,7 @@ from edge_face_detection.crops import crop, encode_png
 from edge_face_detection.detector import FaceDetector
 from edge_face_detection.frames import Frame
 from face_messages import FaceEvent, new_id
-from face_messages.message import MAX_PAYLOAD_BYTES
+from face_messages.message import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +21,14 @@ class FaceCutter:
         edge_id: name of the edge device.
         camera_id: name of the camera.
         margin: what is cut out around a face, as a fraction of its sides.
+        max_png: what a picture may have at most, in bytes.
 
     """
 
-    def __init__(self, detector: FaceDetector, *, edge_id: str, camera_id: str, margin: float) -> None:
+    def __init__(
+        self, detector: FaceDetector, *, edge_id: str, camera_id: str, margin: float, max_png: int = MAX_MESSAGE_BYTES
+    ) -> None:
+        self._max_png = max_png
         self._detector = detector
         self._edge_id = edge_id
         self._camera_id = camera_id
@@ -37,7 +41,7 @@ class FaceCutter:
         for face in self._detector.detect(frame.image):
             cut = crop(frame.image, face, margin=self._margin)
             png = encode_png(cut)
-            while len(png) > MAX_PAYLOAD_BYTES:
+            while len(png) > self._max_png:
                 # A face that fills a frame of 4K or more. At half the size it is still a good picture of it.
                 cut = cut[::2, ::2]
                 png = encode_png(cut)

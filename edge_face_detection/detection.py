@@ -13,6 +13,7 @@ from edge_face_detection.haar import HaarDetector
 from edge_face_detection.settings import DetectorSettings
 from edge_face_detection.sources import Source, open_source
 from face_messages import Connection, Monitor, Outbox, Sender, program
+from face_messages.message import MAX_MESSAGE_BYTES
 from face_messages.metrics import show_connection, show_outbox, show_sender
 from face_messages.settings import broker_url
 
@@ -86,7 +87,11 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
 
         outbox.on_kept = kept
         cutter = FaceCutter(
-            detector, edge_id=settings.edge_id, camera_id=settings.camera_id, margin=settings.face_margin
+            detector,
+            edge_id=settings.edge_id,
+            camera_id=settings.camera_id,
+            margin=settings.face_margin,
+            max_png=min(MAX_MESSAGE_BYTES, outbox.largest_message),
         )
         detection = Detection(source, cutter, outbox, topic=settings.mqtt_topic, stop=stop)
         _show(monitor, source, detection)

@@ -8,7 +8,7 @@ import time
 from edge_forwarder.settings import ForwarderSettings
 from face_messages import Connection, Monitor, Outbox, Sender, Taken, Taker, program
 from face_messages.event import FaceEvent, InvalidEventError, new_id
-from face_messages.message import Message
+from face_messages.message import MAX_MESSAGE_BYTES, Message
 from face_messages.metrics import show_connection, show_outbox, show_sender, show_taker
 from face_messages.settings import broker_url
 
@@ -42,7 +42,7 @@ class Forwarder:
             endpoint=self.sender,
             tls=settings.cloud_tls,
         )
-        self.taker = Taker(settings.mqtt_topic, self._take)
+        self.taker = Taker(settings.mqtt_topic, self._take, max_size=min(MAX_MESSAGE_BYTES, outbox.largest_message))
         self.edge = Connection(
             broker_url(settings.edge_mqtt_url),
             client_id=settings.edge_id,

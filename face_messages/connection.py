@@ -98,6 +98,7 @@ class Connection:
         self._timeout = timeout
         self._stop = threading.Event()
         self._woken = False
+        self._wake_lock = threading.Lock()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -125,8 +126,10 @@ class Connection:
         """Makes the thread ask its endpoint for work. Callable from any thread, and cheap."""
         if not self._woken:
             self._woken = True
-            with contextlib.suppress(BlockingIOError):  # bytes enough are on their way
-                self._wake_out.send(b"\0")
+            # Bytes enough may be on their way. The lock: a straggler must not write to what another has opened since.
+            with self._wake_lock, contextlib.suppress(BlockingIOError):
+                if self._wake_out.fileno() >= 0:
+                    self._wake_out.send(b"\0")
 
     def stop(self) -> None:
         """Sends what is pending, says goodbye and ends the thread; takes a few seconds at most."""
@@ -134,8 +137,12 @@ class Connection:
         self._woken = False
         self.wake()
         if self._thread.ident is not None:
-            self._thread.join(2 * _FAREWELL_SECONDS + 1)
-        # The socket pair is left to the garbage collector: a straggling `wake` must not hit another's file.
+            # Without a link there is nothing to say goodbye to, and a connection attempt may take longer than we have.
+            self._thread.join(2 * _FAREWELL_SECONDS if self.is_up else 0.2)
+        if not self._thread.is_alive():
+            with self._wake_lock:
+                self._wake_in.close()
+                self._wake_out.close()
 
     # -- the thread ---------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ TOPIC = "facedetection_topic"
 RECEIPTS_TOPIC = "facedetection_receipts"
 STATUS_TOPIC = "facedetection_status"
 
-#: What takers accept and outboxes hold at most, in bytes of payload. The shipped brokers let a little more through.
-MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+#: What takers accept at most: payload and properties, in bytes. The shipped brokers let a little more through.
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 #: A receipt is one correlation a line, so neither a line break nor a novel fits.
 MAX_CORRELATION_BYTES = 512
@@ -31,6 +31,11 @@ class Message:
     user_properties: tuple[tuple[str, str], ...] = ()
     response_topic: str | None = None
     correlation_data: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """Payload and properties, in bytes; what makes a message too large to take."""
+        return len(self.payload) + sum(len(name) + len(value) for name, value in self.user_properties)
 
     @property
     def wants_receipt(self) -> bool:

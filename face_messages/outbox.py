@@ -19,7 +19,7 @@ from pathlib import Path
 
 from face_messages.event import new_id
 from face_messages.message import Message
-from face_messages.outbox_file import Kept, OutboxFile, cost_of, open_or_set_aside
+from face_messages.outbox_file import ROW_MARGIN, Kept, OutboxFile, cost_of, open_or_set_aside
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,11 @@ class Outbox:
         self.confirmed = 0
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
+
+    @property
+    def largest_message(self) -> int:
+        """Bytes beyond which a message may not fit, however empty the outbox is."""
+        return self._row_bytes - ROW_MARGIN
 
     def put(self, message_id: bytes, message: Message, done: Callable[[], None]) -> None:
         """Hands a message over; `done` is called once it is safe on disk (or was already)."""
@@ -206,7 +211,7 @@ class Outbox:
     def _commit(self, puts: list[_Put], discards: list[bytes], asides: list[tuple[bytes, str]]) -> _Outcome:
         """Commits all of it if it can; what it cannot goes back in line."""
         try:
-            safe, new = self._transaction(puts, discards, asides)
+            safe, left, new = self._transaction(puts, discards, asides)
         except sqlite3.OperationalError as error:
             self._say(f"the outbox cannot be written ({error}): free space on its disk")
             if puts and (discards or asides):
@@ -222,10 +227,10 @@ class Outbox:
             put.done()
         if new:
             self.on_kept()
-        if len(safe) < len(puts):
+        if left:
             self._say("the outbox is full: it takes nothing until some of it is confirmed")
             with self._work:
-                self._puts.extendleft(reversed(puts[len(safe) :]))
+                self._puts.extendleft(reversed(left))
             return _Outcome.FULL
         if self._trouble is not None and self._totals.bytes < 0.9 * self._row_bytes:
             log.info("the outbox takes messages again")
@@ -237,10 +242,11 @@ class Outbox:
 
     def _transaction(
         self, puts: list[_Put], discards: list[bytes], asides: list[tuple[bytes, str]]
-    ) -> tuple[list[_Put], int]:
-        """One transaction; the puts that found room, and how many of them are new."""
+    ) -> tuple[list[_Put], list[_Put], int]:
+        """One transaction: the puts that found room, those that did not, and how many rows are new."""
         file, totals, confirmed, overwritten, new = self._writer, replace(self._totals), 0, 0, 0
         safe: list[_Put] = []
+        left: list[_Put] = []
         with file.transaction():
             for message_id in discards:
                 if (gone := file.delete(message_id)) is not None:
@@ -253,7 +259,11 @@ class Outbox:
                 if file.set_aside(message_id, reason):
                     totals.aside += 1
                     totals.messages -= 1
-            for put in puts:
+            for place, put in enumerate(puts):
+                if put.cost > self._row_bytes:
+                    # Never confirmed, so its sender still has it; those behind it must not wait for the impossible.
+                    log.error("a message of %d bytes is larger than the whole outbox: not kept", put.message.size)
+                    continue
                 while self._when_full is WhenFull.OVERWRITE_OLDEST and totals.bytes + put.cost > self._row_bytes:
                     if not (freed := file.delete_oldest()):
                         break
@@ -261,6 +271,7 @@ class Outbox:
                     totals.messages -= 1
                     overwritten += 1
                 if totals.bytes + put.cost > self._row_bytes:
+                    left = puts[place:]
                     break
                 if self._insert(put):
                     totals.bytes += put.cost
@@ -273,7 +284,7 @@ class Outbox:
         self.overwritten += overwritten
         if overwritten:
             self._say("the outbox is full: the newest messages overwrite the oldest")
-        return safe, new
+        return safe, left, new
 
     def _insert(self, put: _Put) -> bool:
         """Whether a row was added; not so where this very message is held already."""

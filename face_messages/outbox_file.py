@@ -36,6 +36,9 @@ COMMIT;
 """
 _VERSION = 1
 
+# Properties and topic of a message, and rounding up to pages, at the most.
+ROW_MARGIN = 192 * 1024
+
 # What a delivery needs of a row; `aside IS NULL` leaves out what can never be delivered.
 _TAKE = (
     "SELECT seq, id, topic, content_type, properties, payload FROM outbox"
@@ -72,7 +75,11 @@ def cost_of(message: Message) -> int:
     A large row spills into overflow pages of its own, a small one shares a page
     (https://sqlite.org/fileformat2.html#payload_overflow); 256 covers its columns and its place in two B-trees.
     """
-    size = len(message.payload) + sum(len(n) + len(v) + 8 for n, v in message.user_properties) + 256
+    # In JSON and UTF-8 a character of a property may become six bytes, though none of an event's does.
+    properties = sum(
+        (len(n) + len(v)) * (1 if n.isascii() and v.isascii() else 6) + 8 for n, v in message.user_properties
+    )
+    size = len(message.payload) + properties + 256
     return size if size < PAGE_BYTES // 4 else -(-size // PAGE_BYTES) * PAGE_BYTES
 
 

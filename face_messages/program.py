@@ -63,8 +63,8 @@ def run(
     logs.configure(settings.log_level, settings.log_format)
     stop = Stop()
 
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        log.info("stopping on %s", signal.Signals(number).name)
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        # No more than this: a log line from here could meet a half-written one of the main thread.
         stop.set()
 
     def on_thread_death(args: threading.ExceptHookArgs) -> None:

@@ -134,7 +134,7 @@ class MqttSettings(ProgramSettings):
 class OutboxSettings(ProgramSettings):
     outbox_path: Path = Field(Path("/var/lib/facedetection/outbox.db"), description="the outbox, an SQLite file")
     outbox_max_bytes: int = Field(
-        1024 * MIB, ge=64 * MIB, description="what the outbox may take up on disk, in bytes; 64 MiB at least"
+        1024 * MIB, ge=MIB, description="what the outbox may take up on disk, in bytes; 1 MiB at least"
     )
     outbox_when_full: WhenFull = Field(
         WhenFull.REJECT_NEW,

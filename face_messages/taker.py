@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import mqtt5
 
 from face_messages.link import Link
-from face_messages.message import MAX_PAYLOAD_BYTES, Message
+from face_messages.message import MAX_MESSAGE_BYTES, Message
 from face_messages.wire import UnreadablePublish
 
 log = logging.getLogger(__name__)
@@ -48,13 +48,22 @@ class Taker:
         topic: the topic.
         take: what is done with a message.
         group: name of a shared subscription, or empty for none.
+        max_size: larger messages are refused; payload and properties, in bytes.
 
     """
 
-    def __init__(self, topic: str, take: Callable[[Taken], None], *, group: str = "") -> None:
+    def __init__(
+        self,
+        topic: str,
+        take: Callable[[Taken], None],
+        *,
+        group: str = "",
+        max_size: int = MAX_MESSAGE_BYTES,
+    ) -> None:
         self._filter = f"$share/{group}/{topic}/#" if group else f"{topic}/#"
         self._shared = bool(group)
         self._take = take
+        self._max_size = max_size
         self._link: Link | None = None
         self._safe: deque[Taken] = deque()
         self._receipts: dict[str, list[bytes]] = {}
@@ -62,7 +71,7 @@ class Taker:
         self._stopped = False
         #: Wakes the connection that this endpoint belongs to.
         self.wake: Callable[[], None] = lambda: None
-        #: Messages held that are not safe yet, and their payloads' bytes.
+        #: Messages held that are not safe yet, and their size in bytes.
         self.held = 0
         self.held_bytes = 0
         #: Since the start: messages handed over, and messages refused (too large or unreadable).
@@ -100,20 +109,20 @@ class Taker:
             return  # neither taken nor acknowledged: it comes again
         if isinstance(packet, UnreadablePublish):
             self._refuse(packet.topic, packet.size, packet.reason, packet.packet_id)
-        elif len(packet.payload) > MAX_PAYLOAD_BYTES:
-            size = len(packet.payload)
-            self._refuse(packet.topic, size, f"larger than {MAX_PAYLOAD_BYTES} bytes", packet.packet_id)
+            return
+        message = Message(
+            packet.topic,
+            packet.payload,
+            packet.content_type,
+            tuple(packet.user_properties),
+            packet.response_topic,
+            packet.correlation_data,
+        )
+        if message.size > self._max_size:
+            self._refuse(packet.topic, message.size, f"larger than {self._max_size} bytes", packet.packet_id)
         else:
-            message = Message(
-                packet.topic,
-                packet.payload,
-                packet.content_type,
-                tuple(packet.user_properties),
-                packet.response_topic,
-                packet.correlation_data,
-            )
             self.held += 1
-            self.held_bytes += len(message.payload)
+            self.held_bytes += message.size
             self.taken += 1
             self._take(Taken(self, self._link, packet.packet_id, message))
 
@@ -124,7 +133,7 @@ class Taker:
         while self._safe:
             taken = self._safe.popleft()
             self.held -= 1
-            self.held_bytes -= len(taken.message.payload)
+            self.held_bytes -= taken.message.size
             self._confirm(taken, now)
         if self._link is None:
             return None
