@@ -1,0 +1,62 @@
+# `make` shows what there is.
+# VENV may be another virtual environment, PYTHON another interpreter to make it with.
+
+VENV ?= .venv
+VIDEO ?=
+BIN := $(VENV)/bin
+STAMP_DEMO := $(VENV)/.installed-demo
+STAMP_DEV := $(VENV)/.installed-dev
+PACKAGES := edge_face_detection edge_forwarder cloud_saver face_messages local_stack
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-containers check format bench clean mosquitto
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP_DEV) ## virtual environment with everything, tests and tools included (.venv)
+
+demo: $(STAMP_DEMO) mosquitto ## the whole path on this machine; VIDEO=0 is the webcam, VIDEO=some.mp4 a file
+	@$(BIN)/python -m local_stack demo --video "$(VIDEO)"
+
+test: $(STAMP_DEV) mosquitto ## unit and integration tests, and the containers' where a Docker engine answers
+	@if docker version >/dev/null 2>&1; then \
+		echo "A Docker engine answers: unit, integration and container tests."; \
+		$(BIN)/pytest && $(BIN)/pytest tests/containers; \
+	else \
+		echo "No Docker engine answers: unit and integration tests only."; \
+		$(BIN)/pytest; \
+	fi
+
+test-containers: $(STAMP_DEV) ## tests of the images and compose files; needs a Docker engine
+	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
+	@$(BIN)/pytest tests/containers
+
+check: $(STAMP_DEV) ## what must hold before a commit: ruff, its formatter, mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMP_DEV) ## put the code in its form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(STAMP_DEV) mosquitto ## throughput and latency on this machine
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove what make has made: virtual environment, caches, the demo's folder
+	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find $(PACKAGES) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Two stamps, as the test tools take longer to install than all that the demo needs.
+$(STAMP_DEMO): pyproject.toml scripts/setup.sh
+	@scripts/setup.sh "$(VENV)" edge-face-detection,edge-forwarder,cloud-saver,s3-server
+	@touch $@
+
+$(STAMP_DEV): pyproject.toml scripts/setup.sh
+	@scripts/setup.sh "$(VENV)" dev
+	@touch $(STAMP_DEMO) $@
+
+mosquitto:
+	@scripts/need_mosquitto.sh

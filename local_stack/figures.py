@@ -1,0 +1,64 @@
+"""What a demo run has to show for itself, counted from what lies in the bucket."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+_FACE_KEY = re.compile(r"faces/[^/]+/[^/]+/\d{4}/\d\d/\d\d/(?P<time>\d{8}T\d{6}\.\d{6})Z-(?P<id>.+)\.png")
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFace:
+    """An object in the bucket, as its key and its file tell."""
+
+    id: str
+    latency_seconds: float
+
+
+def stored_faces(objects: Mapping[str, Path]) -> list[StoredFace]:
+    """The face objects; latency is from the capture, which the key tells, to the file's time of modification."""
+    faces = []
+    for key, file in objects.items():
+        if match := _FACE_KEY.fullmatch(key):
+            captured = datetime.strptime(f"{match['time']}+0000", "%Y%m%dT%H%M%S.%f%z").timestamp()
+            faces.append(StoredFace(match["id"], file.stat().st_mtime - captured))
+    return faces
+
+
+def differences(published: Iterable[str], objects: Mapping[str, Path]) -> list[str]:
+    """What keeps the bucket from holding each published id exactly once, as a whole PNG: a line each."""
+    stored = Counter(face.id for face in stored_faces(objects))
+    wanted = set(published)
+    twice = [id_ for id_, count in stored.items() if count > 1]
+    foreign = [key for key in objects if not _FACE_KEY.fullmatch(key)]
+    broken = [key for key, file in objects.items() if not _is_whole_png(file)]
+    found = {
+        "published, but not stored": sorted(wanted - stored.keys()),
+        "stored, but never published": sorted(stored.keys() - wanted),
+        "stored twice": sorted(twice),
+        "stored under a key that is no face's": foreign,
+        "stored, but no whole PNG": broken,
+    }
+    return [f"{len(these)} {what}, such as {these[0]}" for what, these in found.items() if these]
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """The smallest value that at least `share` of all do not exceed (nearest rank); 0 when there are none."""
+    ordered = sorted(values)
+    if not ordered:
+        return 0.0
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _is_whole_png(file: Path) -> bool:
+    content = file.read_bytes()
+    return content.startswith(_PNG_START) and content.endswith(_PNG_END)
