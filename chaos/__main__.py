@@ -1,0 +1,125 @@
+"""`python -m chaos`: kills, pauses and cuts everything while faces flow, and counts what arrived."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from chaos.faults import Fault, Kind, draw
+from chaos.stage import Stage
+from chaos.tally import Bucket, Tally, produced_numbers, tally
+
+
+def run(stage: Stage, faults: list[Fault], *, seconds: float, dry_seconds: float) -> tuple[Tally, float | None]:
+    """Plays the faults, lets everything run dry, and counts. The seconds to run dry are None where it did not come."""
+    stage.start()
+    bucket = Bucket(stage)
+    _play(stage, faults, seconds, bucket)
+    for part in {fault.part for fault in faults}:
+        stage.mend(part)
+    _say(f"production ends; {len(produced_numbers(stage.journal))} produced, {bucket.numbers().total()} stored")
+    finished: set[int] = set()
+
+    def is_dry() -> bool:
+        if stage.producer.running:
+            return False
+        if not finished:
+            finished.update(produced_numbers(stage.journal))
+        return finished <= bucket.numbers().keys()
+
+    dry = stage.run_dry(is_dry=is_dry, timeout=dry_seconds)
+    stage.note_memory()
+    return tally(stage, bucket), dry
+
+
+def _play(stage: Stage, faults: list[Fault], seconds: float, bucket: Bucket) -> None:
+    began = time.monotonic()
+    # What is to happen, and then what is to be mended, in the order of time.
+    plan = sorted(
+        [(f.at, 0, f) for f in faults] + [(min(f.at + f.seconds, seconds), 1, f) for f in faults],
+        key=lambda step: step[:2],
+    )
+    broken: dict[str, int] = {}
+    last_said = 0.0
+    for at, mending, fault in [*plan, (seconds, 1, None)]:
+        while (left := at - (time.monotonic() - began)) > 0:
+            time.sleep(min(left, 0.5))
+            if time.monotonic() - last_said > 5:
+                last_said = time.monotonic()
+                produced = len(produced_numbers(stage.journal))
+                _say(f"{last_said - began:5.0f} s  {produced} produced, {bucket.numbers().total()} stored")
+        if fault is None:
+            return
+        if mending:
+            broken[fault.part] -= 1
+            if not broken[fault.part]:
+                stage.mend(fault.part)
+            continue
+        broken[fault.part] = broken.get(fault.part, 0) + 1
+        _say(f"{at:5.1f} s  {fault.kind}: {fault.part}, for {fault.seconds:.1f} s")
+        if fault.kind is Kind.KILL:
+            stage.kill(fault.part)
+        elif fault.kind is Kind.PAUSE:
+            if stage.processes[fault.part].running:
+                stage.processes[fault.part].pause()
+        else:
+            link = stage.links[fault.part]
+            stage.links_thread.set(link, refuse=fault.kind is Kind.REFUSE, swallow=fault.kind is Kind.SWALLOW)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def report(result: Tally, dry: float | None, stage: Stage) -> str:
+    rows = [
+        ("produced", f"{result.produced}"),
+        ("stored", f"{result.stored}"),
+        ("lost", f"{result.lost}"),
+        ("damaged", f"{result.damaged}"),
+        ("objects twice", f"{result.objects_twice}"),
+        ("PUTs twice", f"{result.puts_twice} ({100 * result.puts_twice / max(1, result.puts):.2f} %)"),
+        ("time to run dry", "never" if dry is None else f"{dry:.1f} s"),
+        *((f"highest memory, {name}", f"{peak / 2**20:.0f} MB") for name, peak in stage.peaks.items()),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"| {name:<{width}} | {value:>14} |" for name, value in [("what", "how many"), *rows])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="draws the faults")
+    parser.add_argument("--seconds", type=float, default=100, help="how long faces are produced")
+    parser.add_argument("--rate", type=float, default=50, help="faces a second")
+    parser.add_argument("--size", type=int, default=20_000, help="bytes of a face")
+    parser.add_argument("--kills", type=int, default=30, help="kills; pauses and cuts come on top")
+    parser.add_argument("--dry-seconds", type=float, default=90, help="how long it may take to run dry")
+    parser.add_argument("--plain", action="store_true", help="the same with a plain QoS 1 chain, for comparison")
+    parser.add_argument("--folder", type=Path, help="where all of it is left to look at; a temporary one otherwise")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
+        folder = arguments.folder or Path(temporary)
+        stage = Stage(folder, rate=arguments.rate, size=arguments.size, plain=arguments.plain)
+        faults = draw(
+            arguments.seed,
+            seconds=arguments.seconds,
+            kills=arguments.kills,
+            processes=list(stage.processes),
+            links=list(stage.links),
+        )
+        try:
+            result, dry = run(stage, faults, seconds=arguments.seconds, dry_seconds=arguments.dry_seconds)
+        finally:
+            stage.stop()
+        print(report(result, dry, stage))
+        if not arguments.plain and (dry is None or not result.is_good):
+            _say(f"FAILED with --seed {arguments.seed}")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Links between the parts, as TCP proxies that can be cut in the two ways that links are cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from local_stack.processes import free_port
+
+_CHUNK = 65536
+_PUT = re.compile(rb"PUT (/\S+) HTTP/1\.1\r\n")
+_LONGEST_REQUEST_LINE = 2048
+
+
+class Link:
+    """A port that leads to another port.
+
+    * `refuse`: connections are reset, new ones refused.
+    * `swallow`: nothing gets through and nobody is told, as with a modem that lost its network. What is on its way
+      arrives when the link is back, as TCP repeats it, or never, where the ends gave up meanwhile.
+    """
+
+    def __init__(self, name: str, target: int) -> None:
+        self.name = name
+        self.port = free_port()
+        self.refuse = False
+        self.swallow = False
+        #: How often each path was asked for with PUT.
+        self.puts: dict[bytes, int] = {}
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._flows = asyncio.Event()
+
+    async def apply(self) -> None:
+        """Makes the link what its two switches say."""
+        if self.refuse and self._server is not None:
+            self._server.close()
+            self._server = None
+            for writer in list(self._writers):
+                writer.transport.abort()
+        elif not self.refuse and self._server is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=_CHUNK)
+        if self.swallow:
+            self._flows.clear()
+        else:
+            self._flows.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        there: asyncio.StreamWriter | None = None
+        try:
+            await self._flows.wait()
+            back, there = await asyncio.open_connection("127.0.0.1", self._target, limit=_CHUNK)
+            self._writers.add(there)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pass_on(reader, there, self._count_puts()))
+                tasks.create_task(self._pass_on(back, writer, lambda _data: None))
+        except* (OSError, EOFError):
+            pass  # a link that breaks is what this is for
+        finally:
+            for end in (writer, there):
+                if end is not None:
+                    self._writers.discard(end)
+                    end.transport.abort()
+
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, look: Callable[[bytes], None]
+    ) -> None:
+        while data := await reader.read(_CHUNK):
+            await self._flows.wait()
+            look(data)
+            writer.write(data)
+            await writer.drain()
+        raise EOFError  # ends the other direction too
+
+    def _count_puts(self) -> Callable[[bytes], None]:
+        tail = b""
+
+        def look(data: bytes) -> None:
+            nonlocal tail
+            text = tail + data
+            end = 0
+            for match in _PUT.finditer(text):
+                self.puts[match[1]] = self.puts.get(match[1], 0) + 1
+                end = match.end()
+            tail = text[max(end, len(text) - _LONGEST_REQUEST_LINE) :]
+
+        return look
+
+
+class Links:
+    """All links, in a thread of their own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="links", daemon=True)
+        self._thread.start()
+
+    def open(self, name: str, target: int) -> Link:
+        link = Link(name, target)
+        self._run(link.apply())
+        return link
+
+    def set(self, link: Link, *, refuse: bool = False, swallow: bool = False) -> None:
+        link.refuse, link.swallow = refuse, swallow
+        self._run(link.apply())
+
+    def close(self) -> None:
+        async def end() -> None:
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        with contextlib.suppress(TimeoutError):
+            self._run(end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
