@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
+_KERNEL_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,26 @@ class BrokerUrl:
         ValueError: what is wrong with the URL, without repeating it, since it may hold a password.
 
         """
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:  # whose text repeats parts of the URL
+            raise ValueError("is no URL; percent-encode what is special in the user name and the password") from None
         if parts.scheme not in _PORTS:
             raise ValueError("must begin with mqtt:// or mqtts://")
         if not parts.hostname:
             raise ValueError("names no host")
+        try:
+            parts.hostname.encode("idna")
+        except UnicodeError:
+            raise ValueError("names a host that cannot be one") from None
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("has something after the port; a broker's URL ends there")
         try:
-            port = parts.port or _PORTS[parts.scheme]
+            port = _PORTS[parts.scheme] if parts.port is None else parts.port
         except ValueError:
-            raise ValueError("has a port that is no number from 1 to 65535") from None
+            port = 0
+        if port == 0:
+            raise ValueError("has a port that is no number from 1 to 65535")
         return cls(
             host=parts.hostname,
             port=port,
@@ -72,6 +82,9 @@ class BrokerUrl:
             if hasattr(socket, "TCP_USER_TIMEOUT"):
                 # A link that swallows packets is noticed within this time where data is on its way.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout * 1000))
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                # Little waits in the kernel, so that a link that is merely slow is seen to move.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_BYTES)
             if self.tls:
                 context = ssl.create_default_context(cafile=files.ca)
                 context.minimum_version = ssl.TLSVersion.TLSv1_2

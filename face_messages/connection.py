@@ -107,7 +107,7 @@ class Connection:
         self._down_said = False
         self._link: Link | None = None
         self._pinged = False
-        self._last_in = self._last_out = 0.0
+        self._alive_at = self._last_out = 0.0
         #: Whether the link is up at this moment.
         self.is_up = False
         #: Times the link came up since the start.
@@ -170,7 +170,7 @@ class Connection:
                 selector.register(wire, selectors.EVENT_READ)
                 self._link = None
                 self._pinged = False
-                self._last_in = self._last_out = time.monotonic()
+                self._alive_at = self._last_out = time.monotonic()
                 wire.write(self._connect_packet())
                 while not self._stop.is_set():
                     self._turn(wire, selector)
@@ -187,6 +187,8 @@ class Connection:
         if pending := wire.unsent:
             wire.flush()
             self._last_out = time.monotonic()
+            if 0 < wire.unsent < pending:
+                self._alive_at = self._last_out  # a slow link is no dead link
             if wire.unsent < pending and pending >= _MUCH:
                 wait = 0  # the endpoint held back for want of room, which there is now
         reading = link is None or link.reading
@@ -198,9 +200,11 @@ class Connection:
             if key.fileobj is self._wake_in:
                 self._woken_up()
         if reading:
+            before = wire.received
             for packet in wire.receive():
-                self._last_in = time.monotonic()
                 self._dispatch(packet, wire)
+            if wire.received > before:
+                self._alive_at = time.monotonic()
 
     def _woken_up(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -256,13 +260,13 @@ class Connection:
         """
         now = time.monotonic()
         if self._link is None:
-            if now - self._last_in > self._timeout:
+            if now - self._alive_at > self._timeout:
                 raise TimeoutError("the broker took the connection but does not answer")
             return self._timeout
         half = self._keepalive / 2
-        if self._pinged and self._link.reading and now - self._last_in > 2 * half:
-            raise TimeoutError(f"nothing was heard of the broker for {now - self._last_in:.0f} s")
-        if now - (self._last_out if self._pinged else min(self._last_in, self._last_out)) >= half:
+        if self._pinged and self._link.reading and now - self._alive_at > 2 * half:
+            raise TimeoutError(f"nothing was heard of the broker for {now - self._alive_at:.0f} s")
+        if now - (self._last_out if self._pinged else min(self._alive_at, self._last_out)) >= half:
             wire.write(mqtt5.PingReqPacket().write())
             self._pinged = True
         return half / 4

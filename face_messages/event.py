@@ -26,6 +26,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|\+00:00)",
 _COUNT = re.compile(r"0|[1-9]\d{0,14}", re.ASCII)
 _SCORE = re.compile(r"-?\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 
+# In bytes, since it has to fit a correlation: without receipts it would be sent for ever.
 _MAX_ID = 256
 _MAX_SOURCE = 4096
 
@@ -109,8 +110,8 @@ class FaceEvent:
             raise InvalidEventError(f"type is not {EVENT_TYPE}")
         if message.content_type != CONTENT_TYPE:
             raise InvalidEventError(f"content type is not {CONTENT_TYPE}")
-        if len(found["id"]) > _MAX_ID or not _PRINTABLE.fullmatch(found["id"]):
-            raise InvalidEventError(f"id has control characters or more than {_MAX_ID} characters")
+        if len(found["id"].encode()) > _MAX_ID or not _PRINTABLE.fullmatch(found["id"]):
+            raise InvalidEventError(f"id has control characters, nothing at all or more than {_MAX_ID} bytes")
         edge_id, camera_id = _parse_source(found["source"])
         frame = found.get("frame")
         score = found.get("score")

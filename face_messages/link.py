@@ -33,7 +33,8 @@ class Link:
 
     @property
     def may_publish(self) -> bool:
-        return len(self._unacknowledged) < min(self.receive_maximum, _PACKET_IDS)
+        # One id is left over for the farewell.
+        return len(self._unacknowledged) < min(self.receive_maximum, _PACKET_IDS - 1)
 
     @property
     def unsent(self) -> int:

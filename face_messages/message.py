@@ -34,8 +34,8 @@ class Message:
 
     @property
     def size(self) -> int:
-        """Payload and properties, in bytes; what makes a message too large to take."""
-        return len(self.payload) + sum(len(name) + len(value) for name, value in self.user_properties)
+        """Payload and user properties as an outbox writes them, in bytes; what makes a message too large to take."""
+        return len(self.payload) + sum(_written(name) + _written(value) + 8 for name, value in self.user_properties)
 
     @property
     def wants_receipt(self) -> bool:
@@ -51,6 +51,12 @@ class Message:
             and b"\n" not in self.correlation_data
             and _RECEIPTS_OF_ONE_CLIENT.fullmatch(self.response_topic) is not None
         )
+
+
+def _written(text: str) -> int:
+    """Bytes of a string in JSON and UTF-8, at most: a character may become six, though none of an event's does."""
+    plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+    return len(text) if plain else 6 * len(text)
 
 
 def receipts_topic(client_id: str) -> str:

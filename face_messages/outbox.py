@@ -72,7 +72,8 @@ class Outbox:
 
     def __init__(self, path: Path, *, max_bytes: int, when_full: WhenFull = WhenFull.REJECT_NEW) -> None:
         wal_room = min(32 * 1024 * 1024, max_bytes // 4)
-        self._row_bytes = max_bytes - wal_room
+        self._row_bytes = self._room = max_bytes - wal_room
+        self._wal_room = wal_room
         self._group_bytes = wal_room // 4
         self._writer = open_or_set_aside(path, wal_bytes=wal_room // 4)
         self._reader = OutboxFile(path, wal_bytes=wal_room // 4)
@@ -103,7 +104,7 @@ class Outbox:
     def put(self, message_id: bytes, message: Message, done: Callable[[], None]) -> None:
         """Hands a message over; `done` is called once it is safe on disk (or was already)."""
         with self._work:
-            self._puts.append(_Put(message_id, message, done, cost_of(message)))
+            self._puts.append(_Put(message_id, message, done, cost_of(message_id, message)))
             self._work.notify()
 
     def put_and_wait(self, messages: Sequence[tuple[bytes, Message]], *, stop: threading.Event) -> None:
@@ -228,23 +229,33 @@ class Outbox:
         if new:
             self.on_kept()
         if left:
-            self._say("the outbox is full: it takes nothing until some of it is confirmed")
+            what = "the outbox is full" if self._room == self._row_bytes else "the outbox's disk is nearly full"
+            self._say(f"{what}: it takes nothing until some of it is confirmed")
             with self._work:
                 self._puts.extendleft(reversed(left))
             return _Outcome.FULL
-        if self._trouble is not None and self._totals.bytes < 0.9 * self._row_bytes:
+        if self._trouble is not None and self._totals.bytes < 0.9 * self._room:
             log.info("the outbox takes messages again")
             self._trouble = None
         if not self._totals.messages and self._largest > _SHRINK_BYTES:
-            self._writer.shrink()
             self._largest = 0
+            self._shrink()
         return _Outcome.DONE
+
+    def _shrink(self) -> None:
+        try:
+            self._writer.shrink()
+        except sqlite3.OperationalError as error:
+            # A full disk refuses this as well, which needs room in the write-ahead log first. Nothing is lost by it.
+            log.warning("the outbox is empty, but its file stays large for now: %s", error)
 
     def _transaction(
         self, puts: list[_Put], discards: list[bytes], asides: list[tuple[bytes, str]]
     ) -> tuple[list[_Put], list[_Put], int]:
         """One transaction: the puts that found room, those that did not, and how many rows are new."""
         file, totals, confirmed, overwritten, new = self._writer, replace(self._totals), 0, 0, 0
+        # On a disk that is smaller than the outbox may get, discards need room in the write-ahead log all the same.
+        room = self._room = min(self._row_bytes, file.capacity(reserve=self._wal_room))
         safe: list[_Put] = []
         left: list[_Put] = []
         with file.transaction():
@@ -264,13 +275,16 @@ class Outbox:
                     # Never confirmed, so its sender still has it; those behind it must not wait for the impossible.
                     log.error("a message of %d bytes is larger than the whole outbox: not kept", put.message.size)
                     continue
-                while self._when_full is WhenFull.OVERWRITE_OLDEST and totals.bytes + put.cost > self._row_bytes:
+                if totals.bytes + put.cost > room and file.holds(put.id, put.message):
+                    safe.append(put)  # needs no room: its sender has missed the receipt, and that is all
+                    continue
+                while self._when_full is WhenFull.OVERWRITE_OLDEST and totals.bytes + put.cost > room:
                     if not (freed := file.delete_oldest()):
                         break
                     totals.bytes -= freed
                     totals.messages -= 1
                     overwritten += 1
-                if totals.bytes + put.cost > self._row_bytes:
+                if totals.bytes + put.cost > room:
                     left = puts[place:]
                     break
                 if self._insert(put):

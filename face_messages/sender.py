@@ -30,6 +30,8 @@ _UNSENT_BYTES = 1024 * 1024
 
 _NO_MATCHING_SUBSCRIBERS = 0x10
 _PACKET_TOO_LARGE = 0x95
+_QUOTA_EXCEEDED = 0x97
+_LONGEST_REFUSAL = 300.0
 
 
 @dataclass(slots=True)
@@ -74,12 +76,14 @@ class Sender:
         self._by_packet: dict[int, bytes] = {}
         self._lost: dict[bytes, _Flight] = {}
         self._lost_order: list[tuple[int, bytes]] = []  # a heap: the oldest goes first
+        self._refused_order: list[tuple[float, bytes]] = []  # a heap of those that are asked again later: when, which
         self._cursor = 0
         self._ready: deque[Kept] = deque()
         self._more = threading.Event()
         self._more.set()
         self._round_trip = RoundTrip(resend_after)
         self._refusal: str | None = None
+        self._refusal_said = False
         self._refused_until = 0.0
         self._backoff = Backoff(first=0.2, longest=5.0)
         #: Messages sent since the start, and how many of them not for the first time.
@@ -137,16 +141,22 @@ class Sender:
 
     def acknowledged(self, packet_id: int, reason: int) -> None:
         message_id = self._by_packet.pop(packet_id, None)
-        if message_id is None or (flight := self._flights.get(message_id)) is None or flight.packet_id != packet_id:
+        if message_id is None:
             return
         if reason == 0:
-            flight.packet_id = None
             self._taken_again()
+        if (flight := self._flights.get(message_id)) is None or flight.packet_id != packet_id:
+            return  # its receipt was faster
+        if reason == 0:
+            flight.packet_id = None
         elif reason == _PACKET_TOO_LARGE:
             self._set_aside(message_id, "larger than the broker takes")
-        else:
+        elif reason in (_NO_MATCHING_SUBSCRIBERS, _QUOTA_EXCEEDED):
             self._presume_lost(message_id)
             self._hold_back(reason)
+        else:
+            self._refused(message_id, flight)
+            self._hold_back(reason, said=flight.tries > 1)
 
     def work(self, now: float) -> float | None:
         link = self._link
@@ -155,6 +165,7 @@ class Sender:
         if now < self._refused_until:
             return self._refused_until - now
         self._resend_overdue(now)
+        self._ask_again(now)
         # While the broker is known to refuse, one message at a time finds out whether it still does.
         window = 1 if self._refusal else self._window
         while (
@@ -165,7 +176,11 @@ class Sender:
             and (following := self._next()) is not None
         ):
             self._send(link, *following)
-        return self._round_trip.patience / 4 if self._flights else None
+        wait = self._round_trip.patience / 4 if self._flights else None
+        if self._refused_order:
+            due = self._refused_order[0][0] - now
+            wait = due if wait is None else min(wait, due)
+        return wait
 
     def finish(self) -> None:
         """Nothing: what is unconfirmed is in the outbox."""
@@ -194,6 +209,8 @@ class Sender:
         except UndeliverableError as error:
             self._set_aside(kept.id, str(error))
             return
+        if (older := self._flights.pop(kept.id, None)) is not None:
+            self._flying_bytes -= older.size  # it was overwritten in the outbox and has come anew
         self._flights[kept.id] = _Flight(kept.seq, kept.size, packet_id, time.monotonic(), tries + 1)
         self._flying_bytes += kept.size
         self._by_packet[packet_id] = kept.id
@@ -205,6 +222,20 @@ class Sender:
         self._flying_bytes -= flight.size
         self._lost[message_id] = flight
         heapq.heappush(self._lost_order, (flight.seq, message_id))
+
+    def _refused(self, message_id: bytes, flight: _Flight) -> None:
+        """The broker takes others, perhaps, but not this one: it must not hold them up, and is tried again later."""
+        del self._flights[message_id]
+        self._flying_bytes -= flight.size
+        self._lost[message_id] = flight
+        pause = Backoff.scale * min(2.0**flight.tries, _LONGEST_REFUSAL)
+        heapq.heappush(self._refused_order, (time.monotonic() + pause, message_id))
+
+    def _ask_again(self, now: float) -> None:
+        while self._refused_order and self._refused_order[0][0] <= now:
+            _, message_id = heapq.heappop(self._refused_order)
+            if (flight := self._lost.get(message_id)) is not None:
+                heapq.heappush(self._lost_order, (flight.seq, message_id))
 
     def _set_aside(self, message_id: bytes, reason: str) -> None:
         if (flight := self._flights.pop(message_id, None)) is not None:
@@ -229,20 +260,22 @@ class Sender:
         for message_id in overdue:
             self._presume_lost(message_id)
 
-    def _hold_back(self, reason: int) -> None:
+    def _hold_back(self, reason: int, *, said: bool = False) -> None:
         if reason == _NO_MATCHING_SUBSCRIBERS:
             refusal = "nobody takes the messages at the broker yet: they are kept until somebody does"
         else:
             refusal = f"the broker refuses messages (reason 0x{reason:02x}): check its access rules; they are kept"
         if refusal != self._refusal:
-            log.warning("%s", refusal)
-            self._refusal = refusal
+            if not said:
+                log.warning("%s", refusal)
+            self._refusal, self._refusal_said = refusal, not said
         if (now := time.monotonic()) >= self._refused_until:  # a whole window may come back: that is one refusal
             self._refused_until = now + self._backoff.next_delay()
 
     def _taken_again(self) -> None:
         if self._refusal is not None:
-            log.info("messages are taken at the broker")
+            if self._refusal_said:
+                log.info("messages are taken at the broker")
             self._refusal = None
         self._refused_until = 0.0
         self._backoff.reset()

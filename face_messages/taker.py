@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import mqtt5
 
-from face_messages.link import Link
+from face_messages.link import Link, UndeliverableError
 from face_messages.message import MAX_MESSAGE_BYTES, Message
 from face_messages.wire import UnreadablePublish
 
@@ -164,7 +164,13 @@ class Taker:
     def _send_receipts(self, link: Link) -> float | None:
         while self._receipts and link.may_publish:
             topic, correlations = self._receipts.popitem()
-            link.publish(Message(topic, b"\n".join(correlations)))
+            if len(correlations) > _BATCH:
+                self._receipts[topic] = correlations[_BATCH:]
+            try:
+                link.publish(Message(topic, b"\n".join(correlations[:_BATCH])))
+            except UndeliverableError as error:
+                # A lost receipt only causes a resend; where even a face passes, so does this.
+                log.warning("a receipt for %r cannot be sent: %s", topic, error)
         if self._receipts:
             return 0.1
         self._receipts_due = None

@@ -20,6 +20,7 @@ _RECV_BYTES = 256 * 1024
 _RECEIVE_AT_ONCE = 2 * 1024 * 1024
 # Topic and packet id stand within the first bytes of a PUBLISH.
 _HEAD_BYTES = 5 + 2 + 65535 + 2
+_CONNACK = 2
 _PUBLISH = 3
 _PUBACK = 4
 _WANT = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -69,6 +70,8 @@ class Wire:
         self._in = bytearray()
         self._out = bytearray()
         self._skip = 0
+        #: Bytes that have come since the start.
+        self.received = 0
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -114,6 +117,7 @@ class Wire:
             if not data:
                 raise ConnectionResetError("the broker closed the connection")
             taken += len(data)
+            self.received += len(data)
             if self._skip:
                 skipped = min(self._skip, len(data))
                 self._skip -= skipped
@@ -159,6 +163,8 @@ class Wire:
                 return mqtt5.read(packet)[0]
             except (ValueError, IndexError) as error:
                 problem = str(error)
+        if kind == _CONNACK and size - body == 2:
+            raise ProtocolError("the broker answers in MQTT 3.1.1; it must speak MQTT 5, which receipts need")
         if kind != _PUBLISH:
             raise ProtocolError(f"a malformed packet of type {kind}: {problem}")
         return _head_of_publish(self._in, at, body, size, problem)

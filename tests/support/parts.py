@@ -1,0 +1,113 @@
+"""The two sides of custody, wired up as the programs do it, with what a test wants to see of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from face_messages import BrokerUrl, Connection, Message, Outbox, Sender, Taken, Taker, WhenFull
+from face_messages.event import new_id
+from face_messages.message import TOPIC
+from tests.support.waiting import eventually
+
+MIB = 1024 * 1024
+
+
+class SendingSide:
+    """An outbox, its sender and the connection that serves it."""
+
+    def __init__(
+        self,
+        url: str,
+        path: Path,
+        *,
+        client_id: str = "edge1",
+        window: int = 256,
+        resend_after: tuple[float, float] = (20.0, 30.0),
+        max_bytes: int = 64 * MIB,
+        when_full: WhenFull = WhenFull.REJECT_NEW,
+        **connection: Any,
+    ) -> None:
+        self.outbox = Outbox(path, max_bytes=max_bytes, when_full=when_full)
+        self.sender = Sender(self.outbox, client_id=client_id, window=window, resend_after=resend_after)
+        self.connection = Connection(BrokerUrl.parse(url), client_id=client_id, endpoint=self.sender, **connection)
+        self.outbox.on_kept = self._kept
+
+    def _kept(self) -> None:
+        self.sender.outbox_has_more()
+        self.connection.wake()
+
+    def put(self, payload: bytes, *, topic: str = TOPIC, **properties: Any) -> bytes:
+        """Hands a message over under a new id, which is returned."""
+        message_id = new_id().encode()
+        self.outbox.put(message_id, Message(topic, payload, **properties), lambda: None)
+        return message_id
+
+    def __enter__(self) -> Self:
+        self.connection.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.connection.stop()
+        self.outbox.close()
+
+
+class TakingSide:
+    """A taker that keeps what it is given in a list; `hold` leaves it to the test when that is safe.
+
+    Entering it waits until it is connected, unless `wait` is false.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        client_id: str = "keeper",
+        hold: bool = False,
+        group: str = "",
+        wait: bool = True,
+        **connection: Any,
+    ) -> None:
+        self.hold = hold
+        self._wait = wait
+        self.messages: list[Message] = []
+        self.held: list[Taken] = []
+        self.taker = Taker(TOPIC, self._take, group=group)
+        self.connection = Connection(BrokerUrl.parse(url), client_id=client_id, endpoint=self.taker, **connection)
+        self.taker.wake = self.connection.wake
+
+    def _take(self, taken: Taken) -> None:
+        self.messages.append(taken.message)
+        if self.hold:
+            self.held.append(taken)
+        else:
+            taken.safe()
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [message.payload for message in list(self.messages)]
+
+    def release(self) -> None:
+        """All that is held is safe now, and what comes is safe at once."""
+        self.hold = False
+        while self.held:
+            self.held.pop(0).safe()
+
+    def __enter__(self) -> Self:
+        self.connection.start()
+        if self._wait:
+            eventually(lambda: self.connection.is_up, what="the taker has no connection")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.connection.stop()
+
+
+def numbered(count: int, size: int = 100, first: int = 0) -> list[bytes]:
+    """Payloads that tell their number."""
+    return [f"{i:06d}".encode().ljust(size, b".") for i in range(first, first + count)]

@@ -1,0 +1,85 @@
+"""The programs as processes of their own, with their figures."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from local_stack.processes import ManagedProcess, free_port
+from local_stack.s3 import S3Server
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+BUCKET = "faces"
+
+
+class Program(ManagedProcess):
+    """`python -m <name>` with these settings and no others."""
+
+    def __init__(self, name: str, folder: Path, settings: dict[str, str]) -> None:
+        self.metrics_port = free_port()
+        base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "METRICS_PORT": str(self.metrics_port)}
+        super().__init__(
+            name, [sys.executable, "-m", name], log=folder / f"{name}.log", env=base | settings
+        )
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Status and body of an HTTP GET."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def figure(self, name: str) -> float:
+        """One of the figures of /metrics; -1 while it is not to be had."""
+        try:
+            _, text = self.ask("/metrics")
+        except (OSError, http.client.HTTPException):
+            return -1
+        samples = (s for family in text_string_to_metric_families(text) for s in family.samples)
+        return next((s.value for s in samples if s.name == f"facedetection_{name}"), -1)
+
+    def expect(self, name: str, value: float, *, within: float = 30) -> None:
+        """Waits until the figure has this value."""
+        eventually(lambda: self.figure(name) == value, within=within, what=lambda: self.explain(name, value))
+
+    def explain(self, name: str, value: float) -> str:
+        return f"{name} is {self.figure(name)}, not {value}; the log of {self.name}:\n{self.log_tail(30)}"
+
+    def expect_line(self, text: str, *, within: float = 30) -> str:
+        """Waits for a line with this in the log."""
+        return eventually(
+            lambda: next((line for line in self.log_text().splitlines() if text in line), ""),
+            within=within,
+            what=lambda: f"no line with {text!r} in the log of {self.name}:\n{self.log_tail(30)}",
+        )
+
+
+def forwarder(folder: Path, edge_url: str, cloud_url: str, **settings: str) -> Program:
+    """An `edge_forwarder` named `tx2`, not started."""
+    urls = {"EDGE_ID": "tx2", "EDGE_MQTT_URL": edge_url, "CLOUD_MQTT_URL": cloud_url}
+    return Program("edge_forwarder", folder, urls | {"OUTBOX_PATH": str(folder / "forwarder.db")} | settings)
+
+
+def saver(folder: Path, url: str, store: S3Server | str, **settings: str) -> Program:
+    """A `cloud_saver`, not started. `store` is a running S3 server or another endpoint."""
+    if isinstance(store, S3Server):
+        keys = (store.access_key_id, store.secret_access_key)
+        endpoint = store.endpoint
+    else:
+        keys, endpoint = ("access-key-id", "secret-access-key"), store
+    store_settings = {
+        "MQTT_URL": url,
+        "COS_ENDPOINT": endpoint,
+        "COS_BUCKET": BUCKET,
+        "COS_HMAC_ACCESS_KEY_ID": keys[0],
+        "COS_HMAC_SECRET_ACCESS_KEY": keys[1],
+    }
+    return Program("cloud_saver", folder, store_settings | settings)

@@ -1,0 +1,132 @@
+"""The outbox on a disk that has no room: it says so, confirms nothing it does not hold, and goes on by itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from face_messages import Message, Outbox
+from tests.support.waiting import eventually
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "none", disk], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("needs the right to mount a tmpfs; the test with a limit on file sizes needs none")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_limit_on_the_file_size_loses_nothing(tmp_path: Path) -> None:
+    """Writes fail as on a full disk; after the limit is gone all is kept, in order, each confirmed once."""
+    child = subprocess.run(
+        [sys.executable, "-c", _LIMITED_CHILD, str(tmp_path / "o.db")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    assert child.stderr.count("the outbox cannot be written") == 1, child.stderr
+    assert "free space on its disk" in child.stderr
+    assert "takes messages again" in child.stderr
+
+
+_LIMITED_CHILD = """
+import logging, resource, sys, threading
+from pathlib import Path
+from face_messages import Message, Outbox
+from tests.support.waiting import eventually
+logging.basicConfig(level="INFO")
+outbox = Outbox(Path(sys.argv[1]), max_bytes=64 << 20)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, resource.RLIM_INFINITY))
+done = []
+for i in range(100):
+    outbox.put(b"%d" % i, Message("t", bytes(50_000)), lambda i=i: done.append(i))
+eventually(lambda: outbox.trouble)
+on_disk = [int(k.id) for k in outbox.take(0, limit=1000, max_bytes=1 << 40)]
+assert done == on_disk and len(done) < 100, (done, on_disk)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+eventually(lambda: len(done) == 100)
+assert done == [int(k.id) for k in outbox.take(0, limit=1000, max_bytes=1 << 40)] == list(range(100))
+eventually(lambda: outbox.trouble is None)
+outbox.close()
+"""
+
+
+def test_a_full_file_system_is_waited_for(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What was confirmed before is there, what comes meanwhile is confirmed once there is space."""
+    outbox = Outbox(small_disk / "o.db", max_bytes=8 * MIB)
+    done: list[int] = []
+    try:
+        outbox.put_and_wait([(b"before", Message("t", b"x"))], stop=threading.Event())
+        filler = small_disk / "filler"
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):  # noqa: PT012 - the block is one file
+            while True:
+                file.write(bytes(65536))
+        for i in range(10):
+            outbox.put(b"%d" % i, Message("t", bytes(100_000)), lambda i=i: done.append(i))  # type: ignore[misc] # a default that mypy cannot infer
+        eventually(lambda: outbox.trouble)
+        held = [k.id for k in outbox.take(0, limit=100, max_bytes=1 << 40)]
+        assert held == [b"before", *(b"%d" % i for i in done)]
+        filler.unlink()
+        eventually(lambda: len(done) == 10)
+        assert len(outbox) == 11
+    finally:
+        outbox.close()
+    assert len([r for r in caplog.records if "disk is nearly full" in r.getMessage()]) == 1
+
+
+def test_discards_make_room_on_a_full_file_system(small_disk: Path) -> None:
+    """It gets by with what it has: confirmed messages go, and new ones take their pages."""
+    outbox = Outbox(small_disk / "o.db", max_bytes=8 * MIB)
+    done: list[int] = []
+    try:
+        for i in range(200):
+            outbox.put(b"%d" % i, Message("t", bytes(100_000)), lambda i=i: done.append(i))  # type: ignore[misc] # a default that mypy cannot infer
+        eventually(lambda: outbox.trouble)
+        assert 0 < len(done) < 100
+        for _ in range(200):
+            if len(done) == 200:
+                break
+            count = len(done)
+            outbox.discard([b"%d" % i for i in done[-20:]] + [b"%d" % i for i in done])
+            eventually(lambda count=count: len(done) > count, within=10)  # type: ignore[misc] # a default that mypy cannot infer
+        assert done == list(range(200))
+    finally:
+        outbox.close()
+
+
+def test_an_outbox_cannot_be_opened_on_a_full_file_system(small_disk: Path) -> None:
+    """An error that names the file, and no damage: once there is space it opens, with what it held."""
+    path = small_disk / "o.db"
+    outbox = Outbox(path, max_bytes=8 * MIB)
+    outbox.put_and_wait([(b"%d" % i, Message("t", bytes(1000))) for i in range(10)], stop=threading.Event())
+    outbox.close()
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):  # noqa: PT012 - the block is one file
+        while True:
+            file.write(bytes(4096))
+    with pytest.raises(OSError, match=r"o\.db"):
+        Outbox(path, max_bytes=8 * MIB).close()
+    filler.unlink()
+    outbox = Outbox(path, max_bytes=8 * MIB)
+    try:
+        assert len(outbox) == 10
+    finally:
+        outbox.close()
+    assert [f.name for f in small_disk.iterdir() if "damaged" in f.name] == []
