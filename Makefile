@@ -6,11 +6,11 @@ VIDEO ?=
 BIN := $(VENV)/bin
 STAMP_DEMO := $(VENV)/.installed-demo
 STAMP_DEV := $(VENV)/.installed-dev
-PACKAGES := edge_face_detection edge_forwarder cloud_saver face_messages local_stack
+PACKAGES := edge_face_detection edge_forwarder cloud_saver face_messages local_stack chaos
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-containers check format bench clean mosquitto
+.PHONY: help setup demo test test-containers chaos check docs format bench clean mosquitto strace
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ setup: $(STAMP_DEV) ## virtual environment with everything, tests and tools incl
 demo: $(STAMP_DEMO) mosquitto ## the whole path on this machine; VIDEO=0 is the webcam, VIDEO=some.mp4 a file
 	@$(BIN)/python -m local_stack demo --video "$(VIDEO)"
 
-test: $(STAMP_DEV) mosquitto ## unit and integration tests, and the containers' where a Docker engine answers
+test: $(STAMP_DEV) mosquitto strace ## unit and integration tests, and the containers' where a Docker engine answers
 	@if docker version >/dev/null 2>&1; then \
 		echo "A Docker engine answers: unit, integration and container tests."; \
 		$(BIN)/pytest && $(BIN)/pytest tests/containers; \
@@ -33,10 +33,18 @@ test-containers: $(STAMP_DEV) ## tests of the images and compose files; needs a 
 	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
 	@$(BIN)/pytest tests/containers
 
+chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count; SEED SECONDS RATE KILLS PLAIN=1
+	@$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(RATE),--rate $(RATE)) $(if $(KILLS),--kills $(KILLS)) $(if $(PLAIN),--plain)
+
 check: $(STAMP_DEV) ## what must hold before a commit: ruff, its formatter, mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@PYTHONPATH=. $(BIN)/python scripts/settings_table.py --check
+
+docs: $(STAMP_DEV) ## write the tables of settings into README.md
+	@PYTHONPATH=. $(BIN)/python scripts/settings_table.py
 
 format: $(STAMP_DEV) ## put the code in its form
 	@$(BIN)/ruff format .
@@ -59,4 +67,7 @@ $(STAMP_DEV): pyproject.toml scripts/setup.sh
 	@touch $(STAMP_DEMO) $@
 
 mosquitto:
-	@scripts/need_mosquitto.sh
+	@scripts/need.sh mosquitto
+
+strace:
+	@scripts/need.sh strace

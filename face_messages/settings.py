@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSecretError
 
 from face_messages.broker_url import BrokerUrl, TlsFiles
 from face_messages.message import TOPIC
@@ -34,7 +35,8 @@ def _check_url(text: SecretStr) -> SecretStr:
 
 
 def _check_topic(text: str) -> str:
-    if not text or any(c in text for c in "+#$\0") or text.startswith("/") or text.endswith("/"):
+    wrong = len(text) > 512 or not text.isprintable() or any(c in text for c in "+#$")
+    if not text or wrong or text.startswith("/") or text.endswith("/"):
         raise ValueError("must be a topic such as facedetection_topic, without + # $ and not ending in a slash")
     return text
 
@@ -74,10 +76,10 @@ class ProgramSettings(BaseSettings):
             settings = cls(_secrets_dir=SECRETS if SECRETS.is_dir() else None)
         except ValidationError as error:
             raise SettingsError([cls._explain(tuple(e["loc"]), e["type"], e["msg"]) for e in error.errors()]) from None
-        except OSError as error:
-            raise SettingsError(
-                [f"{error.filename}: cannot be read ({error.strerror}): give the program's user access"]
-            ) from error
+        except UnreadableSecretError as error:
+            # Its cause may show what is in the file.
+            why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else "it is no UTF-8 text"
+            raise SettingsError([f"{SECRETS}: {error}: {why}; mend the file or give access to it"]) from None
         if contradictions := settings.contradictions():
             raise SettingsError(contradictions)
         return settings
@@ -103,8 +105,9 @@ class ProgramSettings(BaseSettings):
     @classmethod
     def listed(cls) -> list[Listed]:
         """All settings, in the order in which people should read about them: the program's own before the common."""
-        own = [n for n in cls.model_fields if n not in ProgramSettings.model_fields]
-        return [_listed(n, cls.model_fields[n]) for n in (*own, *ProgramSettings.model_fields)]
+        own = [name for name in cls.__annotations__ if name in cls.model_fields]
+        inherited = [name for name in cls.model_fields if name not in own]
+        return [_listed(name, cls.model_fields[name]) for name in (*own, *inherited)]
 
 
 @dataclass(frozen=True, slots=True)

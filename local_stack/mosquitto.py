@@ -69,7 +69,7 @@ def find_mosquitto() -> str:
     search = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"])
     found = shutil.which("mosquitto", path=search)
     if found is None:
-        raise FileNotFoundError("mosquitto is not installed; scripts/need_mosquitto.sh installs it")
+        raise FileNotFoundError("mosquitto is not installed; scripts/need.sh mosquitto installs it")
     return found
 
 

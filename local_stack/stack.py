@@ -184,7 +184,7 @@ class LocalStack:
 
     def _make_witness(self) -> ManagedProcess:
         if shutil.which("mosquitto_sub") is None:
-            raise ProcessError("mosquitto_sub is not installed; scripts/need_mosquitto.sh installs it")
+            raise ProcessError("mosquitto_sub is not installed; scripts/need.sh mosquitto installs it")
         where = ["-h", "127.0.0.1", "-p", str(self.edge_broker.port), "-t", f"{TOPIC}/#"]
         # It buffers what it prints until the first message, and `start` waits for its word that it is subscribed.
         args = ["stdbuf", "-oL", "mosquitto_sub", "-d", "-V", "5", "-q", "1", *where, "-F", "id %D"]

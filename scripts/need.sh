@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Sees to it that programs from the system's package manager are there. Quiet when they are.
+#
+#   scripts/need.sh PACKAGE...        mosquitto (the broker and its clients), strace
+set -euo pipefail
+
+# Debian and Homebrew put the broker where not everybody's PATH leads.
+export PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
+
+is_there() {
+    case $1 in
+    mosquitto) command -v mosquitto >/dev/null && command -v mosquitto_sub >/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+missing=()
+for package in "$@"; do
+    is_there "$package" || missing+=("$package")
+done
+[ ${#missing[@]} = 0 ] && exit 0
+
+# How this system would install them, as words of a command.
+installer=()
+if command -v apt-get >/dev/null; then
+    installer=(apt-get install -y -qq --no-install-recommends "${missing[@]/#mosquitto/mosquitto mosquitto-clients}")
+elif command -v dnf >/dev/null; then
+    installer=(dnf install -y -q "${missing[@]}")
+elif command -v apk >/dev/null; then
+    installer=(apk add -q "${missing[@]/#mosquitto/mosquitto mosquitto-clients}")
+elif command -v brew >/dev/null; then
+    installer=(brew install -q "${missing[@]}")
+else
+    echo "${missing[*]} is missing, and no package manager is known here: install it, then try again." >&2
+    exit 1
+fi
+# One of the words may have become two.
+read -ra installer <<<"${installer[*]}"
+
+root=()
+if [ "${installer[0]}" != brew ] && [ "$(id -u)" != 0 ]; then
+    root=(sudo -n)
+    if ! sudo -n true 2>/dev/null; then
+        echo "${missing[*]} is missing, and installing it needs a password. Run this, then try again:" >&2
+        echo "    sudo ${installer[*]}" >&2
+        exit 1
+    fi
+fi
+
+echo "${missing[*]} is missing: installing it (${installer[*]})"
+if [ "${installer[0]}" = apt-get ]; then
+    # A list that is out of date names packages that the mirror no longer has.
+    "${root[@]}" apt-get update -qq
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive "${installer[@]}" >/dev/null
+else
+    "${root[@]}" "${installer[@]}"
+fi
+
+for package in "${missing[@]}"; do
+    if ! is_there "$package"; then
+        echo "$package was installed, but is still not found in $PATH." >&2
+        exit 1
+    fi
+done
+
+case " ${missing[*]} " in
+*" mosquitto "*)
+    if command -v systemctl >/dev/null && systemctl --quiet is-active mosquitto 2>/dev/null; then
+        echo "Its package has also started a broker on port 1883 of this machine, which nothing here uses."
+        echo "To turn that one off: sudo systemctl disable --now mosquitto"
+    fi
+    ;;
+esac
