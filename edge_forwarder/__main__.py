@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from edge_forwarder.forwarder import work
-from edge_forwarder.settings import ForwarderSettings
-from face_messages import program
+import signal
+import sys
+
+# The imports take a while, in which a SIGTERM has nothing to end in order.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+from edge_forwarder.forwarder import work  # noqa: E402 - see above
+from edge_forwarder.settings import ForwarderSettings  # noqa: E402 - see above
+from face_messages import program  # noqa: E402 - see above
 
 if __name__ == "__main__":
     program.end(

@@ -80,6 +80,7 @@ class Outbox:
         self._reader_lock = threading.Lock()
         self._when_full = when_full
         self._totals = self._writer.totals()
+        self._last_seq = self._writer.last_seq()
         self._largest = self._totals.bytes
         self._work = threading.Condition()
         self._puts: deque[_Put] = deque()
@@ -147,6 +148,11 @@ class Outbox:
 
     def __len__(self) -> int:
         return self._totals.messages
+
+    @property
+    def last_seq(self) -> int:
+        """The place of the message that was kept last."""
+        return self._last_seq
 
     @property
     def bytes_used(self) -> int:
@@ -227,6 +233,7 @@ class Outbox:
         for put in safe:
             put.done()
         if new:
+            self._last_seq = self._writer.last_seq()
             self.on_kept()
         if left:
             what = "the outbox is full" if self._room == self._row_bytes else "the outbox's disk is nearly full"

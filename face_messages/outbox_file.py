@@ -132,6 +132,11 @@ class OutboxFile:
         ).fetchone()
         return Totals(*row)
 
+    def last_seq(self) -> int:
+        """The place of the row that was inserted last, whether or not it is still there."""
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        return 0 if row is None else int(row[0])
+
     def capacity(self, *, reserve: int) -> int:
         """Bytes of rows that the file can come to with `reserve` bytes of its disk left over."""
         disk = os.statvfs(self._path)

@@ -163,6 +163,11 @@ class Wire:
                 return mqtt5.read(packet)[0]
             except (ValueError, IndexError) as error:
                 problem = str(error)
+            except BaseException as error:
+                # How the codec, which is written in Rust, takes a string that is no UTF-8; it has no name to import.
+                if type(error).__name__ != "PanicException":
+                    raise
+                problem = "text that is no UTF-8"
         if kind == _CONNACK and size - body == 2:
             raise ProtocolError("the broker answers in MQTT 3.1.1; it must speak MQTT 5, which receipts need")
         if kind != _PUBLISH:

@@ -24,7 +24,7 @@ from tests.support.waiting import eventually, never
 def test_messages_arrive_in_order_and_once(broker: Mosquitto, tmp_path: Path) -> None:
     """While nothing goes wrong nothing comes twice, and the outbox is empty in the end."""
     with TakingSide(broker.url) as keeper, SendingSide(broker.url, tmp_path / "outbox.db") as edge:
-        payloads = numbered(2000)
+        payloads = numbered(500)
         for payload in payloads:
             edge.put(payload)
         eventually(lambda: edge.outbox.confirmed == len(payloads))
@@ -223,7 +223,7 @@ def test_the_session_tells_whether_to_resend(broker: Mosquitto, tmp_path: Path) 
         for payload in numbered(50):
             edge.put(payload)
         eventually(lambda: len(keeper.held) == 50)
-        eventually(lambda: all(f.packet_id is None for f in list(edge.sender._flights.values())))
+        eventually(lambda: all(f.packet_id is None for f in list(edge.sender._flights.flying.values())))
         link.cut()
         eventually(lambda: edge.connection.connects == 2)
         keeper.release()
