@@ -230,11 +230,11 @@ class Outbox:
                 self._discards[:0] = discards
                 self._asides[:0] = asides
             return _Outcome.FAILED
-        for put in safe:
-            put.done()
         if new:
             self._last_seq = self._writer.last_seq()
             self.on_kept()
+        for put in safe:
+            put.done()
         if left:
             what = "the outbox is full" if self._room == self._row_bytes else "the outbox's disk is nearly full"
             self._say(f"{what}: it takes nothing until some of it is confirmed")
