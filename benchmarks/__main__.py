@@ -24,7 +24,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measures the programs and their peers in the same run, by turns, and prints Markdown tables.",
-        epilog="Machines differ and are shared: what is worth quoting are the ratios.",
+        epilog="Machines differ: quote the ratios, and only from a machine that has nothing else to do, as other work"
+        " slows what keeps all cores busy the most.",
     )
     parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="only this one")
     parser.add_argument("--quick", action="store_true", help="one short round each: shows that it works, not how fast")
@@ -33,6 +34,7 @@ def main() -> int:
     if missing := [str(clip) for clip in given.clip if not clip.is_file()]:
         parser.error(f"--clip: there is no file {', '.join(missing)}")
     scale = QUICK if given.quick else FULL
+    load_before = machine.load()
     tables: list[Table] = []
     try:
         for name in [given.name] if given.name else BENCHMARKS:
@@ -44,7 +46,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    print(machine.describe())
+    print(machine.describe(load_before=load_before))
     for table in tables:
         print(f"\n{table}")
     return 0

@@ -7,6 +7,7 @@ from the first to the last of them.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import time
@@ -37,12 +38,19 @@ class Keeper(ManagedProcess):
     def messages_per_second(self, *, watched: list[ManagedProcess]) -> float:
         """Waits until all messages have come; how fast they came, from the first to the last."""
         wait_until(
-            lambda: "seconds " in self.log_text(),
+            lambda: self._seconds() is not None,
             watched=[self, *watched],
             what=f"{self._count} messages at the cloud broker",
             seconds=60 + self._count / 50,
         )
-        return (self._count - 1) / float(self.log_text().rpartition("seconds ")[2])
+        seconds = self._seconds()
+        assert seconds is not None
+        return (self._count - 1) / seconds
+
+    def _seconds(self) -> float | None:
+        # With the end of the line, as it may be looked at while it is being written.
+        told = re.search(r"^seconds (\S+)\n", self.log_text(), re.MULTILINE)
+        return None if told is None else float(told[1])
 
 
 def main() -> None:

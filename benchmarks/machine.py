@@ -14,7 +14,12 @@ from local_stack.mosquitto import find_mosquitto
 from local_stack.s3 import find_rclone
 
 
-def describe() -> str:
+def load() -> str:
+    """How busy the machine is with everything: processes that ran or wanted to, over the last minute."""
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+def describe(*, load_before: str) -> str:
     """Two lines of Markdown."""
     s5cmd = find_s5cmd()
     versions = [
@@ -24,11 +29,9 @@ def describe() -> str:
         _first_line(find_rclone(), "version"),
         f"s5cmd {_first_line(s5cmd, 'version')}" if s5cmd else "no s5cmd",
     ]
-    load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
     cores = len(os.sched_getaffinity(0))
-    return f"{_cpu_model()}, {cores} cores, {platform.system()} {platform.release()}; load at the end {load}\n\n" + (
-        "; ".join(versions)
-    )
+    hardware = f"{_cpu_model()}, {cores} cores, {platform.system()} {platform.release()}"
+    return f"{hardware}; load {load_before} before, {load()} after\n\n{'; '.join(versions)}"
 
 
 def find_s5cmd() -> str | None:

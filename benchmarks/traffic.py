@@ -85,8 +85,8 @@ def connected_to(broker: Mosquitto) -> str:
 def fill_queue(consumer: ManagedProcess, broker: Mosquitto, count: int, *, settled: str) -> float:
     """Puts `count` faces into the broker's queue for a program that is not running. Returns the messages/s of doing so.
 
-    The program itself opens the session, by a short run until its log tells `settled`: on a session that another
-    opened, Mosquitto 2.0 goes on with that one's Receive Maximum.
+    The program itself opens the session, by a short run until its log tells `settled`: it is then measured as after
+    a restart.
     """
     consumer.start()
     consumer.wait_ready(lambda: settled in consumer.log_text())
