@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from cloud_saver.saver import work
-from cloud_saver.settings import SaverSettings
-from face_messages import program
+import signal
+import sys
+
+# The imports take a while, in which a SIGTERM has nothing to end in order.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+from cloud_saver.saver import work  # noqa: E402 - see above
+from cloud_saver.settings import SaverSettings  # noqa: E402 - see above
+from face_messages import program  # noqa: E402 - see above
 
 if __name__ == "__main__":
     program.end(

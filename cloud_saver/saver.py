@@ -13,7 +13,8 @@ from queue import SimpleQueue
 
 from cloud_saver.keys import StoredObject, object_for
 from cloud_saver.settings import SaverSettings
-from cloud_saver.store import Store, StoreError
+from cloud_saver.problems import Problem, StoreError
+from cloud_saver.store import Store
 from face_messages import Connection, Monitor, Taken, Taker, program
 from face_messages.backoff import Backoff
 from face_messages.metrics import show_connection, show_taker
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 _AHEAD = 4
 # Keys of objects stored lately: a message that was sent again for want of a receipt is not written again.
 _REMEMBERED = 20_000
-_SETTLE_SECONDS = 5.0
+_SETTLE_SECONDS = 4.0
 # A member of a group that is gone must not hoard messages for long: the broker keeps them for it alone.
 _GROUP_SESSION_SECONDS = 30
 
@@ -104,11 +105,20 @@ class Saver:
                 taken.safe()
 
     def _put_until_stored(self, stored: StoredObject) -> None:
-        backoff = Backoff(first=0.5, longest=30.0)
+        backoff, refused = Backoff(first=0.5, longest=30.0), False
         while True:
             try:
                 self._store.put(stored)
             except StoreError as error:
+                with self._lock:
+                    self.failed += 1
+                if error.problem is Problem.REFUSED:
+                    # It is about this object alone, so that others are stored is no sign that it will be.
+                    if not refused:
+                        log.error("%s: %s; it waits and is tried again", stored.key, error)
+                    refused = True
+                    time.sleep(backoff.next_delay())
+                    continue
                 self._say_trouble(error)
             else:
                 self._say_works()
@@ -118,7 +128,6 @@ class Saver:
 
     def _say_trouble(self, error: StoreError) -> None:
         with self._lock:
-            self.failed += 1
             known, self._trouble = self._trouble, error
             if known is None:
                 self._trouble_since = time.monotonic()

@@ -6,7 +6,6 @@ import re
 import socket
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -14,10 +13,20 @@ from face_messages.broker_url import TlsFiles
 from face_messages.settings import MqttSettings, MqttUrl, tls_contradictions
 
 
+# What the SDK takes: no underscore in the host. A user name in it would end up in the log.
+_HOST = (
+    r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
+)
+_ENDPOINT = re.compile(rf"https?://({_HOST})(:(?P<port>\d{{1,5}}))?(/[\x21-\x7e]*)?")
+
+
 def _check_endpoint(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be a URL such as https://s3.eu-de.cloud-object-storage.appdomain.cloud")
+    match = _ENDPOINT.fullmatch(text)
+    if match is None or not 0 < int(match["port"] or 443) < 65536:
+        raise ValueError(
+            "must be a URL such as https://s3.eu-de.cloud-object-storage.appdomain.cloud,"
+            " without a user, and without an underscore in the host"
+        )
     return text
 
 

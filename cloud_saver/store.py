@@ -4,39 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import logging
-from enum import Enum
+from typing import Any
 
 import ibm_boto3
 from ibm_botocore import exceptions as boto
 from ibm_botocore.config import Config
+from ibm_botocore.handlers import add_expect_header
 
+from cloud_saver.iam import Tokens
 from cloud_saver.keys import StoredObject
+from cloud_saver.problems import Problem, StoreError
 from cloud_saver.settings import SaverSettings
-
-log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 30
-
-
-class Problem(Enum):
-    """Kinds of trouble with a store; each wants another remedy."""
-
-    UNREACHABLE = "the store cannot be reached"
-    SILENT = "the store does not answer"
-    FAILING = "the store has trouble of its own"
-    DENIED = "the store denies access"
-    NO_BUCKET = "the bucket does not exist"
-    REFUSED = "the store refuses the object"
-
-
-class StoreError(Exception):
-    """The object is not stored. The text tells what is wrong and what to do about it."""
-
-    def __init__(self, problem: Problem, text: str) -> None:
-        super().__init__(text)
-        self.problem = problem
 
 
 class Store:
@@ -62,9 +43,10 @@ class Store:
             self._client = ibm_boto3.client(
                 "s3",
                 endpoint_url=settings.cos_endpoint,
-                ibm_api_key_id=settings.cos_api_key_id.get_secret_value(),
+                token_manager=Tokens(
+                    api_key=settings.cos_api_key_id.get_secret_value(), endpoint=settings.cos_auth_endpoint
+                ),
                 ibm_service_instance_id=settings.cos_instance_crn,
-                ibm_auth_endpoint=settings.cos_auth_endpoint,
                 config=Config(signature_version="oauth", **config),
             )
         else:
@@ -78,6 +60,9 @@ class Store:
                 region_name="us-east-1",  # stores other than AWS accept any, and the SDK wants one
                 config=Config(signature_version="s3v4", **config),
             )
+        self._client.meta.events.register("before-call.s3", _no_redirects)
+        # With `Expect: 100-continue` the SDK takes the answer to an empty object for that of the next one as well.
+        self._client.meta.events.unregister("before-call.s3", add_expect_header)
 
     def put(self, stored: StoredObject) -> None:
         """Writes one object; when it returns, the store has it.
@@ -87,7 +72,7 @@ class Store:
 
         """
         try:
-            self._client.put_object(
+            answer = self._client.put_object(
                 Bucket=self._bucket,
                 Key=stored.key,
                 Body=stored.body,
@@ -99,12 +84,13 @@ class Store:
             raise self._explain(error) from error
         except (boto.ReadTimeoutError, boto.ConnectTimeoutError) as error:
             raise StoreError(Problem.SILENT, f"COS_ENDPOINT {self._endpoint} does not answer in time") from error
-        except boto.CredentialRetrievalError as error:
-            text = "no token for COS_API_KEY_ID could be had: check the key and COS_AUTH_ENDPOINT"
-            raise StoreError(Problem.DENIED, text) from error
         except (boto.BotoCoreError, OSError) as error:
             text = f"COS_ENDPOINT {self._endpoint} cannot be used ({type(error).__name__}): is it right, and is it up?"
             raise StoreError(Problem.UNREACHABLE, text) from error
+        if not answer.get("ETag"):
+            # A login page of some network, say, answers 200 to anything.
+            text = f"COS_ENDPOINT {self._endpoint} answers, but not as an object store does (no ETag): is it right?"
+            raise StoreError(Problem.UNREACHABLE, text)
 
     def _explain(self, error: boto.ClientError) -> StoreError:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -121,3 +107,9 @@ class Store:
         if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
             return StoreError(Problem.FAILING, f"COS_ENDPOINT {self._endpoint} has trouble of its own ({answer})")
         return StoreError(Problem.REFUSED, f"COS_ENDPOINT {self._endpoint} refuses the object ({answer})")
+
+
+def _no_redirects(context: dict[str, Any], **_: object) -> None:
+    # The SDK would ask where the bucket is, be redirected again, and so on until Python's stack ends. The flag says
+    # that it was redirected once, so a redirect is an error like others.
+    context["s3_redirect"]["redirected"] = True

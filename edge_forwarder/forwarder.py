@@ -20,14 +20,13 @@ _SETTLE_SECONDS = 3.0
 
 
 def outbox_id(message: Message) -> bytes:
-    """The id that a message has in custody: its event's, or its sender's for it, or else a new one."""
+    """The id that a message has in custody: its sender's for it, or its event's, or else a new one."""
+    if message.wants_receipt and message.correlation_data is not None:
+        return message.correlation_data  # the event's id, and cheaper to come by
     try:
         return FaceEvent.from_message(message).id.encode()
     except InvalidEventError:
-        pass
-    if message.wants_receipt and message.correlation_data is not None:
-        return message.correlation_data
-    return new_id().encode()
+        return new_id().encode()
 
 
 class Forwarder:

@@ -139,14 +139,23 @@ class Connection:
         if self._thread.ident is not None:
             # Without a link there is nothing to say goodbye to, and a connection attempt may take longer than we have.
             self._thread.join(2 * _FAREWELL_SECONDS if self.is_up else 0.2)
-        if not self._thread.is_alive():
-            with self._wake_lock:
-                self._wake_in.close()
-                self._wake_out.close()
+        else:
+            self._close_wakers()
 
     # -- the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._serve_until_stopped()
+        finally:
+            self._close_wakers()
+
+    def _close_wakers(self) -> None:
+        with self._wake_lock:
+            self._wake_in.close()
+            self._wake_out.close()
+
+    def _serve_until_stopped(self) -> None:
         while not self._stop.is_set():
             up_at = time.monotonic()
             try:

@@ -13,12 +13,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum, StrEnum
+from enum import Enum
 from pathlib import Path
 
-from face_messages.event import new_id
+from face_messages.fresh import Fresh
 from face_messages.message import Message
+from face_messages.outbox_batch import Limits, Outcome, Put, WhenFull, commit
 from face_messages.outbox_file import ROW_MARGIN, Kept, OutboxFile, cost_of, open_or_set_aside
 
 log = logging.getLogger(__name__)
@@ -26,31 +26,17 @@ log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
 # Smaller files are not worth the work of giving their free pages back.
 _SHRINK_BYTES = 32 * 1024 * 1024
-
-
-class WhenFull(StrEnum):
-    """What gives way when an outbox has used up its bytes."""
-
-    REJECT_NEW = "reject-new"
-    OVERWRITE_OLDEST = "overwrite-oldest"
+_FRESH_BYTES = 8 * 1024 * 1024
 
 
 class OutboxClosedError(RuntimeError):
     """The program was stopped before the outbox had taken the messages."""
 
 
-class _Outcome(Enum):
+class _Result(Enum):
     DONE = 1
     FULL = 2  # no room within max_bytes
     FAILED = 3  # the disk refused
-
-
-@dataclass(frozen=True, slots=True)
-class _Put:
-    id: bytes
-    message: Message
-    done: Callable[[], None]
-    cost: int
 
 
 class Outbox:
@@ -81,9 +67,10 @@ class Outbox:
         self._when_full = when_full
         self._totals = self._writer.totals()
         self._last_seq = self._writer.last_seq()
+        self._fresh = Fresh(begins_behind=self._last_seq, max_bytes=_FRESH_BYTES)
         self._largest = self._totals.bytes
         self._work = threading.Condition()
-        self._puts: deque[_Put] = deque()
+        self._puts: deque[Put] = deque()
         self._discards: list[bytes] = []
         self._asides: list[tuple[bytes, str]] = []
         self._closing = False
@@ -105,7 +92,7 @@ class Outbox:
     def put(self, message_id: bytes, message: Message, done: Callable[[], None]) -> None:
         """Hands a message over; `done` is called once it is safe on disk (or was already)."""
         with self._work:
-            self._puts.append(_Put(message_id, message, done, cost_of(message_id, message)))
+            self._puts.append(Put(message_id, message, done, cost_of(message_id, message)))
             self._work.notify()
 
     def put_and_wait(self, messages: Sequence[tuple[bytes, Message]], *, stop: threading.Event) -> None:
@@ -138,12 +125,16 @@ class Outbox:
 
     def take(self, after: int, *, limit: int, max_bytes: int) -> list[Kept]:
         """The oldest messages behind the place `after`, in order; at least one where there is any."""
+        fresh = self._fresh.take(after, limit=limit, max_bytes=max_bytes)
+        if fresh is not None:
+            return fresh
         with self._reader_lock:
             return self._reader.take(after, limit=limit, max_bytes=max_bytes)
 
     def get(self, seq: int) -> Kept | None:
         """The message at this place, unless it is gone or set aside."""
-        kept = self.take(seq - 1, limit=1, max_bytes=1)
+        with self._reader_lock:
+            kept = self._reader.take(seq - 1, limit=1, max_bytes=1)
         return kept[0] if kept and kept[0].seq == seq else None
 
     def __len__(self) -> int:
@@ -196,29 +187,34 @@ class Outbox:
                 discards, self._discards = self._discards, []
                 asides, self._asides = self._asides, []
             outcome = self._commit(puts, discards, asides)
-            if outcome is not _Outcome.DONE and not self._wait_for_room(outcome):
+            if outcome is not _Result.DONE and not self._wait_for_room(outcome):
                 return
 
-    def _next_group(self) -> list[_Put]:
-        group: list[_Put] = []
+    def _next_group(self) -> list[Put]:
+        group: list[Put] = []
         size = 0
         while self._puts and size < self._group_bytes:
             group.append(self._puts.popleft())
             size += group[-1].cost
         return group
 
-    def _wait_for_room(self, outcome: _Outcome) -> bool:
+    def _wait_for_room(self, outcome: _Result) -> bool:
         """Discards make room, and end the wait; space on the disk comes back without a word. False to give up."""
         with self._work:
-            room_may_be = outcome is _Outcome.FULL and self._discards
+            room_may_be = outcome is _Result.FULL and self._discards
             if not room_may_be and not self._closing:
                 self._work.wait(_RETRY_SECONDS)
             return not self._closing
 
-    def _commit(self, puts: list[_Put], discards: list[bytes], asides: list[tuple[bytes, str]]) -> _Outcome:
+    def _commit(self, puts: list[Put], discards: list[bytes], asides: list[tuple[bytes, str]]) -> _Result:
         """Commits all of it if it can; what it cannot goes back in line."""
+        # On a disk that is smaller than the outbox may get, discards need room in the write-ahead log all the same.
+        self._room = min(self._row_bytes, self._writer.capacity(reserve=self._wal_room))
+        limits = Limits(self._room, self._row_bytes, self._when_full)
         try:
-            safe, left, new = self._transaction(puts, discards, asides)
+            outcome = commit(
+                self._writer, puts=puts, discards=discards, asides=asides, totals=self._totals, limits=limits
+            )
         except sqlite3.OperationalError as error:
             self._say(f"the outbox cannot be written ({error}): free space on its disk")
             if puts and (discards or asides):
@@ -229,25 +225,40 @@ class Outbox:
                 self._puts.extendleft(reversed(puts))
                 self._discards[:0] = discards
                 self._asides[:0] = asides
-            return _Outcome.FAILED
-        if new:
-            self._last_seq = self._writer.last_seq()
-            self.on_kept()
-        for put in safe:
+            return _Result.FAILED
+        self._fresh.forget(discards)
+        self._fresh.forget(message_id for message_id, _ in asides)
+        self._take_note(outcome)
+        for put in outcome.safe:
             put.done()
-        if left:
+        if outcome.left:
             what = "the outbox is full" if self._room == self._row_bytes else "the outbox's disk is nearly full"
             self._say(f"{what}: it takes nothing until some of it is confirmed")
             with self._work:
-                self._puts.extendleft(reversed(left))
-            return _Outcome.FULL
+                self._puts.extendleft(reversed(outcome.left))
+            return _Result.FULL
         if self._trouble is not None and self._totals.bytes < 0.9 * self._room:
             log.info("the outbox takes messages again")
             self._trouble = None
         if not self._totals.messages and self._largest > _SHRINK_BYTES:
             self._largest = 0
             self._shrink()
-        return _Outcome.DONE
+        return _Result.DONE
+
+    def _take_note(self, outcome: Outcome) -> None:
+        self._totals = outcome.totals
+        self._largest = max(self._largest, outcome.totals.bytes)
+        self.confirmed += outcome.confirmed
+        self.overwritten += outcome.overwritten
+        if outcome.kept:
+            self._last_seq = outcome.kept[-1].seq
+        if outcome.overwritten:
+            self._fresh.forget_all(last_seq=self._last_seq)
+            self._say("the outbox is full: the newest messages overwrite the oldest")
+        else:
+            self._fresh.add(outcome.kept, last_seq=self._last_seq)
+        if outcome.kept:
+            self.on_kept()
 
     def _shrink(self) -> None:
         try:
@@ -255,68 +266,6 @@ class Outbox:
         except sqlite3.OperationalError as error:
             # A full disk refuses this as well, which needs room in the write-ahead log first. Nothing is lost by it.
             log.warning("the outbox is empty, but its file stays large for now: %s", error)
-
-    def _transaction(
-        self, puts: list[_Put], discards: list[bytes], asides: list[tuple[bytes, str]]
-    ) -> tuple[list[_Put], list[_Put], int]:
-        """One transaction: the puts that found room, those that did not, and how many rows are new."""
-        file, totals, confirmed, overwritten, new = self._writer, replace(self._totals), 0, 0, 0
-        # On a disk that is smaller than the outbox may get, discards need room in the write-ahead log all the same.
-        room = self._room = min(self._row_bytes, file.capacity(reserve=self._wal_room))
-        safe: list[_Put] = []
-        left: list[_Put] = []
-        with file.transaction():
-            for message_id in discards:
-                if (gone := file.delete(message_id)) is not None:
-                    cost, was_aside = gone
-                    totals.bytes -= cost
-                    totals.aside -= was_aside
-                    totals.messages -= not was_aside
-                    confirmed += 1
-            for message_id, reason in asides:
-                if file.set_aside(message_id, reason):
-                    totals.aside += 1
-                    totals.messages -= 1
-            for place, put in enumerate(puts):
-                if put.cost > self._row_bytes:
-                    # Never confirmed, so its sender still has it; those behind it must not wait for the impossible.
-                    log.error("a message of %d bytes is larger than the whole outbox: not kept", put.message.size)
-                    continue
-                if totals.bytes + put.cost > room and file.holds(put.id, put.message):
-                    safe.append(put)  # needs no room: its sender has missed the receipt, and that is all
-                    continue
-                while self._when_full is WhenFull.OVERWRITE_OLDEST and totals.bytes + put.cost > room:
-                    if not (freed := file.delete_oldest()):
-                        break
-                    totals.bytes -= freed
-                    totals.messages -= 1
-                    overwritten += 1
-                if totals.bytes + put.cost > room:
-                    left = puts[place:]
-                    break
-                if self._insert(put):
-                    totals.bytes += put.cost
-                    totals.messages += 1
-                    new += 1
-                safe.append(put)
-        self._totals = totals
-        self._largest = max(self._largest, totals.bytes)
-        self.confirmed += confirmed
-        self.overwritten += overwritten
-        if overwritten:
-            self._say("the outbox is full: the newest messages overwrite the oldest")
-        return safe, left, new
-
-    def _insert(self, put: _Put) -> bool:
-        """Whether a row was added; not so where this very message is held already."""
-        message_id = put.id
-        while not self._writer.insert(message_id, put.message, put.cost):
-            if self._writer.holds(message_id, put.message):
-                return False
-            # Another message under an id that is taken: whatever its sender did wrong, it must neither
-            # vanish nor replace the first. It goes on under an id of its own.
-            message_id = new_id().encode()
-        return True
 
     def _say(self, trouble: str) -> None:
         if self._trouble is None:

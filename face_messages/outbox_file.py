@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,10 @@ _VERSION = 1
 
 # What a row costs beyond its message's size, at most: topic and content type, 64 KiB each, and rounding up to pages.
 ROW_MARGIN = 192 * 1024
+
+# A statement for many rows: each one lets other Python threads run in between, and then waits for its turn.
+_IDS_AT_ONCE = 256
+_ROWS_AT_ONCE = 32
 
 # What a delivery needs of a row; `aside IS NULL` leaves out what can never be delivered.
 _TAKE = (
@@ -153,24 +157,31 @@ class OutboxFile:
                 self._db.execute("ROLLBACK")
             raise
 
-    def insert(self, message_id: bytes, message: Message, cost: int) -> bool:
-        """Adds a row; False where the id is taken."""
-        properties = json.dumps(message.user_properties, separators=(",", ":"), ensure_ascii=False)
-        row = (
-            message_id,
-            message.topic,
-            message.content_type,
-            properties,
-            cost,
-            time.time(),
-            message.payload,
-        )
-        cursor = self._db.execute(
-            "INSERT INTO outbox (id, topic, content_type, properties, cost, kept_at, payload)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-            row,
-        )
-        return cursor.rowcount == 1
+    def insert_all(self, rows: Sequence[tuple[bytes, Message, int]]) -> list[Kept]:
+        """Adds rows of (id, message, cost), none of whose ids is held, with few statements."""
+        kept: list[Kept] = []
+        now = time.time()
+        for begin in range(0, len(rows), _ROWS_AT_ONCE):
+            chunk = rows[begin : begin + _ROWS_AT_ONCE]
+            values = [value for row in chunk for value in _columns(*row, now)]
+            marks = ",".join(["(?,?,?,?,?,?,?)"] * len(chunk))
+            sql = f"INSERT INTO outbox (id, topic, content_type, properties, cost, kept_at, payload) VALUES {marks}"  # noqa: S608 - question marks
+            last = self._db.execute(sql, values).lastrowid
+            assert last is not None
+            # One connection writes, in one transaction: the places follow one another.
+            first = last - len(chunk) + 1
+            kept += [Kept(first + i, message_id, message) for i, (message_id, message, _) in enumerate(chunk)]
+        return kept
+
+    def holds_any(self, ids: Collection[bytes], expected: int) -> bool:
+        """Whether one of the ids is held, or one was given twice: then there are fewer than `expected`."""
+        if len(ids) < expected:
+            return True
+        for chunk, marks in _chunks(list(ids), _IDS_AT_ONCE):
+            sql = f"SELECT 1 FROM outbox WHERE id IN ({marks}) LIMIT 1"  # noqa: S608 - question marks
+            if self._db.execute(sql, chunk).fetchone() is not None:
+                return True
+        return False
 
     def holds(self, message_id: bytes, message: Message) -> bool:
         """Whether this very message, and no other under the same id, is held."""
@@ -187,12 +198,13 @@ class OutboxFile:
             message.payload,
         )
 
-    def delete(self, message_id: bytes) -> tuple[int, bool] | None:
-        """Removes a row; its cost and whether it was set aside, or None where there is none."""
-        rows = self._db.execute(
-            "DELETE FROM outbox WHERE id = ? RETURNING cost, aside IS NOT NULL", (message_id,)
-        ).fetchall()
-        return (rows[0][0], bool(rows[0][1])) if rows else None
+    def delete(self, ids: Sequence[bytes]) -> list[tuple[int, bool]]:
+        """Removes rows; of each that was there its cost, and whether it was set aside."""
+        gone: list[tuple[int, bool]] = []
+        for chunk, marks in _chunks(ids, _IDS_AT_ONCE):
+            sql = f"DELETE FROM outbox WHERE id IN ({marks}) RETURNING cost, aside IS NOT NULL"  # noqa: S608 - question marks
+            gone += [(int(cost), bool(aside)) for cost, aside in self._db.execute(sql, chunk).fetchall()]
+        return gone
 
     def delete_oldest(self) -> int:
         """Removes the oldest message that is to be delivered; its cost, or 0 where there is none."""
@@ -226,6 +238,22 @@ class OutboxFile:
 
     def close(self) -> None:
         self._db.close()
+
+
+def _columns(message_id: bytes, message: Message, cost: int, now: float) -> tuple[object, ...]:
+    properties = json.dumps(message.user_properties, separators=(",", ":"), ensure_ascii=False)
+    return (message_id, message.topic, message.content_type, properties, cost, now, message.payload)
+
+
+def _chunks(ids: Sequence[bytes], size: int) -> Iterator[tuple[list[bytes], str]]:
+    """The ids in portions, with a question mark for each, of a few sizes only: SQLite remembers statements."""
+    for begin in range(0, len(ids), size):
+        chunk = list(ids[begin : begin + size])
+        marks = 1
+        while marks < len(chunk):
+            marks *= 4
+        chunk += [b""] * (marks - len(chunk))  # no message has it
+        yield chunk, ",".join("?" * marks)
 
 
 def open_or_set_aside(path: Path, *, wal_bytes: int) -> OutboxFile:

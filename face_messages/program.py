@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import logging
 import os
@@ -64,8 +65,12 @@ def run(
     stop = Stop()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        # No more than this: a log line from here could meet a half-written one of the main thread.
-        stop.set()
+        # The first one counts; others must not interrupt this function.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # From another thread, since this one may be in `stop.wait` and hold the lock that `set` needs. No log line
+        # for the same reason.
+        _thread.start_new_thread(stop.set, ())
 
     def on_thread_death(args: threading.ExceptHookArgs) -> None:
         # A program with a dead part looks alive and does nothing. Ending it is what gets it restarted.

@@ -14,7 +14,7 @@ from pydantic_settings import SettingsError as UnreadableSecretError
 
 from face_messages.broker_url import BrokerUrl, TlsFiles
 from face_messages.message import TOPIC
-from face_messages.outbox import WhenFull
+from face_messages.outbox_batch import WhenFull
 
 SECRETS = Path("/run/secrets")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from face_messages import connection
 from face_messages.backoff import Backoff
 
 
@@ -11,3 +12,9 @@ from face_messages.backoff import Backoff
 def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries in this process wait for a twentieth of the time."""
     monkeypatch.setattr(Backoff, "scale", 0.05)
+
+
+@pytest.fixture
+def short_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For brokers that do not close what is ended, as a real one does at once."""
+    monkeypatch.setattr(connection, "_FAREWELL_SECONDS", 0.1)

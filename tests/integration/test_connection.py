@@ -165,9 +165,7 @@ with SendingSide(sys.argv[1], Path(sys.argv[2])):
 """
 
 
-def test_two_clients_under_one_id_are_told(
-    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_two_clients_under_one_id_are_told(broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """They throw each other out with growing pauses; that they do is in the log."""
     with SendingSide(broker.url, tmp_path / "a.db", client_id="twin") as a:
         eventually(lambda: a.connection.is_up)
@@ -259,6 +257,7 @@ def test_a_refusing_or_strange_broker_is_one_line_and_tried_again(
     assert said in line
 
 
+@pytest.mark.usefixtures("short_farewell")
 def test_a_broker_without_shared_subscriptions_is_refused_clearly(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -274,6 +273,7 @@ def test_a_broker_without_shared_subscriptions_is_refused_clearly(
             assert keeper.connection.is_up
 
 
+@pytest.mark.usefixtures("short_farewell")
 def test_a_refused_subscription_is_told(
     start_broker: StartBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -319,7 +319,11 @@ def test_a_message_that_the_broker_refuses_does_not_hold_up_the_others(
 ) -> None:
     """Somebody at the edge published where the cloud's rules allow nothing; faces go on."""
     broker = acl_broker(
-        start_broker, tmp_path, f"topic readwrite {TOPIC}", f"topic read {TOPIC}/#", f"topic readwrite {RECEIPTS_TOPIC}/#"
+        start_broker,
+        tmp_path,
+        f"topic readwrite {TOPIC}",
+        f"topic read {TOPIC}/#",
+        f"topic readwrite {RECEIPTS_TOPIC}/#",
     )
     with TakingSide(broker.url) as keeper, SendingSide(broker.url, tmp_path / "outbox.db") as edge:
         for i, payload in enumerate(numbered(300)):

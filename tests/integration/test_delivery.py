@@ -7,15 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from face_messages import Message, WhenFull
 from face_messages.message import RECEIPTS_TOPIC, TOPIC
 from local_stack.mosquitto import Mosquitto
 from tests.conftest import StartBroker
-from tests.support.parts import SendingSide, TakingSide, numbered
+from tests.support.parts import MIB, SendingSide, TakingSide, numbered
 from tests.support.plain import listening, plain_client, publish
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually, never
@@ -301,3 +303,28 @@ def test_plain_messages_without_a_response_topic_are_acknowledged_only(broker: M
                 publish(client, f"{TOPIC}/below", b"two", qos=1)
         eventually(lambda: len(keeper.messages) == 4)
         never(lambda: receipts.messages, during=0.2)
+
+
+def test_messages_that_were_overwritten_in_flight_and_come_again_are_delivered(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    """Under overwrite-oldest, with a window that is full the whole time: nothing gets stuck by it."""
+    edge = SendingSide(
+        broker.url,
+        tmp_path / "outbox.db",
+        max_bytes=1 * MIB,
+        when_full=WhenFull.OVERWRITE_OLDEST,
+        resend_after=(0.5, 0.6),
+        window=8,
+    )
+    messages = [(b"%d" % i, Message(TOPIC, b"%d" % i + bytes(40_000))) for i in range(60)]
+    with TakingSide(broker.url, hold=True) as keeper, edge:
+        for _ in range(3):
+            edge.outbox.put_and_wait(messages, stop=threading.Event())
+        assert edge.outbox.overwritten > 60
+        eventually(lambda: len(keeper.held) >= 8)
+        keeper.release()
+        eventually(lambda: len(edge.outbox) == 0)
+        edge.outbox.put_and_wait(messages[:10], stop=threading.Event())
+        eventually(lambda: len(edge.outbox) == 0)
+        eventually(lambda: edge.sender.unconfirmed == 0)

@@ -58,7 +58,9 @@ def test_faces_pass_from_edge_to_cloud_in_order_and_once(
         TakingSide(cloud_broker.url) as keeper,
         SendingSide(edge_broker.url, tmp_path / "detector.db", client_id="tx2-cam0") as detector,
     ):
-        originals = [event_message(payload, f"{TOPIC}/tx2" if i % 2 else TOPIC) for i, payload in enumerate(numbered(500))]
+        originals = [
+            event_message(payload, f"{TOPIC}/tx2" if i % 2 else TOPIC) for i, payload in enumerate(numbered(500))
+        ]
         for message in originals:
             detector.outbox.put(FaceEvent.from_message(message).id.encode(), message, lambda: None)
         eventually(lambda: detector.outbox.confirmed == 500)
@@ -67,7 +69,9 @@ def test_faces_pass_from_edge_to_cloud_in_order_and_once(
             (m.topic, m.payload, m.content_type, m.user_properties) for m in originals
         ]
         assert {m.response_topic for m in keeper.messages} == {f"{RECEIPTS_TOPIC}/tx2"}
-        assert [m.correlation_data for m in keeper.messages] == [FaceEvent.from_message(m).id.encode() for m in originals]
+        assert [m.correlation_data for m in keeper.messages] == [
+            FaceEvent.from_message(m).id.encode() for m in originals
+        ]
 
 
 @pytest.mark.parametrize("v5", [False, True], ids=["MQTT 3.1.1", "MQTT 5"])
@@ -85,9 +89,7 @@ def test_a_plain_message_passes_and_is_in_custody(
     assert message.wants_receipt
 
 
-def test_two_equal_plain_messages_are_two(
-    program: Program, edge_broker: Mosquitto, cloud_broker: Mosquitto
-) -> None:
+def test_two_equal_plain_messages_are_two(program: Program, edge_broker: Mosquitto, cloud_broker: Mosquitto) -> None:
     """Nothing tells that they are one sent twice."""
     started(program)
     with TakingSide(cloud_broker.url) as keeper, plain_client(edge_broker.port, v5=False) as client:

@@ -35,7 +35,9 @@ def plain_client(
         client.loop_stop()
 
 
-def publish(client: paho.Client, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, **named: Any) -> None:
+def publish(
+    client: paho.Client, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, **named: Any
+) -> None:
     """Publishes and, at QoS 1, waits for the broker. `named` are MQTT 5 properties, as paho spells them."""
     properties = None
     if named:

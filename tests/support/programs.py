@@ -23,9 +23,7 @@ class Program(ManagedProcess):
     def __init__(self, name: str, folder: Path, settings: dict[str, str]) -> None:
         self.metrics_port = free_port()
         base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "METRICS_PORT": str(self.metrics_port)}
-        super().__init__(
-            name, [sys.executable, "-m", name], log=folder / f"{name}.log", env=base | settings
-        )
+        super().__init__(name, [sys.executable, "-m", name], log=folder / f"{name}.log", env=base | settings)
 
     def ask(self, path: str) -> tuple[int, str]:
         """Status and body of an HTTP GET."""

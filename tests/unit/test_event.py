@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from face_messages import FaceEvent, InvalidEventError, Message, new_id
 from face_messages.message import MAX_CORRELATION_BYTES
 
-NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/\u2028\u2029\ufffe\uffff"), min_size=1)
+NAMES = st.text(
+    st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/\u2028\u2029\ufffe\uffff"), min_size=1
+)
 COUNTS = st.integers(0, 10**15 - 1)
 EVENTS = st.builds(
     FaceEvent,

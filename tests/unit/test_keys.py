@@ -21,11 +21,15 @@ FACE_KEY = re.compile(
     r"faces/(?P<edge>[^/]+)/(?P<camera>[^/]+)/(?P<y>\d{4})/(?P<m>\d\d)/(?P<d>\d\d)/"
     r"(?P=y)(?P=m)(?P=d)T\d{6}\.\d{6}Z-(?P<id>[^/]+)\.png"
 )
-OTHER_KEY = re.compile(r"(faces/unattributed/\d{4}/\d\d/\d\d/[0-9a-f]{64}\.png|unrecognized/\d{4}/\d\d/\d\d/[0-9a-f]{64})")
+OTHER_KEY = re.compile(
+    r"(faces/unattributed/\d{4}/\d\d/\d\d/[0-9a-f]{64}\.png|unrecognized/\d{4}/\d\d/\d\d/[0-9a-f]{64})"
+)
 ANY_TEXT = st.text(st.characters(exclude_categories=("Cs",)))
 HOSTILE = st.one_of(
     ANY_TEXT,
-    st.sampled_from(["..", ".", "../..", "/", "//", "a/../b", "%2e%2e", "~", ".hidden", "a.", "x" * 5000, "\\..\\", "é" * 300]),
+    st.sampled_from(
+        ["..", ".", "../..", "/", "//", "a/../b", "%2e%2e", "~", ".hidden", "a.", "x" * 5000, "\\..\\", "é" * 300]
+    ),
     st.lists(st.sampled_from(["..", ".", "/", "%", "2E", "~", "a", "\\", "é"]), min_size=1).map("".join),
 )
 EVENT = FaceEvent("0190-abc", "tx2", "cam0", datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC))

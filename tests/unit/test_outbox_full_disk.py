@@ -22,9 +22,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 6 MiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if os.geteuid() != 0 or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m", "none", disk], capture_output=True, check=False
-    ).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=6m", "none", disk], capture_output=True, check=False
+        ).returncode
+    ):
         pytest.skip("needs the right to mount a tmpfs; the test with a limit on file sizes needs none")
     yield disk
     subprocess.run(["umount", "-l", disk], check=True)
