@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from queue import SimpleQueue
 
 from cloud_saver.keys import StoredObject, object_for
-from cloud_saver.settings import SaverSettings
 from cloud_saver.problems import Problem, StoreError
+from cloud_saver.settings import SaverSettings
 from cloud_saver.store import Store
 from face_messages import Connection, Monitor, Taken, Taker, program
 from face_messages.backoff import Backoff
@@ -105,18 +105,18 @@ class Saver:
                 taken.safe()
 
     def _put_until_stored(self, stored: StoredObject) -> None:
-        backoff, refused = Backoff(first=0.5, longest=30.0), False
+        backoff, tries = Backoff(first=0.5, longest=30.0), 0
         while True:
+            tries += 1
             try:
                 self._store.put(stored)
             except StoreError as error:
                 with self._lock:
                     self.failed += 1
                 if error.problem is Problem.REFUSED:
+                    if tries == 1:
+                        self._say_refused(stored, error)
                     # It is about this object alone, so that others are stored is no sign that it will be.
-                    if not refused:
-                        log.error("%s: %s; it waits and is tried again", stored.key, error)
-                    refused = True
                     time.sleep(backoff.next_delay())
                     continue
                 self._say_trouble(error)
@@ -125,6 +125,9 @@ class Saver:
                 return
             with self._store_works:
                 self._store_works.wait(backoff.next_delay())
+
+    def _say_refused(self, stored: StoredObject, error: StoreError) -> None:
+        log.error("%s: %s; it waits and is tried again", stored.key, error)
 
     def _say_trouble(self, error: StoreError) -> None:
         with self._lock:

@@ -12,7 +12,6 @@ from pydantic import AfterValidator, Field, SecretStr
 from face_messages.broker_url import TlsFiles
 from face_messages.settings import MqttSettings, MqttUrl, tls_contradictions
 
-
 # What the SDK takes: no underscore in the host. A user name in it would end up in the log.
 _HOST = (
     r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"

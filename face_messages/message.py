@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import chain
 
 TOPIC = "facedetection_topic"
 RECEIPTS_TOPIC = "facedetection_receipts"
@@ -14,6 +15,9 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 #: A receipt is one correlation a line, so neither a line break nor a novel fits.
 MAX_CORRELATION_BYTES = 512
+
+# Characters of properties that need no closer look: written in the longest way they still fit an outbox's margin.
+_FEW = 4096
 
 _RECEIPTS_OF_ONE_CLIENT = re.compile(re.escape(RECEIPTS_TOPIC) + r"/[^/+#\x00-\x1f\x7f]{1,256}")
 
@@ -35,7 +39,10 @@ class Message:
     @property
     def size(self) -> int:
         """Payload and user properties as an outbox writes them, in bytes; what makes a message too large to take."""
-        return len(self.payload) + sum(_written(name) + _written(value) + 8 for name, value in self.user_properties)
+        properties = sum(map(len, chain.from_iterable(self.user_properties)))
+        if properties > _FEW:
+            properties = sum(_written(name) + _written(value) + 8 for name, value in self.user_properties)
+        return len(self.payload) + properties
 
     @property
     def wants_receipt(self) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from face_messages.fresh import Fresh
 from face_messages.message import Message
 from face_messages.outbox_batch import Limits, Outcome, Put, WhenFull, commit
-from face_messages.outbox_file import ROW_MARGIN, Kept, OutboxFile, cost_of, open_or_set_aside
+from face_messages.outbox_file import ROW_MARGIN, Kept, OutboxFile, cost_of, encoded, open_or_set_aside
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ class Outbox:
         self._row_bytes = self._room = max_bytes - wal_room
         self._wal_room = wal_room
         self._group_bytes = wal_room // 4
-        self._writer = open_or_set_aside(path, wal_bytes=wal_room // 4)
-        self._reader = OutboxFile(path, wal_bytes=wal_room // 4)
+        self._writer = open_or_set_aside(path, wal_bytes=wal_room // 2)
+        self._reader = OutboxFile(path, wal_bytes=wal_room // 2)
         self._reader_lock = threading.Lock()
         self._when_full = when_full
         self._totals = self._writer.totals()
@@ -91,8 +91,10 @@ class Outbox:
 
     def put(self, message_id: bytes, message: Message, done: Callable[[], None]) -> None:
         """Hands a message over; `done` is called once it is safe on disk (or was already)."""
+        properties = encoded(message)
+        put = Put(message_id, message, done, properties, cost_of(message_id, message, properties))
         with self._work:
-            self._puts.append(Put(message_id, message, done, cost_of(message_id, message)))
+            self._puts.append(put)
             self._work.notify()
 
     def put_and_wait(self, messages: Sequence[tuple[bytes, Message]], *, stop: threading.Event) -> None:

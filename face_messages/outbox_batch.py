@@ -28,6 +28,7 @@ class Put:
     id: bytes
     message: Message
     done: Callable[[], None]
+    properties: bytes
     cost: int
 
 
@@ -78,10 +79,9 @@ def commit(
                 outcome.totals.messages -= 1
         cost = sum(put.cost for put in puts)
         if outcome.totals.bytes + cost <= limits.room and not file.holds_any({put.id for put in puts}, len(puts)):
-            rows = [(put.id, put.message, put.cost) for put in puts]
-            outcome.kept = file.insert_all(rows)
+            outcome.kept = file.insert_all(puts)
             outcome.totals.bytes += cost
-            outcome.totals.messages += len(rows)
+            outcome.totals.messages += len(puts)
             outcome.safe = puts
         else:
             _put_each(file, puts, limits, outcome)
@@ -125,11 +125,10 @@ def _put_each(file: OutboxFile, puts: list[Put], limits: Limits, outcome: Outcom
 
 def _insert(file: OutboxFile, put: Put) -> Kept | None:
     """The new row; None where this very message is held already."""
-    message_id = put.id
-    while file.holds_any({message_id}, 1):
-        if file.holds(message_id, put.message):
+    while file.holds_any({put.id}, 1):
+        if file.holds(put.id, put.message):
             return None
         # Another message under an id that is taken: whatever its sender did wrong, it must neither
         # vanish nor replace the first. It goes on under an id of its own.
-        message_id = new_id().encode()
-    return file.insert_all([(message_id, put.message, put.cost)])[0]
+        put = replace(put, id=new_id().encode())
+    return file.insert_all([put])[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sqlite3
@@ -11,6 +10,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
+
+from pydantic_core import from_json, to_json
 
 from face_messages.message import Message
 
@@ -26,7 +28,7 @@ CREATE TABLE outbox (
     id BLOB NOT NULL UNIQUE,
     topic TEXT NOT NULL,
     content_type TEXT,
-    properties TEXT NOT NULL,
+    properties BLOB NOT NULL,               -- JSON
     cost INTEGER NOT NULL,                  -- bytes of this file that the row takes up, rounded up
     kept_at REAL NOT NULL,                  -- for people to read; nothing depends on the clock
     aside TEXT,                             -- why it can never be delivered
@@ -42,7 +44,7 @@ ROW_MARGIN = 192 * 1024
 
 # A statement for many rows: each one lets other Python threads run in between, and then waits for its turn.
 _IDS_AT_ONCE = 256
-_ROWS_AT_ONCE = 32
+_ROWS_AT_ONCE = 128
 
 # What a delivery needs of a row; `aside IS NULL` leaves out what can never be delivered.
 _TAKE = (
@@ -74,15 +76,33 @@ class Totals:
     bytes: int
 
 
-def cost_of(message_id: bytes, message: Message) -> int:
-    """Bytes of the file that a message takes up, rounded up.
+def encoded(message: Message) -> bytes:
+    """The user properties as they are written into a row: JSON."""
+    return to_json(message.user_properties)
+
+
+def cost_of(message_id: bytes, message: Message, properties: bytes) -> int:
+    """Bytes of the file that a message takes up with its encoded properties, rounded up.
 
     A large row spills into overflow pages of its own, a small one shares a page
     (https://sqlite.org/fileformat2.html#payload_overflow); 192 covers its columns and its place in two B-trees.
     """
-    size = message.size + len(message.topic.encode()) + len((message.content_type or "").encode())
+    size = len(message.payload) + len(properties) + 4 * len(message.topic) + 4 * len(message.content_type or "")
     size += 2 * len(message_id) + 192
     return size if size < PAGE_BYTES // 4 else -(-size // PAGE_BYTES) * PAGE_BYTES
+
+
+class Row(Protocol):
+    """What is inserted: a message under its id, with its properties encoded and its cost in bytes."""
+
+    @property
+    def id(self) -> bytes: ...
+    @property
+    def message(self) -> Message: ...
+    @property
+    def properties(self) -> bytes: ...
+    @property
+    def cost(self) -> int: ...
 
 
 class OutboxFile:
@@ -157,20 +177,23 @@ class OutboxFile:
                 self._db.execute("ROLLBACK")
             raise
 
-    def insert_all(self, rows: Sequence[tuple[bytes, Message, int]]) -> list[Kept]:
-        """Adds rows of (id, message, cost), none of whose ids is held, with few statements."""
+    def insert_all(self, rows: Sequence[Row]) -> list[Kept]:
+        """Adds rows, none of whose ids is held, with few statements."""
         kept: list[Kept] = []
         now = time.time()
         for begin in range(0, len(rows), _ROWS_AT_ONCE):
             chunk = rows[begin : begin + _ROWS_AT_ONCE]
-            values = [value for row in chunk for value in _columns(*row, now)]
+            values: list[object] = []
+            for row in chunk:
+                message = row.message
+                values += (row.id, message.topic, message.content_type, row.properties, row.cost, now, message.payload)
             marks = ",".join(["(?,?,?,?,?,?,?)"] * len(chunk))
             sql = f"INSERT INTO outbox (id, topic, content_type, properties, cost, kept_at, payload) VALUES {marks}"  # noqa: S608 - question marks
             last = self._db.execute(sql, values).lastrowid
             assert last is not None
             # One connection writes, in one transaction: the places follow one another.
             first = last - len(chunk) + 1
-            kept += [Kept(first + i, message_id, message) for i, (message_id, message, _) in enumerate(chunk)]
+            kept += [Kept(first + i, row.id, row.message) for i, row in enumerate(chunk)]
         return kept
 
     def holds_any(self, ids: Collection[bytes], expected: int) -> bool:
@@ -240,11 +263,6 @@ class OutboxFile:
         self._db.close()
 
 
-def _columns(message_id: bytes, message: Message, cost: int, now: float) -> tuple[object, ...]:
-    properties = json.dumps(message.user_properties, separators=(",", ":"), ensure_ascii=False)
-    return (message_id, message.topic, message.content_type, properties, cost, now, message.payload)
-
-
 def _chunks(ids: Sequence[bytes], size: int) -> Iterator[tuple[list[bytes], str]]:
     """The ids in portions, with a question mark for each, of a few sizes only: SQLite remembers statements."""
     for begin in range(0, len(ids), size):
@@ -302,7 +320,7 @@ def _set_aside(path: Path) -> Path:
     return aside
 
 
-def _kept(row: tuple[int, bytes, str, str | None, str, bytes]) -> Kept:
+def _kept(row: tuple[int, bytes, str, str | None, bytes, bytes]) -> Kept:
     seq, message_id, topic, content_type, properties, payload = row
-    pairs = tuple((name, value) for name, value in json.loads(properties))
+    pairs = tuple((name, value) for name, value in from_json(properties))
     return Kept(seq, message_id, Message(topic, payload, content_type, pairs))

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _LINGER = 0.005
 _BATCH = 100
 # Beyond this many bytes held, the broker keeps the rest until some of it is safe.
-_HELD_BYTES = 64 * 1024 * 1024
+_HELD_BYTES = 16 * 1024 * 1024
 
 
 class Taken:

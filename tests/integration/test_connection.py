@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def test_mqtt_to_a_tls_port_and_the_other_way_round_are_told(
     tls_broker = start_broker(tls=ListenerTls(server.cert, server.key))
     for url in (tls_broker.url.replace("mqtts", "mqtt"), broker.url.replace("mqtt", "mqtts")):
         with SendingSide(url, tmp_path / "outbox.db", tls=TlsFiles(ca=ca.cert)):
-            eventually(lambda url=url: lines(caplog, about=f"cannot use the broker {url}"))  # type: ignore[misc] # a default that mypy cannot infer
+            eventually(partial(lines, caplog, about=f"cannot use the broker {url}"))
 
 
 def test_a_wrong_password_is_one_clear_line_and_never_shown(
@@ -274,9 +275,7 @@ def test_a_broker_without_shared_subscriptions_is_refused_clearly(
 
 
 @pytest.mark.usefixtures("short_farewell")
-def test_a_refused_subscription_is_told(
-    start_broker: StartBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_refused_subscription_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """A taker that may not subscribe would wait for ever without a word."""
     with FakeBroker(WELCOME) as fake, TakingSide(fake.url) as keeper:
         client = fake.client()
@@ -351,9 +350,7 @@ def test_a_message_larger_than_the_broker_takes_is_set_aside(
     assert "100000" in line
 
 
-def test_receipts_that_the_broker_does_not_take_do_no_harm(
-    start_broker: StartBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_receipts_that_the_broker_does_not_take_do_no_harm(start_broker: StartBroker, tmp_path: Path) -> None:
     """A batch of receipts goes out in pieces that fit, or not at all; the taker lives on."""
     broker = start_broker(config_lines=["max_packet_size 700"])
     with TakingSide(broker.url, hold=True) as keeper, SendingSide(broker.url, tmp_path / "outbox.db") as edge:

@@ -17,7 +17,7 @@ from tests.conftest import StartBroker
 from tests.support.parts import MIB, SendingSide, TakingSide, numbered
 from tests.support.plain import plain_client, publish
 from tests.support.programs import Program, forwarder
-from tests.support.waiting import eventually, never
+from tests.support.waiting import at_least, eventually, never
 
 
 @pytest.fixture
@@ -144,14 +144,14 @@ def test_kills_of_the_forwarder_and_both_brokers_lose_nothing(
         TakingSide(cloud_broker.url) as keeper,
         SendingSide(edge_broker.url, tmp_path / "detector.db", client_id="tx2-cam0", resend_after=(3, 4)) as detector,
     ):
-        sent = set()
+        sent: set[bytes] = set()
         for part in (program, edge_broker, cloud_broker, program, edge_broker, cloud_broker):
             confirmed = detector.outbox.confirmed
             for payload in numbered(300, size=5000, first=len(sent)):
                 message = event_message(payload)
                 detector.outbox.put(FaceEvent.from_message(message).id.encode(), message, lambda: None)
                 sent.add(payload)
-            eventually(lambda c=confirmed: detector.outbox.confirmed > c + 20)  # type: ignore[misc] # a default that mypy cannot infer
+            at_least(lambda: detector.outbox.confirmed, confirmed + 20)
             part.kill()
             part.start()
         eventually(lambda: len(detector.outbox) == 0, within=40)
@@ -174,7 +174,7 @@ def test_sigterm_under_load_ends_soon_and_the_rest_arrives_after_the_next_start(
             detector.put(payload)
         for _ in range(3):
             program.start()
-            eventually(lambda before=len(keeper.messages): len(keeper.messages) > before + 100)  # type: ignore[misc] # a default that mypy cannot infer
+            at_least(lambda: len(keeper.messages), len(keeper.messages) + 100)
             assert_ends_well(program)
         started(program)
         eventually(lambda: len(detector.outbox) == 0)

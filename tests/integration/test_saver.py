@@ -21,7 +21,7 @@ from tests.support.fake_http import Answer, FakeHttp, Request, stored
 from tests.support.parts import SendingSide, numbered
 from tests.support.plain import listening, plain_client, publish
 from tests.support.programs import BUCKET, Program, saver
-from tests.support.waiting import eventually, never
+from tests.support.waiting import at_least, eventually, never
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
@@ -82,7 +82,7 @@ def test_quiet_while_all_is_well(broker: Mosquitto, s3: S3Server, tmp_path: Path
         eventually(lambda: edge.outbox.confirmed == 20)
         program.terminate()
         text = [line.split(": ", 1)[1] for line in program.log_text().splitlines()]
-    assert [t.split()[0] for t in text] in (["started:", "connected", "stopped:"],)
+    assert [t.split()[0] for t in text] == ["started:", "connected", "stopped:"]
 
 
 @pytest.mark.parametrize("qos", [0, 1])
@@ -219,7 +219,7 @@ def test_kills_of_saver_broker_and_store_lose_nothing(tmp_path: Path, s3: S3Serv
         for part in (program, broker, s3) * 2:
             confirmed = edge.outbox.confirmed
             made |= faces(edge, 200, first=len(made))
-            eventually(lambda c=confirmed: edge.outbox.confirmed > c + 20)  # type: ignore[misc] # a default that mypy cannot infer
+            at_least(lambda: edge.outbox.confirmed, confirmed + 20)
             part.kill()
             part.start()
         eventually(lambda: len(edge.outbox) == 0, within=60)

@@ -16,14 +16,14 @@ from moto.server import ThreadedMotoServer
 
 from cloud_saver import store as store_module
 from cloud_saver.keys import StoredObject, object_for
-from cloud_saver.settings import SaverSettings
 from cloud_saver.problems import Problem, StoreError
+from cloud_saver.settings import SaverSettings
 from cloud_saver.store import Store
 from face_messages import FaceEvent
 from local_stack.s3 import S3Server
 from tests.support.fake_http import Answer, FakeHttp, Request, stored
 
-SECRET = "hush-secret-access-key"  # noqa: S105 - of the tests
+SECRET = "hush-secret-access-key"
 FACE = object_for(
     FaceEvent(
         "0190-abc", "tx2", "cam0", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), 7, (640, 480), (1, 2, 3, 4), 0.9
@@ -58,7 +58,7 @@ def iam_store(endpoint: str, auth: str) -> Store:
 
 
 def real_store(s3: S3Server, **options: str) -> Store:
-    return store_at(s3.endpoint, keys=(s3.access_key_id, s3.secret_access_key), **options)  # type: ignore[arg-type] # only strings
+    return store_at(s3.endpoint, keys=(s3.access_key_id, s3.secret_access_key), **options)
 
 
 def refusal(store: Store, stored_object: StoredObject = FACE) -> StoreError:

@@ -41,7 +41,7 @@ def publish(
     """Publishes and, at QoS 1, waits for the broker. `named` are MQTT 5 properties, as paho spells them."""
     properties = None
     if named:
-        properties = Properties(PacketTypes.PUBLISH)
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho's is half typed
         for name, value in named.items():
             setattr(properties, name, value)
     client.publish(topic, payload, qos=qos, retain=retain, properties=properties).wait_for_publish(10)

@@ -46,7 +46,12 @@ class Program(ManagedProcess):
 
     def expect(self, name: str, value: float, *, within: float = 30) -> None:
         """Waits until the figure has this value."""
-        eventually(lambda: self.figure(name) == value, within=within, what=lambda: self.explain(name, value))
+
+        def has_it() -> bool:
+            assert self.running, self.describe_end()
+            return self.figure(name) == value
+
+        eventually(has_it, within=within, what=lambda: self.explain(name, value))
 
     def explain(self, name: str, value: float) -> str:
         return f"{name} is {self.figure(name)}, not {value}; the log of {self.name}:\n{self.log_tail(30)}"

@@ -20,6 +20,11 @@ def eventually(look: Callable[[], T], *, within: float = 20.0, what: str | Calla
     return value
 
 
+def at_least(look: Callable[[], float], value: float, *, within: float = 20.0) -> None:
+    """Waits until `look()` has come to this value."""
+    eventually(lambda: look() >= value, within=within, what=lambda: f"{look()} and not {value} yet")
+
+
 def never(look: Callable[[], object], *, during: float) -> None:
     """Fails the test when `look()` becomes true meanwhile."""
     deadline = time.monotonic() + during

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -99,7 +100,8 @@ def test_extensions_may_be_absent(name: str) -> None:
     """Other people's events have none of ours."""
     message = EVENT.to_message("t", b"")
     rest = tuple(pair for pair in message.user_properties if pair[0] != name)
-    assert FaceEvent.from_message(replace(message, user_properties=rest)) == replace(EVENT, **{name: None})
+    absent: dict[str, Any] = {name: None}
+    assert FaceEvent.from_message(replace(message, user_properties=rest)) == replace(EVENT, **absent)
 
 
 @pytest.mark.parametrize("name", [*REQUIRED, *EXTENSIONS])

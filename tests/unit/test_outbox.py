@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_a_full_outbox_waits_for_room_and_goes_on(tmp_path: Path, caplog: pytest
     done: list[int] = []
     with opened(tmp_path / "o.db", max_bytes=1 * MIB) as outbox:
         for i in range(40):
-            outbox.put(b"%d" % i, message(bytes(40_000)), lambda i=i: done.append(i))  # type: ignore[misc] # a default that mypy cannot infer
+            outbox.put(b"%d" % i, message(bytes(40_000)), partial(done.append, i))
         eventually(lambda: outbox.trouble)
         count = len(done)
         assert 0 < count < 40
@@ -337,7 +338,7 @@ def test_closing_commits_what_still_fits(tmp_path: Path) -> None:
     done: list[bytes] = []
     with opened(tmp_path / "o.db") as outbox:
         for i in range(500):
-            outbox.put(b"%d" % i, message(), lambda i=i: done.append(b"%d" % i))  # type: ignore[misc] # a default that mypy cannot infer
+            outbox.put(b"%d" % i, message(), partial(done.append, b"%d" % i))
     with opened(tmp_path / "o.db") as outbox:
         assert [k.id for k in held(outbox)] == done == [b"%d" % i for i in range(500)]
 
@@ -347,7 +348,7 @@ def test_closing_a_full_outbox_ends_at_once_and_confirms_nothing_more(tmp_path: 
     done: list[int] = []
     with opened(tmp_path / "o.db", max_bytes=1 * MIB) as outbox:
         for i in range(100):
-            outbox.put(b"%d" % i, message(bytes(40_000)), lambda i=i: done.append(i))  # type: ignore[misc] # a default that mypy cannot infer
+            outbox.put(b"%d" % i, message(bytes(40_000)), partial(done.append, i))
         eventually(lambda: outbox.trouble)
         before = time.monotonic()
     assert time.monotonic() - before < 2

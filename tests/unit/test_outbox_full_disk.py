@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from face_messages import Message, Outbox
-from tests.support.waiting import eventually
+from tests.support.waiting import at_least, eventually
 
 MIB = 1024 * 1024
 
@@ -53,7 +54,7 @@ _LIMITED_CHILD = """
 import logging, resource, sys, threading
 from pathlib import Path
 from face_messages import Message, Outbox
-from tests.support.waiting import eventually
+from tests.support.waiting import at_least, eventually
 logging.basicConfig(level="INFO")
 outbox = Outbox(Path(sys.argv[1]), max_bytes=64 << 20)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, resource.RLIM_INFINITY))
@@ -82,7 +83,7 @@ def test_a_full_file_system_is_waited_for(small_disk: Path, caplog: pytest.LogCa
             while True:
                 file.write(bytes(65536))
         for i in range(10):
-            outbox.put(b"%d" % i, Message("t", bytes(100_000)), lambda i=i: done.append(i))  # type: ignore[misc] # a default that mypy cannot infer
+            outbox.put(b"%d" % i, Message("t", bytes(100_000)), partial(done.append, i))
         eventually(lambda: outbox.trouble)
         held = [k.id for k in outbox.take(0, limit=100, max_bytes=1 << 40)]
         assert held == [b"before", *(b"%d" % i for i in done)]
@@ -100,7 +101,7 @@ def test_discards_make_room_on_a_full_file_system(small_disk: Path) -> None:
     done: list[int] = []
     try:
         for i in range(200):
-            outbox.put(b"%d" % i, Message("t", bytes(100_000)), lambda i=i: done.append(i))  # type: ignore[misc] # a default that mypy cannot infer
+            outbox.put(b"%d" % i, Message("t", bytes(100_000)), partial(done.append, i))
         eventually(lambda: outbox.trouble)
         assert 0 < len(done) < 100
         for _ in range(200):
@@ -108,7 +109,7 @@ def test_discards_make_room_on_a_full_file_system(small_disk: Path) -> None:
                 break
             count = len(done)
             outbox.discard([b"%d" % i for i in done[-20:]] + [b"%d" % i for i in done])
-            eventually(lambda count=count: len(done) > count, within=10)  # type: ignore[misc] # a default that mypy cannot infer
+            at_least(lambda: len(done), count + 1)
         assert done == list(range(200))
     finally:
         outbox.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from face_messages.round_trip import RoundTrip
@@ -35,13 +37,14 @@ def test_each_question_without_an_answer_doubles_the_patience() -> None:
     """Up to five minutes."""
     trip = RoundTrip((20, 20))
     trip.resumed(0.0)
-    asked, now = [], 0.0
+    asked: list[float] = []
+    now = 0.0
     while len(asked) < 8:
         now += 1.0
         if trip.is_overdue(now, 0.0):
             asked.append(now)
             trip.asked(now)
-    pauses = [b - a for a, b in zip([0.0, *asked], asked, strict=False)]
+    pauses = [b - a for a, b in pairwise([0.0, *asked])]
     assert pauses == [20, 40, 80, 160, 300, 300, 300, 300]
 
 

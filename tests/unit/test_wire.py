@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import mqtt5
 import pytest
@@ -87,7 +88,7 @@ def test_packets_come_out_in_order() -> None:
 def test_it_does_not_matter_how_the_stream_is_cut(cuts: list[int]) -> None:
     """Anywhere."""
     places = [0, *sorted(cuts), len(STREAM)]
-    pieces = [STREAM[a:b] for a, b in zip(places, places[1:], strict=False)]
+    pieces = [STREAM[a:b] for a, b in pairwise(places)]
     assert [seen(p) for p in received(pieces)] == EXPECTED
 
 
