@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 _AHEAD = 4
 # Keys of objects stored lately: a message that was sent again for want of a receipt is not written again.
 _REMEMBERED = 20_000
+# Messages after a start that may have been stored before it: more than the windows of all senders together.
+_IN_DOUBT = 5_000
 _SETTLE_SECONDS = 4.0
 # A member of a group that is gone must not hoard messages for long: the broker keeps them for it alone.
 _GROUP_SESSION_SECONDS = 30
@@ -52,6 +54,8 @@ class Saver:
         self._lock = threading.Lock()
         self._pending: dict[tuple[str, int], _Job] = {}
         self._done: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._started = datetime.now(UTC)
+        self._in_doubt = _IN_DOUBT
         self._trouble: StoreError | None = None
         self._trouble_since = 0.0
         self._store_works = threading.Condition()
@@ -91,7 +95,7 @@ class Saver:
     def _work(self) -> None:
         while True:
             job = self._jobs.get()
-            self._put_until_stored(job.stored)
+            self._put_until_stored(job.stored, in_doubt=self._may_be_stored(job.stored))
             name = (job.stored.key, hash(job.stored.body))
             with self._lock:
                 del self._pending[name]
@@ -104,12 +108,22 @@ class Saver:
             for taken in job.waiting:
                 taken.safe()
 
-    def _put_until_stored(self, stored: StoredObject) -> None:
+    def _may_be_stored(self, stored: StoredObject) -> bool:
+        """Whether another saver, or this one before its restart, may have written it and died before it said so."""
+        if self._in_doubt <= 0 or (stored.captured_at is not None and stored.captured_at > self._started):
+            return False
+        self._in_doubt -= 1
+        return True
+
+    def _put_until_stored(self, stored: StoredObject, *, in_doubt: bool) -> None:
+        """Asks the store first where the object may be there already: that is cheaper than to write it twice."""
         backoff, tries = Backoff(first=0.5, longest=30.0), 0
         while True:
             tries += 1
             try:
-                self._store.put(stored)
+                if not (in_doubt and self._store.has(stored)):
+                    in_doubt = True  # from here on: a write whose answer got lost may have been done
+                    self._store.put(stored)
             except StoreError as error:
                 with self._lock:
                     self.failed += 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ibm_boto3
@@ -71,15 +73,43 @@ class Store:
             StoreError: the store did not say that it has it.
 
         """
-        try:
+        with self._explained():
             answer = self._client.put_object(
                 Bucket=self._bucket,
                 Key=stored.key,
                 Body=stored.body,
                 ContentType=stored.content_type,
-                ContentMD5=base64.b64encode(hashlib.md5(stored.body, usedforsecurity=False).digest()).decode(),
+                ContentMD5=base64.b64encode(_md5(stored.body).digest()).decode(),
                 Metadata=stored.metadata,
             )
+        if not answer.get("ETag"):
+            # A login page of some network, say, answers 200 to anything.
+            text = f"COS_ENDPOINT {self._endpoint} answers, but not as an object store does (no ETag): is it right?"
+            raise StoreError(Problem.UNREACHABLE, text)
+
+    def has(self, stored: StoredObject) -> bool:
+        """Whether the store has this very object already; False where it cannot be told.
+
+        Raises:
+            StoreError: the store is not well.
+
+        """
+        with self._explained():
+            try:
+                answer = self._client.head_object(Bucket=self._bucket, Key=stored.key)
+            except boto.ClientError as error:
+                # Not there, or not for these credentials to see: a PUT will tell what is the matter.
+                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500:
+                    return False
+                raise
+        # An ETag is the MD5 of the content wherever an object was written in one piece and not encrypted with a key
+        # of the customer's; elsewhere the object is written again, which does no harm.
+        return str(answer.get("ETag", "")).strip('"') == _md5(stored.body).hexdigest()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except boto.ClientError as error:
             raise self._explain(error) from error
         except (boto.ReadTimeoutError, boto.ConnectTimeoutError) as error:
@@ -87,10 +117,6 @@ class Store:
         except (boto.BotoCoreError, OSError) as error:
             text = f"COS_ENDPOINT {self._endpoint} cannot be used ({type(error).__name__}): is it right, and is it up?"
             raise StoreError(Problem.UNREACHABLE, text) from error
-        if not answer.get("ETag"):
-            # A login page of some network, say, answers 200 to anything.
-            text = f"COS_ENDPOINT {self._endpoint} answers, but not as an object store does (no ETag): is it right?"
-            raise StoreError(Problem.UNREACHABLE, text)
 
     def _explain(self, error: boto.ClientError) -> StoreError:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -107,6 +133,10 @@ class Store:
         if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
             return StoreError(Problem.FAILING, f"COS_ENDPOINT {self._endpoint} has trouble of its own ({answer})")
         return StoreError(Problem.REFUSED, f"COS_ENDPOINT {self._endpoint} refuses the object ({answer})")
+
+
+def _md5(body: bytes) -> hashlib._Hash:
+    return hashlib.md5(body, usedforsecurity=False)
 
 
 def _no_redirects(context: dict[str, Any], **_: object) -> None:

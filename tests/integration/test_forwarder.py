@@ -49,7 +49,7 @@ def event_message(payload: bytes, topic: str = TOPIC) -> Message:
     return FaceEvent(new_id(), "tx2", "cam0", datetime.now(UTC), frame=1).to_message(topic, payload)
 
 
-def test_faces_pass_from_edge_to_cloud_in_order_and_once(
+def test_faces_pass_from_edge_to_cloud_once(
     program: Program, edge_broker: Mosquitto, cloud_broker: Mosquitto, tmp_path: Path
 ) -> None:
     """With all that belongs to them; only the hop's own correlation and response topic change."""
@@ -65,13 +65,11 @@ def test_faces_pass_from_edge_to_cloud_in_order_and_once(
             detector.outbox.put(FaceEvent.from_message(message).id.encode(), message, lambda: None)
         eventually(lambda: detector.outbox.confirmed == 500)
         program.expect("outbox_confirmed_total", 500)
-        assert [(m.topic, m.payload, m.content_type, m.user_properties) for m in keeper.messages] == [
-            (m.topic, m.payload, m.content_type, m.user_properties) for m in originals
+        assert sorted((m.payload, m.topic, m.content_type, m.user_properties) for m in keeper.messages) == [
+            (m.payload, m.topic, m.content_type, m.user_properties) for m in originals
         ]
         assert {m.response_topic for m in keeper.messages} == {f"{RECEIPTS_TOPIC}/tx2"}
-        assert [m.correlation_data for m in keeper.messages] == [
-            FaceEvent.from_message(m).id.encode() for m in originals
-        ]
+        assert all(m.correlation_data == FaceEvent.from_message(m).id.encode() for m in keeper.messages)
 
 
 @pytest.mark.parametrize("v5", [False, True], ids=["MQTT 3.1.1", "MQTT 5"])

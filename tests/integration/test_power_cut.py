@@ -77,7 +77,9 @@ def recorded(folder: Path, mode: str) -> list[Call]:
     return list(_parsed(trace.read_text(), database.name))
 
 
-_CALL = re.compile(r'(pwrite64|write|fdatasync|fsync|ftruncate)\(\d+<([^>]*)>(?:, "([^"]*)", \d+(?:, (\d+))?|, (\d+))?\)')
+_CALL = re.compile(
+    r'(pwrite64|write|fdatasync|fsync|ftruncate)\(\d+<([^>]*)>(?:, "([^"]*)", \d+(?:, (\d+))?|, (\d+))?\)'
+)
 
 
 def _parsed(trace: str, name: str) -> Iterator[Call]:
@@ -121,7 +123,9 @@ class Disk:
             for call in calls:
                 if chance.random() < survives:
                     torn = call.kind == "write" and survives < 1 and chance.random() < 0.3
-                    _write(files, Call(call.kind, call.file, call.data[: len(call.data) // 2], call.at) if torn else call)
+                    _write(
+                        files, Call(call.kind, call.file, call.data[: len(call.data) // 2], call.at) if torn else call
+                    )
         return files
 
 

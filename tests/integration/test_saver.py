@@ -157,8 +157,22 @@ def test_nothing_is_confirmed_before_the_store_has_it(
         program.expect("store_up", 1)
         assert program.figure("store_failures_total") < 10
         assert program.log_text().count(said) == 1
-        assert {r.method for r in store.requests} == {"PUT"}
-        assert {r.body for r in store.requests} == {PNG}
+        assert {r.method for r in store.requests} <= {"PUT", "HEAD"}
+        assert {r.body for r in store.requests if r.method == "PUT"} == {PNG}
+
+
+def test_what_a_killed_saver_had_written_is_not_written_again(broker: Mosquitto, s3: S3Server, tmp_path: Path) -> None:
+    """It died before it could say so; its successor asks the store first."""
+    written = []
+    with listening(broker.port, f"{RECEIPTS_TOPIC}/#") as receipts, plain_client(broker.port) as client:
+        for run in (1, 2):
+            with started(saver(tmp_path, broker.url, s3)) as program:
+                publish(client, TOPIC, PNG, ResponseTopic=f"{RECEIPTS_TOPIC}/me", CorrelationData=b"one")
+                eventually(lambda: len(receipts.payloads) == run)  # noqa: B023 - it is awaited here
+                written.append({path: path.stat().st_mtime_ns for path in s3.objects(BUCKET).values()})
+                program.kill()
+    assert len(written[0]) == 1
+    assert written[0] == written[1]
 
 
 def test_an_unacknowledged_message_comes_again_after_a_restart(broker: Mosquitto, s3: S3Server, tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ class FakeHttp:
                 for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(answer.body)
+                if self.command != "HEAD":
+                    self.wfile.write(answer.body)
 
             do_PUT = do_POST = do_GET = do_HEAD = _serve  # noqa: N815 - the base class wants these names
 
