@@ -67,8 +67,26 @@ def recorded(folder: Path, mode: str) -> list[Call]:
     assert strace, "strace is not installed: scripts/need.sh strace"
     calls = "pwrite64,write,fsync,fdatasync,ftruncate"
     subprocess.run(
-        [strace, "-f", "-y", "-xx", "-s", "40000", "-e", f"trace={calls}", "-e", "signal=none", "-o", str(trace)]
-        + [sys.executable, "-c", CHILD, str(database), mode, str(MESSAGES)],
+        [
+            strace,
+            "-f",
+            "-y",
+            "-xx",
+            "-s",
+            "40000",
+            "-e",
+            f"trace={calls}",
+            "-e",
+            "signal=none",
+            "-o",
+            str(trace),
+            sys.executable,
+            "-c",
+            CHILD,
+            str(database),
+            mode,
+            str(MESSAGES),
+        ],
         check=True,
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
