@@ -97,12 +97,14 @@ class Links:
     """All links, in a thread of their own."""
 
     def __init__(self) -> None:
+        self._links: list[Link] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="links", daemon=True)
         self._thread.start()
 
     def open(self, name: str, target: int) -> Link:
         link = Link(name, target)
+        self._links.append(link)
         self._run(link.apply())
         return link
 
@@ -112,6 +114,9 @@ class Links:
 
     def close(self) -> None:
         async def end() -> None:
+            for link in self._links:
+                link.refuse = True
+                await link.apply()
             tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in tasks:
                 task.cancel()
