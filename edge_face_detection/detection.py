@@ -13,6 +13,7 @@ from edge_face_detection.haar import HaarDetector
 from edge_face_detection.settings import DetectorSettings
 from edge_face_detection.sources import Source, open_source
 from face_messages import Connection, Monitor, Outbox, Sender, program
+from face_messages.backlog import report_backlog
 from face_messages.message import MAX_MESSAGE_BYTES
 from face_messages.metrics import show_connection, show_outbox, show_sender
 from face_messages.settings import broker_url
@@ -100,6 +101,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         show_connection(monitor, connection, "edge")
         log.info("started on %s: %d faces wait in the outbox", source.description, len(outbox))
         connection.start()
+        threading.Thread(target=report_backlog, args=(outbox, stop), name="backlog", daemon=True).start()
         threading.Thread(target=_close_on_stop, args=(stop, source), name="closer", daemon=True).start()
         detection.run()
         source.close()

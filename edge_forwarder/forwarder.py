@@ -7,6 +7,7 @@ import time
 
 from edge_forwarder.settings import ForwarderSettings
 from face_messages import Connection, Monitor, Outbox, Sender, Taken, Taker, program
+from face_messages.backlog import report_backlog
 from face_messages.event import FaceEvent, InvalidEventError, new_id
 from face_messages.message import MAX_MESSAGE_BYTES, Message
 from face_messages.metrics import show_connection, show_outbox, show_sender, show_taker
@@ -88,7 +89,7 @@ def work(settings: ForwarderSettings, stop: program.Stop) -> int:
         show_connection(monitor, forwarder.cloud, "cloud")
         log.info("started as %s: %d messages wait in the outbox", settings.edge_id, len(outbox))
         forwarder.start()
-        stop.wait()
+        report_backlog(outbox, stop)
         forwarder.stop()
         log.info("stopped: taken=%d confirmed=%d waiting=%d", forwarder.taker.taken, outbox.confirmed, len(outbox))
     return 0
