@@ -6,10 +6,8 @@ and a packet costs no wake-up. Other threads only call `wake`, and the endpoint 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import selectors
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -21,6 +19,8 @@ from face_messages.backoff import Backoff
 from face_messages.broker_url import BrokerUrl, TlsFiles
 from face_messages.link import Link
 from face_messages.message import Message, status_topic
+from face_messages.refusals import RefusedError, check_connack, check_suback, hung_up
+from face_messages.waker import Waker
 from face_messages.wire import Incoming, ProtocolError, PubAck, UnreadablePublish, Wire
 
 log = logging.getLogger(__name__)
@@ -30,12 +30,6 @@ _STABLE_SECONDS = 10.0
 # What goes out when the program stops has this long to get into the network.
 _FAREWELL_SECONDS = 2.0
 _MUCH = 256 * 1024
-# Reason codes from here on are failures (MQTT 5.0, section 2.4).
-_FAILURE = 0x80
-
-
-class RefusedError(OSError):
-    """The broker answered, and said no; trying again may help once somebody has mended it."""
 
 
 class Endpoint(Protocol):
@@ -97,11 +91,7 @@ class Connection:
         self._keepalive = float(keepalive)
         self._timeout = timeout
         self._stop = threading.Event()
-        self._woken = False
-        self._wake_lock = threading.Lock()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._waker = Waker()
         self._backoff = Backoff()
         self._down_since = time.monotonic()
         self._down_said = False
@@ -124,23 +114,17 @@ class Connection:
 
     def wake(self) -> None:
         """Makes the thread ask its endpoint for work. Callable from any thread, and cheap."""
-        if not self._woken:
-            self._woken = True
-            # Bytes enough may be on their way. The lock: a straggler must not write to what another has opened since.
-            with self._wake_lock, contextlib.suppress(BlockingIOError):
-                if self._wake_out.fileno() >= 0:
-                    self._wake_out.send(b"\0")
+        self._waker.wake()
 
     def stop(self) -> None:
         """Sends what is pending, says goodbye and ends the thread; takes a few seconds at most."""
         self._stop.set()
-        self._woken = False
         self.wake()
         if self._thread.ident is not None:
             # Without a link there is nothing to say goodbye to, and a connection attempt may take longer than we have.
             self._thread.join(2 * _FAREWELL_SECONDS if self.is_up else 0.2)
         else:
-            self._close_wakers()
+            self._waker.close()
 
     # -- the thread ---------------------------------------------------------------------------
 
@@ -148,12 +132,7 @@ class Connection:
         try:
             self._serve_until_stopped()
         finally:
-            self._close_wakers()
-
-    def _close_wakers(self) -> None:
-        with self._wake_lock:
-            self._wake_in.close()
-            self._wake_out.close()
+            self._waker.close()
 
     def _serve_until_stopped(self) -> None:
         while not self._stop.is_set():
@@ -175,7 +154,7 @@ class Connection:
         wire = Wire(self._url.open(timeout=self._timeout, files=self._tls), max_packet=self._max_packet)
         try:
             with selectors.DefaultSelector() as selector:
-                selector.register(self._wake_in, selectors.EVENT_READ)
+                selector.register(self._waker, selectors.EVENT_READ)
                 selector.register(wire, selectors.EVENT_READ)
                 self._link = None
                 self._pinged = False
@@ -206,20 +185,14 @@ class Connection:
         if wire.has_more and reading:
             wait = 0
         for key, _ in selector.select(max(0.0, wait)):
-            if key.fileobj is self._wake_in:
-                self._woken_up()
+            if key.fileobj is self._waker:
+                self._waker.clear()
         if reading:
             before = wire.received
             for packet in wire.receive():
                 self._dispatch(packet, wire)
             if wire.received > before:
                 self._alive_at = time.monotonic()
-
-    def _woken_up(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._wake_in.recv(64)
-        # Only now: a wake from here on sends a byte again, one from before is answered by the work that follows.
-        self._woken = False
 
     def _dispatch(self, packet: Incoming, wire: Wire) -> None:
         if self._link is None:
@@ -234,20 +207,15 @@ class Connection:
         elif isinstance(packet, mqtt5.PingRespPacket):
             self._pinged = False
         elif isinstance(packet, mqtt5.SubAckPacket):
-            for code in packet.reason_codes:
-                if int(code) >= _FAILURE:
-                    raise RefusedError(f"the broker refuses the subscription ({code.name}): check its access rules")
+            check_suback(packet)
             self._say_up(self._link)
         elif isinstance(packet, mqtt5.DisconnectPacket):
-            why = packet.reason_code
-            raise RefusedError(_FAREWELLS.get(int(why), f"the broker hung up ({why.name})"))
+            raise hung_up(packet)
         else:
             raise ProtocolError(f"an unexpected {type(packet).__name__}")
 
     def _greeted(self, connack: mqtt5.ConnAckPacket, wire: Wire) -> None:
-        if int(connack.reason_code) >= _FAILURE:
-            code = connack.reason_code
-            raise RefusedError(_REFUSALS.get(int(code), f"the broker refuses ({code.name})"))
+        check_connack(connack)
         filters = list(self._endpoint.subscriptions)
         if not connack.shared_subscription_available and any(f.pattern.startswith("$share/") for f in filters):
             raise RefusedError("the broker does not support shared subscriptions: leave SAVER_GROUP empty")
@@ -339,16 +307,3 @@ def _watch(selector: selectors.BaseSelector, wire: Wire, events: int) -> None:
         selector.modify(wire, events)
     else:
         selector.register(wire, events)
-
-
-# By number: the codec's reason codes cannot be hashed or compared.
-_REFUSALS = {
-    0x84: "the broker does not speak MQTT 5, which receipts need",
-    0x86: "the broker refuses the user name or password: check the URL",
-    0x87: "the broker does not let this client in: check user, password and certificate",
-}
-
-_FAREWELLS = {
-    0x8B: "the broker is shutting down",
-    0x8E: "another client connected under the same id: give each its own",
-}

@@ -1,0 +1,44 @@
+"""What it means when a broker says no, in words that say what to do."""
+
+from __future__ import annotations
+
+import mqtt5
+
+# Reason codes from here on are failures (MQTT 5.0, section 2.4). They are numbers here, as the codec's enumerations
+# can be neither compared nor hashed.
+_FAILURE = 0x80
+
+_CONNACK = {
+    0x84: "the broker does not speak MQTT 5, which receipts need",
+    0x86: "the broker refuses the user name or password: check the URL",
+    0x87: "the broker does not let this client in: check user, password and certificate",
+}
+
+_DISCONNECT = {
+    0x8B: "the broker is shutting down",
+    0x8E: "another client connected under the same id: give each its own",
+}
+
+
+class RefusedError(OSError):
+    """The broker answered, and said no; trying again may help once somebody has mended it."""
+
+
+def check_connack(packet: mqtt5.ConnAckPacket) -> None:
+    """Raises RefusedError unless the broker lets this client in."""
+    code = packet.reason_code
+    if int(code) >= _FAILURE:
+        raise RefusedError(_CONNACK.get(int(code), f"the broker refuses ({code.name})"))
+
+
+def check_suback(packet: mqtt5.SubAckPacket) -> None:
+    """Raises RefusedError unless all subscriptions were granted."""
+    for code in packet.reason_codes:
+        if int(code) >= _FAILURE:
+            raise RefusedError(f"the broker refuses the subscription ({code.name}): check its access rules")
+
+
+def hung_up(packet: mqtt5.DisconnectPacket) -> RefusedError:
+    """What a DISCONNECT from the broker means."""
+    code = packet.reason_code
+    return RefusedError(_DISCONNECT.get(int(code), f"the broker hung up ({code.name})"))
