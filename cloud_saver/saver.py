@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from queue import SimpleQueue
 
 from cloud_saver.keys import StoredObject, object_for
+from cloud_saver.parking import Parking
 from cloud_saver.problems import Problem, StoreError
 from cloud_saver.settings import SaverSettings
 from cloud_saver.store import Store
@@ -26,17 +27,18 @@ log = logging.getLogger(__name__)
 _AHEAD = 4
 # Keys of objects stored lately: a message that was sent again for want of a receipt is not written again.
 _REMEMBERED = 20_000
-# Messages after a start that may have been stored before it: more than the windows of all senders together.
-_IN_DOUBT = 5_000
+# Messages after a start that may have been stored before it: about what the senders' windows hold.
+_IN_DOUBT = 512
 _SETTLE_SECONDS = 4.0
 # A member of a group that is gone must not hoard messages for long: the broker keeps them for it alone.
 _GROUP_SESSION_SECONDS = 30
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Job:
     stored: StoredObject
     waiting: list[Taken]
+    refused: Backoff | None = None
 
 
 class Saver:
@@ -51,6 +53,7 @@ class Saver:
     def __init__(self, store: Store, *, workers: int) -> None:
         self._store = store
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._parking: Parking[_Job] = Parking(self._jobs.put)
         self._lock = threading.Lock()
         self._pending: dict[tuple[str, int], _Job] = {}
         self._done: OrderedDict[tuple[str, int], None] = OrderedDict()
@@ -95,7 +98,11 @@ class Saver:
     def _work(self) -> None:
         while True:
             job = self._jobs.get()
-            self._put_until_stored(job.stored, in_doubt=self._may_be_stored(job.stored))
+            try:
+                self._put_until_stored(job.stored, in_doubt=self._may_be_stored(job.stored))
+            except StoreError as error:
+                self._park(job, error)
+                continue
             name = (job.stored.key, hash(job.stored.body))
             with self._lock:
                 del self._pending[name]
@@ -116,10 +123,14 @@ class Saver:
         return True
 
     def _put_until_stored(self, stored: StoredObject, *, in_doubt: bool) -> None:
-        """Asks the store first where the object may be there already: that is cheaper than to write it twice."""
-        backoff, tries = Backoff(first=0.5, longest=30.0), 0
+        """Asks the store first where the object may be there already: that is cheaper than to write it twice.
+
+        Raises:
+            StoreError: the store refuses this very object.
+
+        """
+        backoff = Backoff(first=0.5, longest=30.0)
         while True:
-            tries += 1
             try:
                 if not (in_doubt and self._store.has(stored)):
                     in_doubt = True  # from here on: a write whose answer got lost may have been done
@@ -128,11 +139,7 @@ class Saver:
                 with self._lock:
                     self.failed += 1
                 if error.problem is Problem.REFUSED:
-                    if tries == 1:
-                        self._say_refused(stored, error)
-                    # It is about this object alone, so that others are stored is no sign that it will be.
-                    time.sleep(backoff.next_delay())
-                    continue
+                    raise
                 self._say_trouble(error)
             else:
                 self._say_works()
@@ -140,8 +147,17 @@ class Saver:
             with self._store_works:
                 self._store_works.wait(backoff.next_delay())
 
-    def _say_refused(self, stored: StoredObject, error: StoreError) -> None:
-        log.error("%s: %s; it waits and is tried again", stored.key, error)
+    def _park(self, job: _Job, error: StoreError) -> None:
+        """It is about this object alone: it must neither hold up others, nor be taken for a trouble of the store."""
+        if job.refused is None:
+            job.refused = Backoff(first=1.0, longest=300.0)
+            log.error("%s: %s; it waits and is tried again", job.stored.key, error)
+        self._parking.park(job, job.refused.next_delay())
+
+    @property
+    def refused(self) -> int:
+        """Objects that wait because the store refuses them, at present."""
+        return len(self._parking)
 
     def _say_trouble(self, error: StoreError) -> None:
         with self._lock:
@@ -180,6 +196,7 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
     monitor.counter("objects_stored", "objects written to the bucket", lambda: saver.stored)
     monitor.counter("store_failures", "writes that failed and were tried again", lambda: saver.failed)
     monitor.counter("messages_repeated", "messages that came again and were stored already", lambda: saver.repeated)
+    monitor.gauge("objects_refused", "objects that wait because the store refuses them", lambda: saver.refused)
     monitor.gauge("store_up", "1 while the store takes objects", lambda: saver.trouble is None)
     monitor.state("store", lambda: str(saver.trouble or "well"))
     buckets = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
