@@ -5,7 +5,7 @@ from face_messages.connection import Connection
 from face_messages.event import FaceEvent, InvalidEventError, new_id
 from face_messages.message import Message
 from face_messages.monitor import Monitor
-from face_messages.outbox import Outbox, OutboxClosedError
+from face_messages.outbox import Outbox
 from face_messages.outbox_batch import WhenFull
 from face_messages.sender import Sender
 from face_messages.taker import Taken, Taker
@@ -18,7 +18,6 @@ __all__ = [
     "Message",
     "Monitor",
     "Outbox",
-    "OutboxClosedError",
     "Sender",
     "Taken",
     "Taker",

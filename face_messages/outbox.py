@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import Enum
 from pathlib import Path
 
@@ -27,10 +27,6 @@ _RETRY_SECONDS = 1.0
 # Smaller files are not worth the work of giving their free pages back.
 _SHRINK_BYTES = 32 * 1024 * 1024
 _FRESH_BYTES = 8 * 1024 * 1024
-
-
-class OutboxClosedError(RuntimeError):
-    """The program was stopped before the outbox had taken the messages."""
 
 
 class _Result(Enum):
@@ -96,22 +92,6 @@ class Outbox:
         with self._work:
             self._puts.append(put)
             self._work.notify()
-
-    def put_and_wait(self, messages: Sequence[tuple[bytes, Message]], *, stop: threading.Event) -> None:
-        """Returns when all are safe on disk, however long the outbox is full meanwhile.
-
-        Raises:
-            OutboxClosedError: `stop` was set first; some of the messages may not be kept.
-
-        """
-        safe = threading.Semaphore(0)
-        for message_id, message in messages:
-            self.put(message_id, message, safe.release)
-        for _ in messages:
-            while not safe.acquire(timeout=0.1):
-                # What is merely in the queue is committed within moments; only a full outbox takes longer.
-                if stop.is_set() and not safe.acquire(timeout=1.0):
-                    raise OutboxClosedError("stopped while the outbox could take no more")
 
     def discard(self, ids: Iterable[bytes]) -> None:
         """Lets go of confirmed messages. A crash that undoes it only causes a resend, so nobody waits for it."""

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from face_messages import Message, WhenFull
 from face_messages.message import RECEIPTS_TOPIC, TOPIC
 from local_stack.mosquitto import Mosquitto
 from tests.conftest import StartBroker
-from tests.support.parts import MIB, SendingSide, TakingSide, numbered
+from tests.support.parts import MIB, SendingSide, TakingSide, numbered, put_and_wait
 from tests.support.plain import listening, plain_client, publish
 from tests.support.proxy import Proxy
 from tests.support.waiting import at_least, eventually, never
@@ -320,11 +319,11 @@ def test_messages_that_were_overwritten_in_flight_and_come_again_are_delivered(
     messages = [(b"%d" % i, Message(TOPIC, b"%d" % i + bytes(40_000))) for i in range(60)]
     with TakingSide(broker.url, hold=True) as keeper, edge:
         for _ in range(3):
-            edge.outbox.put_and_wait(messages, stop=threading.Event())
+            put_and_wait(edge.outbox, messages)
         assert edge.outbox.overwritten > 60
         eventually(lambda: len(keeper.held) >= 8)
         keeper.release()
         eventually(lambda: len(edge.outbox) == 0)
-        edge.outbox.put_and_wait(messages[:10], stop=threading.Event())
+        put_and_wait(edge.outbox, messages[:10])
         eventually(lambda: len(edge.outbox) == 0)
         eventually(lambda: edge.sender.unconfirmed == 0)

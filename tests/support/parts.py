@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -106,6 +108,15 @@ class TakingSide:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.connection.stop()
+
+
+def put_and_wait(outbox: Outbox, messages: Sequence[tuple[bytes, Message]]) -> None:
+    """Returns when the outbox has told of each message that it is safe."""
+    safe = threading.Semaphore(0)
+    for message_id, message in messages:
+        outbox.put(message_id, message, safe.release)
+    for _ in messages:
+        assert safe.acquire(timeout=20), "the outbox does not take the messages"
 
 
 def numbered(count: int, size: int = 100, first: int = 0) -> list[bytes]:

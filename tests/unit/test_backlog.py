@@ -10,6 +10,7 @@ import pytest
 
 from face_messages import Message, Outbox
 from face_messages.backlog import report_backlog
+from tests.support.parts import put_and_wait
 from tests.support.waiting import eventually
 
 
@@ -19,7 +20,7 @@ def test_a_backlog_is_reported_until_it_is_gone(tmp_path: Path, caplog: pytest.L
     outbox = Outbox(tmp_path / "outbox.db", max_bytes=64 * 1024 * 1024)
     ids = [b"%d" % i for i in range(1000)]
     stop = threading.Event()
-    outbox.put_and_wait([(i, Message("topic", b"x" * 1000)) for i in ids], stop=stop)
+    put_and_wait(outbox, [(i, Message("topic", b"x" * 1000)) for i in ids])
     reporter = threading.Thread(target=report_backlog, args=(outbox, stop), kwargs={"every": 0.1})
     reporter.start()
     try:

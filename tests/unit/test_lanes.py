@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from face_messages import Outbox
 from face_messages.lanes import Lanes
 from face_messages.message import Message
-from tests.support.parts import numbered
+from tests.support.parts import numbered, put_and_wait
 
 BACKLOG = 20
 
@@ -31,7 +30,7 @@ def lanes(outbox: Outbox) -> Lanes:
 
 
 def keep(outbox: Outbox, payloads: list[bytes]) -> None:
-    outbox.put_and_wait([(p[:6], Message("topic", p)) for p in payloads], stop=threading.Event())
+    put_and_wait(outbox, [(p[:6], Message("topic", p)) for p in payloads])
 
 
 def drained(lanes: Lanes) -> list[int]:

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from face_messages import Message, Outbox, OutboxClosedError, WhenFull
+from face_messages import Message, Outbox, WhenFull
 from face_messages.outbox_file import Kept, OutboxFile
+from tests.support.parts import put_and_wait
 from tests.support.waiting import eventually, never
 
 MIB = 1024 * 1024
@@ -36,7 +37,7 @@ def opened(path: Path, *, max_bytes: int = 64 * MIB, when_full: WhenFull = WhenF
 
 def keep(outbox: Outbox, *messages: tuple[bytes, Message]) -> None:
     """Puts them and waits until they are on disk."""
-    outbox.put_and_wait(messages, stop=threading.Event())
+    put_and_wait(outbox, messages)
 
 
 def held(outbox: Outbox) -> list[Kept]:
@@ -354,15 +355,6 @@ def test_closing_a_full_outbox_ends_at_once_and_confirms_nothing_more(tmp_path: 
     assert time.monotonic() - before < 2
     with opened(tmp_path / "o.db", max_bytes=1 * MIB) as outbox:
         assert [int(k.id) for k in held(outbox)] == done
-
-
-def test_waiting_for_a_full_outbox_ends_when_the_program_stops(tmp_path: Path) -> None:
-    """With an error, since the messages are not safe."""
-    stop = threading.Event()
-    with opened(tmp_path / "o.db", max_bytes=1 * MIB) as outbox:
-        threading.Timer(0.2, stop.set).start()
-        with pytest.raises(OutboxClosedError):
-            outbox.put_and_wait([(b"%d" % i, message(bytes(40_000))) for i in range(100)], stop=stop)
 
 
 def test_the_file_shrinks_when_it_was_large_and_is_empty(tmp_path: Path) -> None:

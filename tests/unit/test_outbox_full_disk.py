@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from face_messages import Message, Outbox
+from tests.support.parts import put_and_wait
 from tests.support.waiting import at_least, eventually
 
 MIB = 1024 * 1024
@@ -77,7 +77,7 @@ def test_a_full_file_system_is_waited_for(small_disk: Path, caplog: pytest.LogCa
     outbox = Outbox(small_disk / "o.db", max_bytes=8 * MIB)
     done: list[int] = []
     try:
-        outbox.put_and_wait([(b"before", Message("t", b"x"))], stop=threading.Event())
+        put_and_wait(outbox, [(b"before", Message("t", b"x"))])
         filler = small_disk / "filler"
         with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):  # noqa: PT012 - the block is one file
             while True:
@@ -119,7 +119,7 @@ def test_an_outbox_cannot_be_opened_on_a_full_file_system(small_disk: Path) -> N
     """An error that names the file, and no damage: once there is space it opens, with what it held."""
     path = small_disk / "o.db"
     outbox = Outbox(path, max_bytes=8 * MIB)
-    outbox.put_and_wait([(b"%d" % i, Message("t", bytes(1000))) for i in range(10)], stop=threading.Event())
+    put_and_wait(outbox, [(b"%d" % i, Message("t", bytes(1000))) for i in range(10)])
     outbox.close()
     filler = small_disk / "filler"
     with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):  # noqa: PT012 - the block is one file
