@@ -101,11 +101,15 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         show_connection(monitor, connection, "edge")
         log.info("started on %s: %d faces wait in the outbox", source.description, len(outbox))
         connection.start()
-        threading.Thread(target=report_backlog, args=(outbox, stop), name="backlog", daemon=True).start()
+        reporter = threading.Thread(target=report_backlog, args=(outbox, stop), name="backlog", daemon=True)
+        reporter.start()
         threading.Thread(target=_close_on_stop, args=(stop, source), name="closer", daemon=True).start()
         detection.run()
         source.close()
         _drain(outbox, stop, 0.0 if source.live else settings.drain_seconds)
+        # A recording ends without a signal; the reporter must not ask an outbox that is closed.
+        stop.set()
+        reporter.join()
         connection.stop()
         outbox.close()
         log.info(
