@@ -53,7 +53,8 @@ class Forwarder:
         outbox.on_kept = self._kept
 
     def _take(self, taken: Taken) -> None:
-        self.outbox.put(outbox_id(taken.message), taken.message, taken.safe)
+        message = taken.message
+        self.outbox.put(outbox_id(message), message, taken.safe, may_wait=message.wants_receipt)
 
     def _kept(self) -> None:
         self.sender.outbox_has_more()

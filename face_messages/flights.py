@@ -73,7 +73,7 @@ class Flights:
         else:
             heapq.heappush(self._later, (not_before, message_id))
 
-    def next_lost(self, now: float) -> Flight | None:
+    def next_lost(self, now: float) -> tuple[bytes, Flight] | None:
         """The oldest that is to be sent again now; it is no longer waiting then."""
         while self._later and self._later[0][0] <= now:
             _, message_id = heapq.heappop(self._later)
@@ -82,7 +82,7 @@ class Flights:
         while self._again:
             _, message_id = heapq.heappop(self._again)
             if (flight := self._lost.pop(message_id, None)) is not None:
-                return flight
+                return message_id, flight
         return None
 
     def next_due(self) -> float | None:

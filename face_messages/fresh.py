@@ -1,4 +1,4 @@
-"""Messages that were committed a moment ago, for a sender that would otherwise read them back from the disk."""
+"""Messages that came a moment ago, for a sender that would otherwise have to read them back from the disk."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from face_messages.outbox_file import Kept
 
 
 class Fresh:
-    """The latest messages of an outbox without a gap, up to `max_bytes` of payload.
+    """The latest messages of an outbox without a gap, each until it was given out; up to `max_bytes` of payload.
 
-    It is a short cut and no more: whoever asks for what is not in it any longer turns to the file.
+    Those that are not on disk are always here; of the others it is a short cut and no more.
     """
 
-    def __init__(self, *, begins_behind: int, max_bytes: int) -> None:
+    def __init__(self, *, behind: int, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._messages: dict[bytes, Kept] = {}  # in their order
         self._bytes = 0
-        self._behind = begins_behind  # all messages behind this place are here
+        #: All messages behind this place are here, but for those that were given out.
+        self.behind = behind
 
-    def add(self, messages: Iterable[Kept], *, last_seq: int) -> None:
+    def add(self, messages: Iterable[Kept]) -> None:
         with self._lock:
             for kept in messages:
                 self._messages[kept.id] = kept
                 self._bytes += kept.size
-            if self._bytes > self._max_bytes:
-                self._reset(last_seq)
 
     def forget(self, ids: Iterable[bytes]) -> None:
         """They are no longer to be sent."""
@@ -36,32 +35,30 @@ class Fresh:
                 if (kept := self._messages.pop(message_id, None)) is not None:
                     self._bytes -= kept.size
 
-    def forget_all(self, *, last_seq: int) -> None:
-        """What is here may no longer be in the file."""
+    def trim(self, settled_seq: int) -> None:
+        """Where there is too much, leaves what is on disk, up to that place, to the disk."""
         with self._lock:
-            self._reset(last_seq)
+            if self._bytes > self._max_bytes:
+                self._drop([kept for kept in self._messages.values() if kept.seq <= settled_seq])
 
-    def take(self, after: int, *, limit: int, max_bytes: int) -> list[Kept] | None:
-        """The oldest messages behind the place `after`, each given once; None where the file has to be asked."""
+    def take(self, after: int, *, upto: int, limit: int, max_bytes: int) -> list[Kept]:
+        """The oldest messages behind the place `after` and not behind `upto`."""
         taken: list[Kept] = []
+        passed: list[Kept] = []
         with self._lock:
-            if after < self._behind:
-                return None
-            passed = []
             for kept in self._messages.values():
-                if len(taken) == limit or max_bytes <= 0:
+                if len(taken) == limit or max_bytes <= 0 or kept.seq > upto:
                     break
                 passed.append(kept)
                 if kept.seq > after:
                     taken.append(kept)
                     max_bytes -= kept.size
-            for kept in passed:
-                del self._messages[kept.id]
-                self._bytes -= kept.size
-                self._behind = kept.seq
+            self._drop(passed)
         return taken
 
-    def _reset(self, last_seq: int) -> None:
-        self._messages.clear()
-        self._bytes = 0
-        self._behind = last_seq
+    def _drop(self, messages: list[Kept]) -> None:
+        for kept in messages:
+            del self._messages[kept.id]
+            self._bytes -= kept.size
+        if messages:
+            self.behind = max(self.behind, messages[-1].seq)

@@ -50,9 +50,11 @@ class Lanes:
 
     def next(self) -> Kept | None:
         """The next message, or None where all have been given out."""
-        if self._outbox.last_seq - self._live.cursor > self._backlog:
-            self._old.append(_Lane(self._live.cursor, self._outbox.last_seq, self._live.ready))
-            self._live = _Lane(self._outbox.last_seq, None)
+        # What is not on disk yet came a moment ago, and is live.
+        settled = self._outbox.settled_seq
+        if settled - self._live.cursor > self._backlog:
+            self._old.append(_Lane(self._live.cursor, settled, self._live.ready))
+            self._live = _Lane(settled, None)
         self._lives_turn = not self._lives_turn
         if self._lives_turn:
             return self._next_live() or self._next_old()
@@ -75,9 +77,8 @@ class Lanes:
         return None
 
     def _fill(self, lane: _Lane) -> bool:
-        for kept in self._outbox.take(lane.cursor, limit=_PREFETCH, max_bytes=_PREFETCH_BYTES):
-            if lane.end is not None and kept.seq > lane.end:
-                break
-            lane.ready.append(kept)
-            lane.cursor = kept.seq
+        taken = self._outbox.take(lane.cursor, upto=lane.end, limit=_PREFETCH, max_bytes=_PREFETCH_BYTES)
+        if taken:
+            lane.ready.extend(taken)
+            lane.cursor = taken[-1].seq
         return bool(lane.ready)

@@ -10,11 +10,12 @@ from face_messages.taker import Taker
 
 
 def show_outbox(monitor: Monitor, outbox: Outbox) -> None:
-    monitor.gauge("outbox_messages", "messages in custody, waiting to be confirmed", lambda: len(outbox))
+    monitor.gauge("outbox_messages", "messages on disk, waiting to be confirmed", lambda: outbox.messages_on_disk)
     monitor.gauge("outbox_bytes", "bytes the outbox holds", lambda: outbox.bytes_used)
     monitor.gauge("outbox_oldest_age_seconds", "age of the oldest message in custody", outbox.oldest_age)
     monitor.gauge("outbox_aside_messages", "messages kept that can never be delivered", lambda: outbox.messages_aside)
     monitor.gauge("outbox_refusing", "1 while the outbox cannot take messages", lambda: outbox.trouble is not None)
+    monitor.counter("outbox_written", "messages written to disk", lambda: outbox.written)
     monitor.counter("outbox_confirmed", "messages the next keeper has confirmed", lambda: outbox.confirmed)
     monitor.counter(
         "outbox_overwritten", "messages dropped for newer ones in a full outbox", lambda: outbox.overwritten

@@ -1,4 +1,4 @@
-"""The outbox: messages in custody, on disk, until the next keeper has confirmed them.
+"""The outbox: messages in custody until the next keeper has confirmed them.
 
 One SQLite file in WAL mode. A single thread writes; it commits whatever has gathered meanwhile in one
 transaction (group commit), so that a message costs a share of an fsync and not one of its own. With
@@ -11,36 +11,32 @@ import logging
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from enum import Enum
 from pathlib import Path
 
 from face_messages.fresh import Fresh
+from face_messages.intake import NEVER, Intake, Put
 from face_messages.message import Message
-from face_messages.outbox_batch import Limits, Outcome, Put, WhenFull, commit
-from face_messages.outbox_file import ROW_MARGIN, Kept, OutboxFile, cost_of, encoded, open_or_set_aside
+from face_messages.outbox_batch import Limits, Outcome, WhenFull, commit
+from face_messages.outbox_file import ROW_MARGIN, Kept, OutboxFile
+from face_messages.outbox_place import claim, open_or_set_aside
 
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
-# Smaller files are not worth the work of giving their free pages back.
-_SHRINK_BYTES = 32 * 1024 * 1024
+# Rows of confirmed messages go with the next commit, or with one of their own after this long.
+_TIDY_SECONDS = 0.2
+_WAL_BYTES = 64 * 1024 * 1024
 _FRESH_BYTES = 8 * 1024 * 1024
-
-
-class _Result(Enum):
-    DONE = 1
-    FULL = 2  # no room within max_bytes
-    FAILED = 3  # the disk refused
 
 
 class Outbox:
     """Keeps messages until they are discarded; an id is kept once.
 
-    `put` returns at once, and its `done` is called, on the outbox's thread, when the message is on disk: only
-    then may its receipt be sent. While the outbox is full under `reject-new`, or the disk refuses, `done` is
-    just not called yet: whoever handed the message over still holds it, and so on up the path.
+    `put` returns at once, and its `done` is called, on the outbox's thread, when the message is safe: on disk or, for
+    one that `may_wait`, at the next keeper already. Only then may its receipt be sent. While the outbox is full under
+    `reject-new`, or the disk refuses, `done` is just not called yet: whoever handed the message over still holds it,
+    and so on up the path.
 
     Args:
         path: the file; its folder is created. A damaged file is kept aside under a telling name.
@@ -48,34 +44,43 @@ class Outbox:
         when_full: what gives way then.
 
     Raises:
-        OSError: the file cannot be opened at present.
+        OSError: the file cannot be opened at present, or another program has it.
 
     """
 
     def __init__(self, path: Path, *, max_bytes: int, when_full: WhenFull = WhenFull.REJECT_NEW) -> None:
-        wal_room = min(32 * 1024 * 1024, max_bytes // 4)
-        self._row_bytes = self._room = max_bytes - wal_room
-        self._wal_room = wal_room
-        self._group_bytes = wal_room // 4
-        self._writer = open_or_set_aside(path, wal_bytes=wal_room // 2)
-        self._reader = OutboxFile(path, wal_bytes=wal_room // 2)
-        self._reader_lock = threading.Lock()
+        self._wal_room = min(_WAL_BYTES, max_bytes // 4)
+        self._row_bytes = self._room = max_bytes - self._wal_room
+        self._group_bytes = self._wal_room // 4
         self._when_full = when_full
+        self._claim = claim(path)
+        try:
+            self._writer = open_or_set_aside(path, wal_bytes=self._wal_room // 2)
+            self._reader = OutboxFile(path, wal_bytes=self._wal_room // 2)
+        except BaseException:
+            self._claim.close()
+            raise
+        self._reader_lock = threading.Lock()
         self._totals = self._writer.totals()
-        self._last_seq = self._writer.last_seq()
-        self._fresh = Fresh(begins_behind=self._last_seq, max_bytes=_FRESH_BYTES)
-        self._largest = self._totals.bytes
+        self._began, self._began_at = self._writer.last_seq(), time.monotonic()
+        self._fresh = Fresh(behind=self._began, max_bytes=_FRESH_BYTES)
+        self._intake = Intake(self._writer, self._fresh, largest=self.largest_message)
         self._work = threading.Condition()
-        self._puts: deque[Put] = deque()
-        self._discards: list[bytes] = []
+        self._arrived: list[Put] = []
+        self._confirmed: list[bytes] = []
         self._asides: list[tuple[bytes, str]] = []
         self._closing = False
+        # Ids of rows that may go, and when they will.
+        self._tidy: list[bytes] = []
+        self._tidy_at = NEVER
         self._trouble: str | None = None
+        #: How long a message that `may_wait` does so, in seconds: its receipt is expected within that time.
+        self.patience = 0.0
         #: Called on the outbox's thread when there is more to `take`.
         self.on_kept: Callable[[], None] = lambda: None
-        #: Messages overwritten by newer ones since the start.
+        #: Since the start: messages written to disk, overwritten there by newer ones, and confirmed by the next keeper.
+        self.written = 0
         self.overwritten = 0
-        #: Messages discarded because the next keeper has them, since the start.
         self.confirmed = 0
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
@@ -85,18 +90,23 @@ class Outbox:
         """Bytes beyond which a message may not fit, however empty the outbox is."""
         return self._row_bytes - ROW_MARGIN
 
-    def put(self, message_id: bytes, message: Message, done: Callable[[], None]) -> None:
-        """Hands a message over; `done` is called once it is safe on disk (or was already)."""
-        properties = encoded(message)
-        put = Put(message_id, message, done, properties, cost_of(message_id, message, properties))
+    def put(self, message_id: bytes, message: Message, done: Callable[[], None], *, may_wait: bool = False) -> None:
+        """Hands a message over; `done` is called once it is safe (or was already).
+
+        Args:
+            may_wait: for one whose sender keeps it until `done`: it need not be written to disk while its receipt is
+                expected within `patience`, and where the next keeper is quick it never is.
+
+        """
+        put = Put(message_id, message, [done], time.monotonic() + (self.patience if may_wait else 0.0))
         with self._work:
-            self._puts.append(put)
+            self._arrived.append(put)
             self._work.notify()
 
     def discard(self, ids: Iterable[bytes]) -> None:
         """Lets go of confirmed messages. A crash that undoes it only causes a resend, so nobody waits for it."""
         with self._work:
-            self._discards.extend(ids)
+            self._confirmed.extend(ids)
             self._work.notify()
 
     def set_aside(self, message_id: bytes, reason: str) -> None:
@@ -105,46 +115,73 @@ class Outbox:
             self._asides.append((message_id, reason))
             self._work.notify()
 
-    def take(self, after: int, *, limit: int, max_bytes: int) -> list[Kept]:
-        """The oldest messages behind the place `after`, in order; at least one where there is any."""
-        fresh = self._fresh.take(after, limit=limit, max_bytes=max_bytes)
-        if fresh is not None:
-            return fresh
-        with self._reader_lock:
-            return self._reader.take(after, limit=limit, max_bytes=max_bytes)
+    def take(self, after: int, *, limit: int, max_bytes: int, upto: int | None = None) -> list[Kept]:
+        """The oldest messages behind the place `after` (and not behind `upto`), in order; at least one if there is any.
 
-    def get(self, seq: int) -> Kept | None:
-        """The message at this place, unless it is gone or set aside."""
+        What is not on disk yet is given once; `get` has it as well, until it is discarded.
+        """
+        last = self.last_seq if upto is None else upto
+        if after < (behind := self._fresh.behind):
+            with self._reader_lock:
+                kept = self._reader.take(after, upto=min(last, behind), limit=limit, max_bytes=max_bytes)
+            if kept:
+                return kept
+        return self._fresh.take(after, upto=last, limit=limit, max_bytes=max_bytes)
+
+    def get(self, message_id: bytes, seq: int) -> Kept | None:
+        """This message at this place, unless it is gone or set aside."""
+        # In this order: what is not waiting any more is on disk by then.
+        if (kept := self._intake.get(message_id)) is not None:
+            return kept
         with self._reader_lock:
-            kept = self._reader.take(seq - 1, limit=1, max_bytes=1)
-        return kept[0] if kept and kept[0].seq == seq else None
+            return next(iter(self._reader.take(seq - 1, upto=seq, limit=1, max_bytes=1)), None)
 
     def __len__(self) -> int:
-        return self._totals.messages
+        """Messages that are not confirmed, on disk or not, but for those set aside."""
+        return self._totals.messages + len(self._intake) + len(self._arrived)
 
     @property
     def last_seq(self) -> int:
-        """The place of the message that was kept last."""
-        return self._last_seq
+        """The place of the message that came last."""
+        return self._intake.last_seq
 
     @property
-    def bytes_used(self) -> int:
-        return self._totals.bytes
+    def settled_seq(self) -> int:
+        """The place up to which all messages are on disk, or gone."""
+        return self._intake.settled_seq
+
+    @property
+    def messages_on_disk(self) -> int:
+        """Those set aside not counted."""
+        return self._totals.messages
 
     @property
     def messages_aside(self) -> int:
         return self._totals.aside
 
     @property
+    def bytes_used(self) -> int:
+        """Bytes on disk that messages take up, those set aside included."""
+        return self._totals.bytes
+
+    @property
     def trouble(self) -> str | None:
-        """Why the outbox takes nothing at present, or None."""
+        """Why nothing can be written to the outbox at present, or None."""
         return self._trouble
 
     def oldest_age(self) -> float:
-        """Seconds since the oldest message was kept, by the wall clock; 0 where there is none."""
+        """Seconds since the oldest message on disk was kept; 0 where there is none.
+
+        For those of this run it is at most, and for earlier ones at least, what the monotonic clock tells: the wall
+        clock of a device without a battery jumps by years.
+        """
         with self._reader_lock:
-            kept_at = self._reader.oldest_kept_at()
-        return 0.0 if kept_at is None else max(0.0, time.time() - kept_at)
+            oldest = self._reader.oldest()
+        if oldest is None:
+            return 0.0
+        seq, kept_at = oldest
+        age, running = max(0.0, time.time() - kept_at), time.monotonic() - self._began_at
+        return min(age, running) if seq > self._began else max(age, running)
 
     def close(self) -> None:
         """Commits what still fits, and ends. What was put and not reported as done may not be kept."""
@@ -155,99 +192,107 @@ class Outbox:
         with self._reader_lock:
             self._reader.close()
         self._writer.close()
+        self._claim.close()
 
     # -- the thread that writes ---------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
-            with self._work:
-                while not (self._puts or self._discards or self._asides or self._closing):
-                    self._work.wait()
-                if self._closing and not (self._puts or self._discards or self._asides):
-                    return
-                puts = self._next_group()
-                discards, self._discards = self._discards, []
-                asides, self._asides = self._asides, []
-            outcome = self._commit(puts, discards, asides)
-            if outcome is not _Result.DONE and not self._wait_for_room(outcome):
-                return
+        while self._turn():
+            pass
 
-    def _next_group(self) -> list[Put]:
-        group: list[Put] = []
-        size = 0
-        while self._puts and size < self._group_bytes:
-            group.append(self._puts.popleft())
-            size += group[-1].cost
-        return group
-
-    def _wait_for_room(self, outcome: _Result) -> bool:
-        """Discards make room, and end the wait; space on the disk comes back without a word. False to give up."""
+    def _turn(self) -> bool:
+        """Looks at what has come and writes what is due; False when it is over."""
         with self._work:
-            room_may_be = outcome is _Result.FULL and self._discards
-            if not room_may_be and not self._closing:
-                self._work.wait(_RETRY_SECONDS)
-            return not self._closing
+            while (idle := self._idle_seconds()) > 0:
+                self._work.wait(None if idle == NEVER else idle)
+            arrived, self._arrived = self._arrived, []
+            confirmed, self._confirmed = self._confirmed, []
+            asides, self._asides = self._asides, []
+            closing = self._closing
+        # One question for all of them, whose answer is nearly always no.
+        on_disk = (self._totals.messages or self._totals.aside) and self._writer.holds_any([put.id for put in arrived])
+        if self._intake.admit(arrived, all_new=not on_disk):
+            self.on_kept()
+        self._let_go(confirmed)
+        now = NEVER if closing else time.monotonic()
+        # What is to be set aside may not have been written yet.
+        group = self._intake.group(NEVER if asides else now, max_bytes=self._group_bytes)
+        done = True
+        if group or asides or (self._tidy and now >= self._tidy_at):
+            done = self._commit(group, asides)
+        return not closing or (done and len(self._intake) > 0)
 
-    def _commit(self, puts: list[Put], discards: list[bytes], asides: list[tuple[bytes, str]]) -> _Result:
-        """Commits all of it if it can; what it cannot goes back in line."""
+    def _idle_seconds(self) -> float:
+        if self._arrived or self._confirmed or self._asides or self._closing:
+            return 0.0
+        return min(self._intake.due, self._tidy_at) - time.monotonic()
+
+    def _let_go(self, ids: list[bytes]) -> None:
+        """What was never written is done with; the rows of the others go before long."""
+        if not ids:
+            return
+        rows = self._intake.confirmed(ids)
+        self.confirmed += len(ids) - len(rows)
+        if rows:
+            self._tidy += rows
+            now = time.monotonic()
+            self._tidy_at = min(self._tidy_at, now + _TIDY_SECONDS)
+            if self._trouble is not None:  # they may make the room that others wait for
+                self._tidy_at = self._intake.due = now
+
+    def _commit(self, puts: list[Put], asides: list[tuple[bytes, str]]) -> bool:
+        """Commits all of it if it can; what it cannot waits on."""
         # On a disk that is smaller than the outbox may get, discards need room in the write-ahead log all the same.
-        self._room = min(self._row_bytes, self._writer.capacity(reserve=self._wal_room))
-        limits = Limits(self._room, self._row_bytes, self._when_full)
+        # The log is larger than planned while somebody else reads the file for long.
+        allowed = self._row_bytes - max(0, self._writer.wal_bytes() - self._wal_room)
+        self._room = min(allowed, self._writer.capacity(reserve=self._wal_room))
+        limits = Limits(self._room, self._when_full)
         try:
             outcome = commit(
-                self._writer, puts=puts, discards=discards, asides=asides, totals=self._totals, limits=limits
+                self._writer, puts=puts, discards=self._tidy, asides=asides, totals=self._totals, limits=limits
             )
         except sqlite3.OperationalError as error:
             self._say(f"the outbox cannot be written ({error}): free space on its disk")
-            if puts and (discards or asides):
+            if puts and (self._tidy or asides):
                 # A disk that refuses new rows may yet let old ones go, which is what makes room.
-                self._commit([], discards, asides)
-                discards, asides = [], []
-            with self._work:
-                self._puts.extendleft(reversed(puts))
-                self._discards[:0] = discards
-                self._asides[:0] = asides
-            return _Result.FAILED
-        self._fresh.forget(discards)
-        self._fresh.forget(message_id for message_id, _ in asides)
+                self._commit([], asides)
+            elif asides:
+                with self._work:
+                    self._asides[:0] = asides
+            self._try_again_later()
+            return False
+        self._tidy, self._tidy_at = [], NEVER
         self._take_note(outcome)
-        for put in outcome.safe:
-            put.done()
         if outcome.left:
             what = "the outbox is full" if self._room == self._row_bytes else "the outbox's disk is nearly full"
             self._say(f"{what}: it takes nothing until some of it is confirmed")
-            with self._work:
-                self._puts.extendleft(reversed(outcome.left))
-            return _Result.FULL
-        if self._trouble is not None and self._totals.bytes < 0.9 * self._room:
+            self._try_again_later()
+            return False
+        caught_up = self._intake.due > time.monotonic()
+        if self._trouble is not None and caught_up and self._totals.bytes < 0.9 * self._room:
             log.info("the outbox takes messages again")
             self._trouble = None
-        if not self._totals.messages and self._largest > _SHRINK_BYTES:
-            self._largest = 0
-            self._shrink()
-        return _Result.DONE
+        return True
+
+    def _try_again_later(self) -> None:
+        self._intake.due = time.monotonic() + _RETRY_SECONDS
+        if self._tidy:
+            self._tidy_at = self._intake.due
 
     def _take_note(self, outcome: Outcome) -> None:
         self._totals = outcome.totals
-        self._largest = max(self._largest, outcome.totals.bytes)
+        self.written += len(outcome.safe)
         self.confirmed += outcome.confirmed
-        self.overwritten += outcome.overwritten
-        if outcome.kept:
-            self._last_seq = outcome.kept[-1].seq
+        self.overwritten += len(outcome.overwritten)
+        self._fresh.forget((*outcome.overwritten, *outcome.aside))
         if outcome.overwritten:
-            self._fresh.forget_all(last_seq=self._last_seq)
             self._say("the outbox is full: the newest messages overwrite the oldest")
-        else:
-            self._fresh.add(outcome.kept, last_seq=self._last_seq)
-        if outcome.kept:
-            self.on_kept()
-
-    def _shrink(self) -> None:
+        self._intake.written(outcome.safe)
         try:
-            self._writer.shrink()
+            self._writer.keep_small(self._totals.bytes, lock=self._reader_lock)
         except sqlite3.OperationalError as error:
             # A full disk refuses this as well, which needs room in the write-ahead log first. Nothing is lost by it.
-            log.warning("the outbox is empty, but its file stays large for now: %s", error)
+            log.debug("the outbox's file stays as large as it is for now: %s", error)
 
     def _say(self, trouble: str) -> None:
         if self._trouble is None:

@@ -1,22 +1,20 @@
-"""The outbox's file: its layout and statements, how it is opened, and what is done with a damaged one."""
+"""The outbox's file: its layout and its statements."""
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from threading import Lock
+from typing import Self
 
 from pydantic_core import from_json, to_json
 
 from face_messages.message import Message
-
-log = logging.getLogger(__name__)
 
 #: Large pages suit rows of this size (https://sqlite.org/intern-v-extern-blob.html).
 PAGE_BYTES = 8192
@@ -46,10 +44,16 @@ ROW_MARGIN = 192 * 1024
 _IDS_AT_ONCE = 256
 _ROWS_AT_ONCE = 128
 
+# A file is worth the work of making it small when it is large and holds little.
+_LARGE_BYTES = 32 * 1024 * 1024
+_LITTLE_BYTES = 4 * 1024 * 1024
+
+_COLUMNS = "seq, id, topic, content_type, properties, cost, kept_at, payload"
+
 # What a delivery needs of a row; `aside IS NULL` leaves out what can never be delivered.
 _TAKE = (
     "SELECT seq, id, topic, content_type, properties, payload FROM outbox"
-    " WHERE seq > ? AND aside IS NULL ORDER BY seq LIMIT ?"
+    " WHERE seq > ? AND seq <= ? AND aside IS NULL ORDER BY seq LIMIT ?"
 )
 
 
@@ -75,34 +79,44 @@ class Totals:
     aside: int
     bytes: int
 
-
-def encoded(message: Message) -> bytes:
-    """The user properties as they are written into a row: JSON."""
-    return to_json(message.user_properties)
-
-
-def cost_of(message_id: bytes, message: Message, properties: bytes) -> int:
-    """Bytes of the file that a message takes up with its encoded properties, rounded up.
-
-    A large row spills into overflow pages of its own, a small one shares a page
-    (https://sqlite.org/fileformat2.html#payload_overflow); 192 covers its columns and its place in two B-trees.
-    """
-    size = len(message.payload) + len(properties) + 4 * len(message.topic) + 4 * len(message.content_type or "")
-    size += 2 * len(message_id) + 192
-    return size if size < PAGE_BYTES // 4 else -(-size // PAGE_BYTES) * PAGE_BYTES
+    def less(self, cost: int, *, was_aside: bool) -> None:
+        """One of them is gone."""
+        self.bytes -= cost
+        self.aside -= was_aside
+        self.messages -= not was_aside
 
 
-class Row(Protocol):
-    """What is inserted: a message under its id, with its properties encoded and its cost in bytes."""
+@dataclass(slots=True)
+class Row:
+    """A message as it is inserted. `cost` is what it takes up of the file, in bytes, rounded up."""
 
-    @property
-    def id(self) -> bytes: ...
-    @property
-    def message(self) -> Message: ...
-    @property
-    def properties(self) -> bytes: ...
-    @property
-    def cost(self) -> int: ...
+    seq: int
+    id: bytes
+    message: Message
+    properties: bytes
+    cost: int
+
+    @classmethod
+    def of(cls, seq: int, message_id: bytes, message: Message) -> Self:
+        """A large row spills into overflow pages of its own, a small one shares a page.
+
+        https://sqlite.org/fileformat2.html#payload_overflow; 192 covers its columns and its place in two B-trees.
+        """
+        properties = to_json(message.user_properties)
+        size = len(message.payload) + len(properties) + 4 * len(message.topic) + 4 * len(message.content_type or "")
+        size += 2 * len(message_id) + 192
+        cost = size if size < PAGE_BYTES // 4 else -(-size // PAGE_BYTES) * PAGE_BYTES
+        return cls(seq, message_id, message, properties, cost)
+
+
+def alike(one: Message, other: Message) -> bool:
+    """Whether the two are the same as far as an outbox keeps them."""
+    return (one.payload, one.topic, one.content_type, one.user_properties) == (
+        other.payload,
+        other.topic,
+        other.content_type,
+        other.user_properties,
+    )
 
 
 class OutboxFile:
@@ -116,12 +130,17 @@ class OutboxFile:
 
     def __init__(self, path: Path, *, wal_bytes: int) -> None:
         self._path = path
+        self._wal = path.with_name(f"{path.name}-wal")
+        self._wal_bytes = wal_bytes
         # check_same_thread: opened by one thread and used by another, but never by two at once.
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         try:
             self._db.execute("PRAGMA synchronous=FULL")
             # Debian's and Alpine's SQLite overwrites what is deleted, at the price of writing each face twice.
             self._db.execute("PRAGMA secure_delete=FAST")
+            # The largest group commit, or it would be written to the log, read back and written again.
+            self._db.execute(f"PRAGMA cache_size=-{wal_bytes // 2 // 1024}")
+            self._db.execute("PRAGMA temp_store=MEMORY")
             self._create()
             self._db.execute(f"PRAGMA journal_size_limit={wal_bytes}")
             self._db.execute(f"PRAGMA wal_autocheckpoint={max(1, wal_bytes // PAGE_BYTES)}")
@@ -133,7 +152,6 @@ class OutboxFile:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             self._db.execute(f"PRAGMA page_size={PAGE_BYTES}")
-            self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.executescript(_LAYOUT)
         elif version != _VERSION:
@@ -177,30 +195,22 @@ class OutboxFile:
                 self._db.execute("ROLLBACK")
             raise
 
-    def insert_all(self, rows: Sequence[Row]) -> list[Kept]:
+    def insert_all(self, rows: Sequence[Row]) -> None:
         """Adds rows, none of whose ids is held, with few statements."""
-        kept: list[Kept] = []
         now = time.time()
         for begin in range(0, len(rows), _ROWS_AT_ONCE):
             chunk = rows[begin : begin + _ROWS_AT_ONCE]
             values: list[object] = []
             for row in chunk:
                 message = row.message
-                values += (row.id, message.topic, message.content_type, row.properties, row.cost, now, message.payload)
-            marks = ",".join(["(?,?,?,?,?,?,?)"] * len(chunk))
-            sql = f"INSERT INTO outbox (id, topic, content_type, properties, cost, kept_at, payload) VALUES {marks}"  # noqa: S608 - question marks
-            last = self._db.execute(sql, values).lastrowid
-            assert last is not None
-            # One connection writes, in one transaction: the places follow one another.
-            first = last - len(chunk) + 1
-            kept += [Kept(first + i, row.id, row.message) for i, row in enumerate(chunk)]
-        return kept
+                values += (row.seq, row.id, message.topic, message.content_type)
+                values += (row.properties, row.cost, now, message.payload)
+            marks = ",".join(["(?,?,?,?,?,?,?,?)"] * len(chunk))
+            self._db.execute(f"INSERT INTO outbox ({_COLUMNS}) VALUES {marks}", values)  # noqa: S608 - question marks
 
-    def holds_any(self, ids: Collection[bytes], expected: int) -> bool:
-        """Whether one of the ids is held, or one was given twice: then there are fewer than `expected`."""
-        if len(ids) < expected:
-            return True
-        for chunk, marks in _chunks(list(ids), _IDS_AT_ONCE):
+    def holds_any(self, ids: Sequence[bytes]) -> bool:
+        """Whether one of the ids is held."""
+        for chunk, marks in _chunks(ids, _IDS_AT_ONCE):
             sql = f"SELECT 1 FROM outbox WHERE id IN ({marks}) LIMIT 1"  # noqa: S608 - question marks
             if self._db.execute(sql, chunk).fetchone() is not None:
                 return True
@@ -211,15 +221,7 @@ class OutboxFile:
         row = self._db.execute(
             "SELECT seq, id, topic, content_type, properties, payload FROM outbox WHERE id = ?", (message_id,)
         ).fetchone()
-        if row is None:
-            return False
-        held = _kept(row).message
-        return (held.topic, held.content_type, held.user_properties, held.payload) == (
-            message.topic,
-            message.content_type,
-            message.user_properties,
-            message.payload,
-        )
+        return row is not None and alike(_kept(row).message, message)
 
     def delete(self, ids: Sequence[bytes]) -> list[tuple[int, bool]]:
         """Removes rows; of each that was there its cost, and whether it was set aside."""
@@ -229,35 +231,60 @@ class OutboxFile:
             gone += [(int(cost), bool(aside)) for cost, aside in self._db.execute(sql, chunk).fetchall()]
         return gone
 
-    def delete_oldest(self) -> int:
-        """Removes the oldest message that is to be delivered; its cost, or 0 where there is none."""
-        rows = self._db.execute(
-            "DELETE FROM outbox WHERE seq = (SELECT min(seq) FROM outbox WHERE aside IS NULL) RETURNING cost"
-        ).fetchall()
-        return int(rows[0][0]) if rows else 0
+    def delete_oldest(self) -> tuple[bytes, int, bool] | None:
+        """Removes the oldest message, one that was set aside only where there is no other.
+
+        Its id, its cost and whether it was set aside; None where there is none.
+        """
+        for which in ("WHERE aside IS NULL", ""):
+            rows = self._db.execute(
+                f"DELETE FROM outbox WHERE seq = (SELECT min(seq) FROM outbox {which})"  # noqa: S608 - as above
+                " RETURNING id, cost, aside IS NOT NULL"
+            ).fetchall()
+            if rows:
+                return bytes(rows[0][0]), int(rows[0][1]), bool(rows[0][2])
+        return None
 
     def set_aside(self, message_id: bytes, reason: str) -> bool:
         cursor = self._db.execute("UPDATE outbox SET aside = ? WHERE id = ? AND aside IS NULL", (reason, message_id))
         return cursor.rowcount == 1
 
-    def take(self, after: int, *, limit: int, max_bytes: int) -> list[Kept]:
+    def take(self, after: int, *, upto: int, limit: int, max_bytes: int) -> list[Kept]:
+        """The oldest messages behind the place `after`, at most `upto`; at least one where there is any."""
         taken: list[Kept] = []
-        for row in self._db.execute(_TAKE, (after, limit)):
+        for row in self._db.execute(_TAKE, (after, upto, limit)):
             taken.append(_kept(row))
             max_bytes -= taken[-1].size
             if max_bytes <= 0:
                 break
         return taken
 
-    def oldest_kept_at(self) -> float | None:
-        row = self._db.execute("SELECT kept_at FROM outbox WHERE aside IS NULL ORDER BY seq LIMIT 1").fetchone()
-        return None if row is None else float(row[0])
+    def oldest(self) -> tuple[int, float] | None:
+        """Place of the oldest message that is to be delivered, and when it was kept, by the wall clock."""
+        row = self._db.execute("SELECT seq, kept_at FROM outbox WHERE aside IS NULL ORDER BY seq LIMIT 1").fetchone()
+        return None if row is None else (int(row[0]), float(row[1]))
 
-    def shrink(self) -> None:
-        """Gives free pages back to the file system; cheap once the file holds little."""
-        # A script: `execute` would take one step, which is one page.
-        self._db.executescript("PRAGMA incremental_vacuum")
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    def wal_bytes(self) -> int:
+        """Size of the write-ahead log."""
+        try:
+            return self._wal.stat().st_size
+        except FileNotFoundError:  # before the first commit
+            return 0
+
+    def keep_small(self, used: int, *, lock: Lock) -> None:
+        """Gives the file system back what a backlog took up, once it is gone: `used` bytes are left of it.
+
+        Args:
+            lock: held by whoever reads through another connection, which keeps the log from being cut back.
+
+        """
+        if used < _LITTLE_BYTES and self._path.stat().st_size > _LARGE_BYTES:
+            self._db.execute("VACUUM")
+            with lock:
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        elif self.wal_bytes() > 1.5 * self._wal_bytes:
+            with lock:
+                self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 
     def close(self) -> None:
         self._db.close()
@@ -272,52 +299,6 @@ def _chunks(ids: Sequence[bytes], size: int) -> Iterator[tuple[list[bytes], str]
             marks *= 4
         chunk += [b""] * (marks - len(chunk))  # no message has it
         yield chunk, ",".join("?" * marks)
-
-
-def open_or_set_aside(path: Path, *, wal_bytes: int) -> OutboxFile:
-    """Opens or creates the file. A damaged one is kept under a telling name, and a new one begun.
-
-    Raises:
-        OSError: the place cannot be written at present: no rights, no space, locked by another program.
-
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab"):
-        pass  # the system's words for what is wrong with the place are better than SQLite's
-    try:
-        return _open_checked(path, wal_bytes)
-    except sqlite3.OperationalError as error:
-        # Full, locked or unreadable is not damaged: the next start may find it sound.
-        raise OSError(f"{path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        aside = _set_aside(path)
-        log.error("the outbox %s is damaged (%s): kept as %s, a new one is begun", path, error, aside.name)  # noqa: TRY400 - the line says it all
-    try:
-        return _open_checked(path, wal_bytes)
-    except sqlite3.Error as error:
-        raise OSError(f"{path}: {error}") from error
-
-
-def _open_checked(path: Path, wal_bytes: int) -> OutboxFile:
-    file = OutboxFile(path, wal_bytes=wal_bytes)
-    try:
-        file.check()
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _set_aside(path: Path) -> Path:
-    name = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-    aside, count = path.with_name(name), 1
-    while aside.exists():
-        count += 1
-        aside = path.with_name(f"{name}-{count}")
-    for suffix in ("", "-wal", "-shm"):
-        if (part := path.with_name(path.name + suffix)).exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
 
 
 def _kept(row: tuple[int, bytes, str, str | None, bytes, bytes]) -> Kept:

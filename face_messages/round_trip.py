@@ -58,6 +58,11 @@ class RoundTrip:
         self._since = now
         self.patience = min(2 * self.patience, _LONGEST)
 
+    @property
+    def usual(self) -> float | None:
+        """Seconds within which nearly all receipts come; None while that is not known."""
+        return None if self._smoothed is None else self._smoothed + 4 * self._variation
+
     def is_overdue(self, now: float, sent_at: float) -> bool:
         return now - max(sent_at, self._since) >= self.patience
 

@@ -29,6 +29,8 @@ _NO_MATCHING_SUBSCRIBERS = 0x10
 _PACKET_TOO_LARGE = 0x95
 _QUOTA_EXCEEDED = 0x97
 _LONGEST_REFUSAL = 300.0
+# How long a receipt is waited for before a message is written to the disk, in seconds.
+_PATIENCE = 0.5
 
 
 class Sender:
@@ -92,6 +94,7 @@ class Sender:
 
     def disconnected(self) -> None:
         self._link = None
+        self._outbox.patience = 0.0
 
     def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
         """A receipt: the keeper has these messages, one correlation a line."""
@@ -103,6 +106,7 @@ class Sender:
                 if (flight := self._flights.confirmed(message_id)) is not None:
                     self._round_trip.confirmed(now, flight.sent_at, first_try=flight.tries == 1)
             self._outbox.discard(ids)
+            self._be_patient()
         if packet.packet_id is not None:
             self._link.acknowledge(packet.packet_id)
 
@@ -153,11 +157,17 @@ class Sender:
 
     # -- what it is made of -------------------------------------------------------------------
 
+    def _be_patient(self) -> None:
+        """Where receipts are quick, most messages need not be written to the disk."""
+        usual = self._round_trip.usual
+        self._outbox.patience = _PATIENCE if usual is not None and usual < _PATIENCE / 2 else 0.0
+
     def _next(self, now: float) -> tuple[Kept, int] | None:
         """The message to send now, and how often it was sent before."""
         while (lost := self._flights.next_lost(now)) is not None:
-            if (kept := self._outbox.get(lost.seq)) is not None:
-                return kept, lost.tries
+            message_id, flight = lost
+            if (kept := self._outbox.get(message_id, flight.seq)) is not None:
+                return kept, flight.tries
         return None if (following := self._lanes.next()) is None else (following, 0)
 
     def _send(self, link: Link, kept: Kept, tries: int) -> None:
@@ -205,6 +215,7 @@ class Sender:
             if not said:
                 log.warning("%s", refusal)
             self._refusal, self._refusal_said = refusal, not said
+            self._outbox.patience = 0.0
         if (now := time.monotonic()) >= self._refused_until:  # a whole window may come back: that is one refusal
             self._refused_until = now + self._backoff.next_delay()
 

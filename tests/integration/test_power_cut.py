@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from face_messages.outbox_file import open_or_set_aside
+from face_messages.outbox_place import open_or_set_aside
 
 ROOT = Path(__file__).parent.parent.parent
 MESSAGES = 24
@@ -175,7 +175,9 @@ def lost_in_some_cut(calls: list[Call], folder: Path, seed: int) -> set[int]:
             for name, content in disk.after_cut(chance, survives).items():
                 (place / name).write_bytes(content)
             file = open_or_set_aside(place / "outbox.db", wal_bytes=1 << 16)
-            held = {kept.id: kept.message.payload for kept in file.take(0, limit=MESSAGES, max_bytes=1 << 30)}
+            held = {
+                kept.id: kept.message.payload for kept in file.take(0, upto=MESSAGES, limit=MESSAGES, max_bytes=1 << 30)
+            }
             file.close()
             lost |= {n for n in safe - discarded if held.get(b"id-%d" % n) != bytes([n]) * 9000}
             shutil.rmtree(place)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +16,12 @@ from face_messages.message import TOPIC
 from tests.support.waiting import eventually
 
 MIB = 1024 * 1024
+
+
+def on_disk(path: Path) -> list[bytes]:
+    """The ids that an outbox's file holds and that are to be delivered, in their order."""
+    with closing(sqlite3.connect(path)) as db:
+        return [bytes(row[0]) for row in db.execute("SELECT id FROM outbox WHERE aside IS NULL ORDER BY seq")]
 
 
 class SendingSide:

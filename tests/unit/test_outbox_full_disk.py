@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from face_messages import Message, Outbox
-from tests.support.parts import put_and_wait
+from tests.support.parts import on_disk, put_and_wait
 from tests.support.waiting import at_least, eventually
 
 MIB = 1024 * 1024
@@ -54,6 +54,7 @@ _LIMITED_CHILD = """
 import logging, resource, sys, threading
 from pathlib import Path
 from face_messages import Message, Outbox
+from tests.support.parts import on_disk
 from tests.support.waiting import at_least, eventually
 logging.basicConfig(level="INFO")
 outbox = Outbox(Path(sys.argv[1]), max_bytes=64 << 20)
@@ -62,11 +63,11 @@ done = []
 for i in range(100):
     outbox.put(b"%d" % i, Message("t", bytes(50_000)), lambda i=i: done.append(i))
 eventually(lambda: outbox.trouble)
-on_disk = [int(k.id) for k in outbox.take(0, limit=1000, max_bytes=1 << 40)]
-assert done == on_disk and len(done) < 100, (done, on_disk)
+held = [int(i) for i in on_disk(Path(sys.argv[1]))]
+assert done == held and len(done) < 100, (done, held)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 eventually(lambda: len(done) == 100)
-assert done == [int(k.id) for k in outbox.take(0, limit=1000, max_bytes=1 << 40)] == list(range(100))
+assert done == [int(i) for i in on_disk(Path(sys.argv[1]))] == list(range(100))
 eventually(lambda: outbox.trouble is None)
 outbox.close()
 """
@@ -85,11 +86,10 @@ def test_a_full_file_system_is_waited_for(small_disk: Path, caplog: pytest.LogCa
         for i in range(10):
             outbox.put(b"%d" % i, Message("t", bytes(100_000)), partial(done.append, i))
         eventually(lambda: outbox.trouble)
-        held = [k.id for k in outbox.take(0, limit=100, max_bytes=1 << 40)]
-        assert held == [b"before", *(b"%d" % i for i in done)]
+        assert on_disk(small_disk / "o.db") == [b"before", *(b"%d" % i for i in done)]
         filler.unlink()
         eventually(lambda: len(done) == 10)
-        assert len(outbox) == 11
+        assert len(on_disk(small_disk / "o.db")) == 11
     finally:
         outbox.close()
     assert len([r for r in caplog.records if "disk is nearly full" in r.getMessage()]) == 1
