@@ -73,7 +73,8 @@ class OutboxMachine(RuleBasedStateMachine):
             message_id = b"%d" % self.count
             self.held[message_id] = Message("t", message_id.ljust(_BYTES))
             self.last_seq += 1
-            self.outbox.put(message_id, self.held[message_id], lambda i=message_id: self.safe.add(i), may_wait=may_wait)
+            report = partial(self.safe.add, message_id)
+            self.outbox.put(message_id, self.held[message_id], report, may_wait=may_wait)
         self.settle()
 
     @precondition(lambda self: self.held)
