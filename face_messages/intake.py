@@ -100,8 +100,16 @@ class Intake:
         self._settle()
         return others
 
+    def hurry(self) -> None:
+        """All of them have to be on disk now."""
+        for put in self._waiting.values():
+            put.due = self.due = 0.0
+
     def group(self, now: float, *, max_bytes: int) -> list[Put]:
-        """Those to write now, if any are due; the others come with them, as that costs little more."""
+        """Those to write now, if any are due; the others come with them, as that costs little more.
+
+        At most `max_bytes` of payload, or a single larger message.
+        """
         if now < self.due:
             return []
         self.due = min((put.due for put in self._waiting.values()), default=NEVER)
@@ -109,10 +117,10 @@ class Intake:
             return []
         group: list[Put] = []
         for put in self._waiting.values():
-            if max_bytes <= 0:
+            max_bytes -= len(put.message.payload)
+            if group and max_bytes < 0:
                 break
             group.append(put)
-            max_bytes -= len(put.message.payload)
         return group
 
     def written(self, puts: list[Put]) -> None:

@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
 # Rows of confirmed messages go with the next commit, or with one of their own after this long.
 _TIDY_SECONDS = 0.2
-_WAL_BYTES = 64 * 1024 * 1024
+# The write-ahead log may have so much, and a quarter of what there is room for; a commit a quarter of that.
+_LOG_BYTES = 64 * 1024 * 1024
+_GROUP_BYTES = 8 * 1024 * 1024
 _FRESH_BYTES = 8 * 1024 * 1024
 
 
@@ -49,14 +51,12 @@ class Outbox:
     """
 
     def __init__(self, path: Path, *, max_bytes: int, when_full: WhenFull = WhenFull.REJECT_NEW) -> None:
-        self._wal_room = min(_WAL_BYTES, max_bytes // 4)
-        self._row_bytes = self._room = max_bytes - self._wal_room
-        self._group_bytes = self._wal_room // 4
+        self._max_bytes = max_bytes
         self._when_full = when_full
         self._claim = claim(path)
         try:
-            self._writer = open_or_set_aside(path, wal_bytes=self._wal_room // 2)
-            self._reader = OutboxFile(path, wal_bytes=self._wal_room // 2)
+            self._writer = open_or_set_aside(path, log_bytes=min(_LOG_BYTES, max_bytes // 4) // 2)
+            self._reader = OutboxFile(path)
         except BaseException:
             self._claim.close()
             raise
@@ -70,8 +70,9 @@ class Outbox:
         self._confirmed: list[bytes] = []
         self._asides: list[tuple[bytes, str]] = []
         self._closing = False
-        # Ids of rows that may go, and when they will.
+        # Ids of rows that may go and of those to be set aside, with the reason, and when that will be.
         self._tidy: list[bytes] = []
+        self._refused: list[tuple[bytes, str]] = []
         self._tidy_at = NEVER
         self._trouble: str | None = None
         #: How long a message that `may_wait` does so, in seconds: its receipt is expected within that time.
@@ -87,8 +88,8 @@ class Outbox:
 
     @property
     def largest_message(self) -> int:
-        """Bytes beyond which a message may not fit, however empty the outbox is."""
-        return self._row_bytes - ROW_MARGIN
+        """Bytes beyond which a message may not fit, however empty the outbox is: it is in the log first, then a row."""
+        return self._max_bytes // 2 - ROW_MARGIN
 
     def put(self, message_id: bytes, message: Message, done: Callable[[], None], *, may_wait: bool = False) -> None:
         """Hands a message over; `done` is called once it is safe (or was already).
@@ -214,12 +215,12 @@ class Outbox:
         if self._intake.admit(arrived, all_new=not on_disk):
             self.on_kept()
         self._let_go(confirmed)
-        now = NEVER if closing else time.monotonic()
-        # What is to be set aside may not have been written yet.
-        group = self._intake.group(NEVER if asides else now, max_bytes=self._group_bytes)
-        done = True
-        if group or asides or (self._tidy and now >= self._tidy_at):
-            done = self._commit(group, asides)
+        now = time.monotonic()
+        self._refused += asides
+        if asides or closing:
+            self._tidy_at = now
+            self._intake.hurry()  # what is to be set aside may not have been written yet
+        done = now < min(self._intake.due, self._tidy_at) or self._commit(now)
         return not closing or (done and len(self._intake) > 0)
 
     def _idle_seconds(self) -> float:
@@ -240,44 +241,51 @@ class Outbox:
             if self._trouble is not None:  # they may make the room that others wait for
                 self._tidy_at = self._intake.due = now
 
-    def _commit(self, puts: list[Put], asides: list[tuple[bytes, str]]) -> bool:
-        """Commits all of it if it can; what it cannot waits on."""
-        # On a disk that is smaller than the outbox may get, discards need room in the write-ahead log all the same.
-        # The log is larger than planned while somebody else reads the file for long.
-        allowed = self._row_bytes - max(0, self._writer.wal_bytes() - self._wal_room)
-        self._room = min(allowed, self._writer.capacity(reserve=self._wal_room))
-        limits = Limits(self._room, self._when_full)
+    def _commit(self, now: float, *, puts: bool = True) -> bool:
+        """Commits all that is due if it can; what it cannot waits on."""
+        budget = min(self._max_bytes, self._writer.space())
+        log_room = min(_LOG_BYTES, budget // 4)
+        group_bytes = min(_GROUP_BYTES, log_room // 4)
+        group = self._intake.group(now, max_bytes=group_bytes) if puts else []
+        size = sum(len(put.message.payload) for put in group)
+        # A message that is larger than a group has the log to itself.
+        most = 0 if size > group_bytes else log_room - group_bytes
+        limits = Limits(budget - max(log_room, size + size // 8), self._when_full)
         try:
+            if not self._writer.keep_log_short(most, lock=self._reader_lock):
+                self._say("the outbox cannot be written: another program has long been reading its file, end that one")
+                return self._try_again_later()
             outcome = commit(
-                self._writer, puts=puts, discards=self._tidy, asides=asides, totals=self._totals, limits=limits
+                self._writer,
+                puts=group,
+                discards=self._tidy,
+                asides=self._refused,
+                totals=self._totals,
+                limits=limits,
             )
         except sqlite3.OperationalError as error:
             self._say(f"the outbox cannot be written ({error}): free space on its disk")
-            if puts and (self._tidy or asides):
+            if group and (self._tidy or self._refused):
                 # A disk that refuses new rows may yet let old ones go, which is what makes room.
-                self._commit([], asides)
-            elif asides:
-                with self._work:
-                    self._asides[:0] = asides
-            self._try_again_later()
-            return False
-        self._tidy, self._tidy_at = [], NEVER
+                self._commit(now, puts=False)
+            return self._try_again_later()
+        self._tidy, self._refused, self._tidy_at = [], [], NEVER
         self._take_note(outcome)
         if outcome.left:
-            what = "the outbox is full" if self._room == self._row_bytes else "the outbox's disk is nearly full"
+            what = "the outbox is full" if budget == self._max_bytes else "the outbox's disk is nearly full"
             self._say(f"{what}: it takes nothing until some of it is confirmed")
-            self._try_again_later()
-            return False
+            return self._try_again_later()
         caught_up = self._intake.due > time.monotonic()
-        if self._trouble is not None and caught_up and self._totals.bytes < 0.9 * self._room:
+        if self._trouble is not None and caught_up and self._totals.bytes < 0.9 * limits.room:
             log.info("the outbox takes messages again")
             self._trouble = None
         return True
 
-    def _try_again_later(self) -> None:
+    def _try_again_later(self) -> bool:
         self._intake.due = time.monotonic() + _RETRY_SECONDS
-        if self._tidy:
+        if self._tidy or self._refused:
             self._tidy_at = self._intake.due
+        return False
 
     def _take_note(self, outcome: Outcome) -> None:
         self._totals = outcome.totals

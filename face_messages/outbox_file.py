@@ -44,6 +44,9 @@ ROW_MARGIN = 192 * 1024
 _IDS_AT_ONCE = 256
 _ROWS_AT_ONCE = 128
 
+_BUSY_SECONDS = 10
+_CACHE_KIB = 8 * 1024
+
 # A file is worth the work of making it small when it is large and holds little.
 _LARGE_BYTES = 32 * 1024 * 1024
 _LITTLE_BYTES = 4 * 1024 * 1024
@@ -124,26 +127,26 @@ class OutboxFile:
 
     Args:
         path: the SQLite file.
-        wal_bytes: the write-ahead log is folded into the file, and cut back, at this size.
+        log_bytes: the write-ahead log is folded into the file, and cut back, at this size; 0 where nothing is written.
 
     """
 
-    def __init__(self, path: Path, *, wal_bytes: int) -> None:
+    def __init__(self, path: Path, *, log_bytes: int = 0) -> None:
         self._path = path
-        self._wal = path.with_name(f"{path.name}-wal")
-        self._wal_bytes = wal_bytes
+        self._log = path.with_name(f"{path.name}-wal")
         # check_same_thread: opened by one thread and used by another, but never by two at once.
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
         try:
             self._db.execute("PRAGMA synchronous=FULL")
             # Debian's and Alpine's SQLite overwrites what is deleted, at the price of writing each face twice.
             self._db.execute("PRAGMA secure_delete=FAST")
-            # The largest group commit, or it would be written to the log, read back and written again.
-            self._db.execute(f"PRAGMA cache_size=-{wal_bytes // 2 // 1024}")
-            self._db.execute("PRAGMA temp_store=MEMORY")
             self._create()
-            self._db.execute(f"PRAGMA journal_size_limit={wal_bytes}")
-            self._db.execute(f"PRAGMA wal_autocheckpoint={max(1, wal_bytes // PAGE_BYTES)}")
+            if log_bytes:
+                # The largest group commit, or it would be written to the log, read back and written again.
+                self._db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+                self._db.execute("PRAGMA temp_store=MEMORY")
+                self._db.execute(f"PRAGMA journal_size_limit={log_bytes}")
+                self._db.execute(f"PRAGMA wal_autocheckpoint={max(1, log_bytes // PAGE_BYTES)}")
         except BaseException:
             self._db.close()
             raise
@@ -179,10 +182,10 @@ class OutboxFile:
         row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         return 0 if row is None else int(row[0])
 
-    def capacity(self, *, reserve: int) -> int:
-        """Bytes of rows that the file can come to with `reserve` bytes of its disk left over."""
+    def space(self) -> int:
+        """Bytes that file and log take up on their disk, and that are free there."""
         disk = os.statvfs(self._path)
-        return self._path.stat().st_size + disk.f_bavail * disk.f_frsize - reserve
+        return _size(self._path) + _size(self._log) + disk.f_bavail * disk.f_frsize
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -264,12 +267,18 @@ class OutboxFile:
         row = self._db.execute("SELECT seq, kept_at FROM outbox WHERE aside IS NULL ORDER BY seq LIMIT 1").fetchone()
         return None if row is None else (int(row[0]), float(row[1]))
 
-    def wal_bytes(self) -> int:
-        """Size of the write-ahead log."""
-        try:
-            return self._wal.stat().st_size
-        except FileNotFoundError:  # before the first commit
-            return 0
+    def keep_log_short(self, most: int, *, lock: Lock) -> bool:
+        """Folds the write-ahead log into the file by force if it is larger than `most` bytes; False where it cannot.
+
+        SQLite does so by itself, but not while somebody reads: if that is another program, there is nothing to be done.
+        """
+        if _size(self._log) <= most:
+            return True
+        with lock:
+            self._db.execute("PRAGMA busy_timeout=0")
+            (busy, _, _) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._db.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
+        return not busy
 
     def keep_small(self, used: int, *, lock: Lock) -> None:
         """Gives the file system back what a backlog took up, once it is gone: `used` bytes are left of it.
@@ -282,12 +291,16 @@ class OutboxFile:
             self._db.execute("VACUUM")
             with lock:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        elif self.wal_bytes() > 1.5 * self._wal_bytes:
-            with lock:
-                self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 
     def close(self) -> None:
         self._db.close()
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # the log, before the first commit
+        return 0
 
 
 def _chunks(ids: Sequence[bytes], size: int) -> Iterator[tuple[list[bytes], str]]:

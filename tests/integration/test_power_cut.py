@@ -174,7 +174,7 @@ def lost_in_some_cut(calls: list[Call], folder: Path, seed: int) -> set[int]:
             place.mkdir()
             for name, content in disk.after_cut(chance, survives).items():
                 (place / name).write_bytes(content)
-            file = open_or_set_aside(place / "outbox.db", wal_bytes=1 << 16)
+            file = open_or_set_aside(place / "outbox.db", log_bytes=1 << 16)
             held = {
                 kept.id: kept.message.payload for kept in file.take(0, upto=MESSAGES, limit=MESSAGES, max_bytes=1 << 30)
             }

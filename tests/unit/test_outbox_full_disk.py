@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from face_messages import Message, Outbox
+from face_messages import Message, Outbox, WhenFull
 from tests.support.parts import on_disk, put_and_wait
 from tests.support.waiting import at_least, eventually
 
@@ -53,7 +55,7 @@ def test_a_limit_on_the_file_size_loses_nothing(tmp_path: Path) -> None:
 _LIMITED_CHILD = """
 import logging, resource, sys, threading
 from pathlib import Path
-from face_messages import Message, Outbox
+from face_messages import Message, Outbox, WhenFull
 from tests.support.parts import on_disk
 from tests.support.waiting import at_least, eventually
 logging.basicConfig(level="INFO")
@@ -92,7 +94,7 @@ def test_a_full_file_system_is_waited_for(small_disk: Path, caplog: pytest.LogCa
         assert len(on_disk(small_disk / "o.db")) == 11
     finally:
         outbox.close()
-    assert len([r for r in caplog.records if "disk is nearly full" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if r.levelname == "ERROR"]) == 1
 
 
 def test_discards_make_room_on_a_full_file_system(small_disk: Path) -> None:
@@ -134,3 +136,72 @@ def test_an_outbox_cannot_be_opened_on_a_full_file_system(small_disk: Path) -> N
     finally:
         outbox.close()
     assert [f.name for f in small_disk.iterdir() if "damaged" in f.name] == []
+
+
+def disk_bytes(path: Path) -> int:
+    """What an outbox takes up: its file and the write-ahead log."""
+    return sum(f.stat().st_size for f in (path, path.with_name(f"{path.name}-wal")) if f.exists())
+
+
+@pytest.mark.parametrize("when_full", WhenFull)
+@pytest.mark.parametrize("max_bytes", [1 * MIB, 5 * MIB, 64 * MIB])
+def test_a_small_disk_is_used_but_never_overrun(
+    small_disk: Path, when_full: WhenFull, max_bytes: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether the bound or the disk's end comes first: what is confirmed is there, and the sums agree.
+
+    The sizes are of all kinds, so that no row fits the space that another leaves.
+    """
+    path = small_disk / "o.db"
+    chance = random.Random(max_bytes)
+    outbox = Outbox(path, max_bytes=max_bytes, when_full=when_full)
+    bound = min(max_bytes, 6 * MIB)
+    largest = bound // 16
+    safe: list[int] = []
+    most = 0
+    try:
+        for number in range(400):
+            size = int(largest ** chance.uniform(0.4, 1.0))
+            outbox.put(b"%d" % number, Message("t", chance.randbytes(size)), partial(safe.append, number))
+            if number % 8 == 7:
+                eventually(lambda: outbox.trouble is not None or len(safe) == number + 1)  # noqa: B023 - done within
+                most = max(most, disk_bytes(path))
+        eventually(lambda: outbox.trouble)
+        if when_full is WhenFull.OVERWRITE_OLDEST:
+            eventually(lambda: len(safe) == 400)
+        held = [int(i) for i in on_disk(path)]
+        assert held == safe[len(safe) - len(held) :]
+        assert outbox.overwritten == len(safe) - len(held)
+        assert (outbox.overwritten > 0) == (when_full is WhenFull.OVERWRITE_OLDEST)
+        # It is a bound and not a wall far away from it: most of it is used.
+        assert bound / 2 < max(most, disk_bytes(path)) <= bound
+    finally:
+        outbox.close()
+    lines = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert len(lines) == 1, lines
+    assert "full" in lines[0]
+
+
+def test_a_reader_that_does_not_end_cannot_make_the_files_grow(tmp_path: Path) -> None:
+    """The log cannot be folded into the file under a reader: the outbox waits for it, and loses nothing by that."""
+    path = tmp_path / "o.db"
+    outbox = Outbox(path, max_bytes=8 * MIB, when_full=WhenFull.OVERWRITE_OLDEST)
+    put_and_wait(outbox, [(b"first", Message("t", bytes(1000)))])
+    reader = sqlite3.connect(path, isolation_level=None)
+    try:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM outbox").fetchall()
+        safe: list[int] = []
+        for number in range(100):
+            outbox.put(b"%d" % number, Message("t", bytes(50_000)), partial(safe.append, number))
+        eventually(lambda: outbox.trouble)
+        assert "another program" in str(outbox.trouble)
+        assert 0 < len(safe) < 100
+        assert outbox.overwritten == 0
+        assert disk_bytes(path) <= 8 * MIB
+        reader.execute("COMMIT")
+        eventually(lambda: len(safe) == 100)
+        assert disk_bytes(path) <= 8 * MIB
+    finally:
+        reader.close()
+        outbox.close()
