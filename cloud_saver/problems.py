@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from enum import Enum
+
+from cloud_saver.keys import StoredObject
 
 
 class Problem(Enum):
@@ -16,9 +20,24 @@ class Problem(Enum):
     REFUSED = "the store refuses the object"
 
 
+#: What may be wrong with one object, its size or its name, as well as with all of them.
+MAYBE_THE_OBJECT = (Problem.REFUSED, Problem.DENIED)
+
+
 class StoreError(Exception):
     """The object is not stored. The text tells what is wrong and what to do about it."""
 
     def __init__(self, problem: Problem, text: str) -> None:
         super().__init__(text)
         self.problem = problem
+
+
+def note_about(stored: StoredObject, error: StoreError) -> StoredObject:
+    """What is left in the bucket where an object should be: a few lines of JSON under a name that nobody can object to.
+
+    One object has one note, however often it is refused.
+    """
+    about = {"key": stored.key, "bytes": len(stored.body), "refused": str(error)}
+    name = hashlib.sha256(stored.key.encode()).hexdigest()
+    body = json.dumps(about, indent=1).encode()
+    return StoredObject(f"unrecognized/refused/{name}.json", body, "application/json", {}, None)

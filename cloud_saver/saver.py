@@ -7,13 +7,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import SimpleQueue
 
 from cloud_saver.keys import StoredObject, object_for
 from cloud_saver.parking import Parking
-from cloud_saver.problems import Problem, StoreError
+from cloud_saver.problems import MAYBE_THE_OBJECT, StoreError, note_about
 from cloud_saver.settings import SaverSettings
 from cloud_saver.store import Store
 from face_messages import Connection, Monitor, Taken, Taker, program
@@ -29,6 +29,8 @@ _AHEAD = 4
 _REMEMBERED = 20_000
 # Messages after a start that may have been stored before it: about what the senders' windows hold.
 _IN_DOUBT = 512
+# So often an object is tried that the store refuses, over some seconds: what stands in between has its hiccups.
+_TRIES = 4
 _SETTLE_SECONDS = 4.0
 # A member of a group that is gone must not hoard messages for long: the broker keeps them for it alone.
 _GROUP_SESSION_SECONDS = 30
@@ -38,7 +40,13 @@ _GROUP_SESSION_SECONDS = 30
 class _Job:
     stored: StoredObject
     waiting: list[Taken]
-    refused: Backoff | None = None
+    refusals: int = 0
+    pause: Backoff = field(default_factory=Backoff)
+
+    @property
+    def name(self) -> tuple[str, int]:
+        # The same key with another picture is somebody's mistake, but not a message that came twice.
+        return self.stored.key, hash(self.stored.body)
 
 
 class Saver:
@@ -52,6 +60,8 @@ class Saver:
 
     def __init__(self, store: Store, *, workers: int) -> None:
         self._store = store
+        #: Messages that it wants to be given at a time.
+        self.window = workers * _AHEAD
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._parking: Parking[_Job] = Parking(self._jobs.put)
         self._lock = threading.Lock()
@@ -64,8 +74,10 @@ class Saver:
         self._store_works = threading.Condition()
         #: Told the seconds from capture to storage of each face.
         self.observe_latency: Callable[[float], None] = lambda _seconds: None
-        #: Objects written, writes that failed, and messages that were stored already, since the start.
+        #: Since the start: objects written, objects the store refused for good, writes that failed, and messages that
+        #: were stored already.
         self.stored = 0
+        self.refused = 0
         self.failed = 0
         self.repeated = 0
         for i in range(workers):
@@ -79,18 +91,16 @@ class Saver:
 
     def take(self, taken: Taken) -> None:
         """Called in the connection's thread with each message."""
-        stored = object_for(taken.message, received_at=datetime.now(UTC))
-        # The same key with another picture is somebody's mistake, but not a message that came twice.
-        name = (stored.key, hash(stored.body))
+        job = _Job(object_for(taken.message, received_at=datetime.now(UTC)), [taken])
         with self._lock:
-            if name in self._done:
+            if job.name in self._done:
                 self.repeated += 1
-            elif (job := self._pending.get(name)) is not None:
+            elif (same := self._pending.get(job.name)) is not None:
                 self.repeated += 1
-                job.waiting.append(taken)
+                same.waiting.append(taken)
                 return
             else:
-                job = self._pending[name] = _Job(stored, [taken])
+                self._pending[job.name] = job
                 self._jobs.put(job)
                 return
         taken.safe()
@@ -99,14 +109,13 @@ class Saver:
         while True:
             job = self._jobs.get()
             try:
-                self._put_until_stored(job.stored, in_doubt=self._may_be_stored(job.stored))
+                self._put_until_stored(job)
             except StoreError as error:
-                self._park(job, error)
+                self._refused(job, error)
                 continue
-            name = (job.stored.key, hash(job.stored.body))
             with self._lock:
-                del self._pending[name]
-                self._done[name] = None
+                del self._pending[job.name]
+                self._done[job.name] = None
                 if len(self._done) > _REMEMBERED:
                     self._done.popitem(last=False)
                 self.stored += 1
@@ -122,41 +131,71 @@ class Saver:
         self._in_doubt -= 1
         return True
 
-    def _put_until_stored(self, stored: StoredObject, *, in_doubt: bool) -> None:
+    def _put_until_stored(self, job: _Job) -> None:
         """Asks the store first where the object may be there already: that is cheaper than to write it twice.
 
         Raises:
-            StoreError: the store refuses this very object.
+            StoreError: the store refuses the object; the last time, though it takes others.
 
         """
+        # Some stores let nothing be written over, so what was refused may be there.
+        in_doubt = job.refusals > 0 or self._may_be_stored(job.stored)
+        takes_others = False
         backoff = Backoff(first=0.5, longest=30.0)
         while True:
             try:
-                if not (in_doubt and self._store.has(stored)):
+                if not (in_doubt and self._store.has(job.stored)):
                     in_doubt = True  # from here on: a write whose answer got lost may have been done
-                    self._store.put(stored)
+                    self._store.put(job.stored)
             except StoreError as error:
                 with self._lock:
                     self.failed += 1
-                if error.problem is Problem.REFUSED:
+                if error.problem not in MAYBE_THE_OBJECT:
+                    self._say_trouble(error)
+                elif takes_others or job.refusals + 1 < _TRIES:
                     raise
-                self._say_trouble(error)
+                elif self._takes(note_about(job.stored, error)):
+                    takes_others = True  # perhaps since a moment ago only: what it says to the object now is final
+                    continue
             else:
                 self._say_works()
                 return
+            stored = self.stored
             with self._store_works:
                 self._store_works.wait(backoff.next_delay())
+            takes_others = self.stored > stored
 
-    def _park(self, job: _Job, error: StoreError) -> None:
-        """It is about this object alone: it must neither hold up others, nor be taken for a trouble of the store."""
-        if job.refused is None:
-            job.refused = Backoff(first=1.0, longest=300.0)
-            log.error("%s: %s; it waits and is tried again", job.stored.key, error)
-        self._parking.park(job, job.refused.next_delay())
+    def _takes(self, note: StoredObject) -> bool:
+        """Whether the store takes anything at all."""
+        try:
+            self._store.put(note)
+        except StoreError as error:
+            self._say_trouble(error)
+            return False
+        self._say_works()
+        return True
+
+    def _refused(self, job: _Job, error: StoreError) -> None:
+        """It must not hold up others: it waits for its next try elsewhere, and after the last goes back."""
+        job.refusals += 1
+        if job.refusals >= _TRIES:
+            with self._lock:
+                job.waiting = [taken for taken in job.waiting if not taken.refuse(str(error))]
+                if not job.waiting:
+                    del self._pending[job.name]
+                self.refused += job.refusals == _TRIES
+            if job.refusals == _TRIES:
+                fate = "it goes back to its sender, which keeps it aside"
+                if job.waiting:
+                    job.pause = Backoff(first=30.0, longest=300.0)
+                    fate = f"it has no sender to go back to and is held; {self.window} such keep all others out"
+                log.error("%s (%d bytes): %s; %s", job.stored.key, len(job.stored.body), error, fate)
+        if job.waiting:
+            self._parking.park(job, job.pause.next_delay())
 
     @property
-    def refused(self) -> int:
-        """Objects that wait because the store refuses them, at present."""
+    def parked(self) -> int:
+        """Objects that wait at present because the store refuses them."""
         return len(self._parking)
 
     def _say_trouble(self, error: StoreError) -> None:
@@ -189,14 +228,15 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
         tls=settings.tls,
         session_expiry=_GROUP_SESSION_SECONDS if settings.saver_group else 24 * 3600,
         keep_session=not settings.saver_group,
-        receive_maximum=settings.saver_workers * _AHEAD,
+        receive_maximum=saver.window,
     )
     taker.wake = connection.wake
     monitor = Monitor()
     monitor.counter("objects_stored", "objects written to the bucket", lambda: saver.stored)
     monitor.counter("store_failures", "writes that failed and were tried again", lambda: saver.failed)
     monitor.counter("messages_repeated", "messages that came again and were stored already", lambda: saver.repeated)
-    monitor.gauge("objects_refused", "objects that wait because the store refuses them", lambda: saver.refused)
+    monitor.counter("objects_refused", "objects the store refused for good", lambda: saver.refused)
+    monitor.gauge("objects_parked", "objects that wait because the store refuses them", lambda: saver.parked)
     monitor.gauge("store_up", "1 while the store takes objects", lambda: saver.trouble is None)
     monitor.state("store", lambda: str(saver.trouble or "well"))
     buckets = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)

@@ -9,6 +9,9 @@ from face_messages.wire import ProtocolError, Wire
 
 _PACKET_IDS = 65535
 
+#: Response Topic and Correlation Data.
+Reply = tuple[str, bytes]
+
 
 class UndeliverableError(ValueError):
     """This broker can never take the message; the text tells why."""
@@ -41,13 +44,16 @@ class Link:
         """Bytes that wait for the socket."""
         return self._wire.unsent
 
-    def publish(self, message: Message, *, retain: bool = False) -> int:
+    def publish(self, message: Message, *, reply: Reply | None = None, retain: bool = False) -> int:
         """Sends with QoS 1 and returns the packet id that its PUBACK will carry.
+
+        `reply` says where an answer goes, in place of what the message says.
 
         Raises:
             UndeliverableError: the packet would be larger than the broker takes, or cannot be written at all.
 
         """
+        topic, correlation = reply or (message.response_topic, message.correlation_data)
         packet_id = self.new_packet_id()
         try:
             packet = mqtt5.PublishPacket(
@@ -57,8 +63,8 @@ class Link:
                 retain=retain,
                 packet_id=packet_id,
                 content_type=message.content_type,
-                response_topic=message.response_topic,
-                correlation_data=message.correlation_data,
+                response_topic=topic,
+                correlation_data=correlation,
                 user_properties=list(message.user_properties),
             ).write()
         except (ValueError, IndexError, OverflowError) as error:

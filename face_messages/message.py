@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 
@@ -15,6 +16,10 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 #: A receipt is one correlation a line, so neither a line break nor a novel fits.
 MAX_CORRELATION_BYTES = 512
+
+# The user property that makes an answer a refusal; its value is the reason.
+_REFUSED = "refused"
+_MAX_REASON = 500
 
 # Characters of properties that need no closer look: written in the longest way they still fit an outbox's margin.
 _FEW = 4096
@@ -46,7 +51,7 @@ class Message:
 
     @property
     def wants_receipt(self) -> bool:
-        """Whether a keeper owes a receipt for this message.
+        """Whether a keeper owes a receipt, or a refusal, for this message.
 
         The Response Topic comes from whoever published. A keeper that followed it anywhere could be made to
         write to any topic its own rights reach (status, control), so only one client's receipts topic counts.
@@ -64,6 +69,26 @@ def _written(text: str) -> int:
     """Bytes of a string in JSON and UTF-8, at most: a character may become six, though none of an event's does."""
     plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
     return len(text) if plain else 6 * len(text)
+
+
+def refusal_of(message: Message, reason: str) -> Message:
+    """The answer to a message that `wants_receipt` and that its keeper will never take.
+
+    It travels where receipts do, and has no payload: whoever knows receipts alone finds no id in it.
+    """
+    assert message.response_topic is not None
+    properties = ((_REFUSED, printable(reason)),)
+    return Message(message.response_topic, b"", user_properties=properties, correlation_data=message.correlation_data)
+
+
+def reasons_of(user_properties: Iterable[tuple[str, str]]) -> list[str]:
+    """Why an answer refuses a message; empty for a receipt. One of several reasons, or with a payload, is malformed."""
+    return [printable(value) for name, value in user_properties if name == _REFUSED]
+
+
+def printable(text: str) -> str:
+    """Somebody else's text, fit for a log line and a terminal: of 500 characters at most."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_REASON])
 
 
 def receipts_topic(client_id: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import mqtt5
 
@@ -13,7 +12,7 @@ from face_messages.backoff import Backoff
 from face_messages.flights import Flights
 from face_messages.lanes import Lanes
 from face_messages.link import Link, UndeliverableError
-from face_messages.message import receipts_topic
+from face_messages.message import reasons_of, receipts_topic
 from face_messages.outbox import Outbox
 from face_messages.outbox_file import Kept
 from face_messages.round_trip import RoundTrip
@@ -97,16 +96,17 @@ class Sender:
         self._outbox.patience = 0.0
 
     def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
-        """A receipt: the keeper has these messages, one correlation a line."""
+        """A receipt: the keeper has these messages, one correlation a line. Or its refusal of one message."""
         assert self._link is not None
-        if isinstance(packet, mqtt5.PublishPacket):
+        if isinstance(packet, mqtt5.PublishPacket) and (reasons := reasons_of(packet.user_properties)):
+            self._refused(packet, reasons)
+        elif isinstance(packet, mqtt5.PublishPacket):
             ids = [line for line in packet.payload.split(b"\n") if line]
             now = time.monotonic()
             for message_id in ids:
                 if (flight := self._flights.confirmed(message_id)) is not None:
                     self._round_trip.confirmed(now, flight.sent_at, first_try=flight.tries == 1)
             self._outbox.discard(ids)
-            self._be_patient()
         if packet.packet_id is not None:
             self._link.acknowledge(packet.packet_id)
 
@@ -134,6 +134,7 @@ class Sender:
         link = self._link
         if link is None:
             return None
+        self._outbox.patience = self._patience(now)
         if now < self._refused_until:
             return self._refused_until - now
         self._resend_overdue(now)
@@ -157,10 +158,13 @@ class Sender:
 
     # -- what it is made of -------------------------------------------------------------------
 
-    def _be_patient(self) -> None:
+    def _patience(self, now: float) -> float:
         """Where receipts are quick, most messages need not be written to the disk."""
         usual = self._round_trip.usual
-        self._outbox.patience = _PATIENCE if usual is not None and usual < _PATIENCE / 2 else 0.0
+        if usual is None or usual > _PATIENCE / 2 or self._refusal is not None:
+            return 0.0
+        silent = len(self._flights) > 0 and now - self._flights.oldest()[1].sent_at > _PATIENCE
+        return 0.0 if silent else _PATIENCE
 
     def _next(self, now: float) -> tuple[Kept, int] | None:
         """The message to send now, and how often it was sent before."""
@@ -171,9 +175,8 @@ class Sender:
         return None if (following := self._lanes.next()) is None else (following, 0)
 
     def _send(self, link: Link, kept: Kept, tries: int) -> None:
-        message = replace(kept.message, response_topic=self._receipts_topic, correlation_data=kept.id)
         try:
-            packet_id = link.publish(message)
+            packet_id = link.publish(kept.message, reply=(self._receipts_topic, kept.id))
         except UndeliverableError as error:
             self._set_aside(kept.id, str(error))
             return
@@ -181,9 +184,20 @@ class Sender:
         self.sent += 1
         self.resent += tries > 0
 
+    def _refused(self, packet: mqtt5.PublishPacket, reasons: list[str]) -> None:
+        # What is not on the wire now will be refused again, if it is true.
+        message_id = packet.correlation_data
+        if message_id in self._flights.flying and not packet.payload and len(reasons) == 1:
+            self._set_aside(message_id, reasons[0])
+
     def _set_aside(self, message_id: bytes, reason: str) -> None:
         self._flights.confirmed(message_id)
-        log.error("message %r can never be delivered (%s): it is kept in the outbox, aside", message_id, reason)
+        log.error(
+            "message %r can never be delivered (%s): it is kept in the outbox, aside;"
+            " look at it with: python3 -m face_messages.aside list",
+            message_id,
+            reason,
+        )
         self._outbox.set_aside(message_id, reason)
 
     def _resend_overdue(self, now: float) -> None:
@@ -215,7 +229,6 @@ class Sender:
             if not said:
                 log.warning("%s", refusal)
             self._refusal, self._refusal_said = refusal, not said
-            self._outbox.patience = 0.0
         if (now := time.monotonic()) >= self._refused_until:  # a whole window may come back: that is one refusal
             self._refused_until = now + self._backoff.next_delay()
 

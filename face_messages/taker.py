@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 import mqtt5
 
 from face_messages.link import Link, UndeliverableError
-from face_messages.message import MAX_MESSAGE_BYTES, Message
+from face_messages.message import MAX_MESSAGE_BYTES, Message, refusal_of
 from face_messages.wire import UnreadablePublish
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ _HELD_BYTES = 16 * 1024 * 1024
 
 
 class Taken:
-    """A message that was handed over. Whoever has it calls `safe`, once, when it can no longer be lost."""
+    """A message that was handed over. Whoever has it calls `safe`, once, when it can no longer be lost, or `refuse`."""
 
     __slots__ = ("_link", "_packet_id", "_taker", "message")
 
@@ -35,7 +36,16 @@ class Taken:
 
     def safe(self) -> None:
         """Lets the broker forget the message and its sender discard it. Callable from any thread."""
-        self._taker._is_safe(self)  # noqa: SLF001 - the two are one machine in two parts
+        self._taker._settle(self, None)  # noqa: SLF001 - the two are one machine in two parts
+
+    def refuse(self, reason: str) -> bool:
+        """Gives it back to its sender, which keeps it aside, and lets the broker forget it. Callable from any thread.
+
+        False where no sender has asked for an answer: then the caller still has it, as to let go would be to lose it.
+        """
+        if self.message.wants_receipt:
+            self._taker._settle(self, reason)  # noqa: SLF001 - as above
+        return self.message.wants_receipt
 
 
 class Taker:
@@ -65,9 +75,10 @@ class Taker:
         self._take = take
         self._max_size = max_size
         self._link: Link | None = None
-        self._safe: deque[Taken] = deque()
+        self._settled: deque[tuple[Taken, str | None]] = deque()
         self._receipts: dict[str, list[bytes]] = {}
-        self._receipts_due: float | None = None
+        self._refusals: list[Message] = []
+        self._answers_due: float | None = None
         self._stopped = False
         #: Wakes the connection that this endpoint belongs to.
         self.wake: Callable[[], None] = lambda: None
@@ -83,8 +94,8 @@ class Taker:
         self._stopped = True
         self.wake()
 
-    def _is_safe(self, taken: Taken) -> None:
-        self._safe.append(taken)
+    def _settle(self, taken: Taken, refused_for: str | None) -> None:
+        self._settled.append((taken, refused_for))
         self.wake()
 
     # -- the endpoint, in the connection's thread ---------------------------------------------
@@ -108,7 +119,9 @@ class Taker:
         if self._stopped:
             return  # neither taken nor acknowledged: it comes again
         if isinstance(packet, UnreadablePublish):
-            self._refuse(packet.topic, packet.size, packet.reason, packet.packet_id)
+            self._say_refused(packet.topic, packet.size, packet.reason)
+            if packet.packet_id is not None:
+                self._link.acknowledge(packet.packet_id)
             return
         message = Message(
             packet.topic,
@@ -118,67 +131,75 @@ class Taker:
             packet.response_topic,
             packet.correlation_data,
         )
+        taken = Taken(self, self._link, packet.packet_id, message)
         if message.size > self._max_size:
-            self._refuse(packet.topic, message.size, f"larger than {self._max_size} bytes", packet.packet_id)
+            reason = f"larger than {self._max_size} bytes"
+            self._say_refused(packet.topic, message.size, reason)
+            self._answer(taken, reason, time.monotonic())
         else:
             self.held += 1
             self.held_bytes += message.size
             self.taken += 1
-            self._take(Taken(self, self._link, packet.packet_id, message))
+            self._take(taken)
 
     def acknowledged(self, packet_id: int, reason: int) -> None:
         """A receipt reached the broker, or found nobody: either way the sender asks again if it needs to."""
 
     def work(self, now: float) -> float | None:
-        while self._safe:
-            taken = self._safe.popleft()
+        while self._settled:
+            taken, refused_for = self._settled.popleft()
             self.held -= 1
             self.held_bytes -= taken.message.size
-            self._confirm(taken, now)
+            self._answer(taken, refused_for, now)
         if self._link is None:
             return None
         self._link.reading = not self._stopped and self.held_bytes < _HELD_BYTES
-        if self._receipts_due is None:
+        if self._answers_due is None:
             return None
-        if now < self._receipts_due and sum(map(len, self._receipts.values())) < _BATCH:
-            return self._receipts_due - now
-        return self._send_receipts(self._link)
+        if now < self._answers_due and sum(map(len, self._receipts.values())) < _BATCH:
+            return self._answers_due - now
+        return self._send_answers(self._link)
 
     def finish(self) -> None:
         self.work(math.inf)
 
     # -- what it is made of -------------------------------------------------------------------
 
-    def _confirm(self, taken: Taken, now: float) -> None:
+    def _answer(self, taken: Taken, refused_for: str | None, now: float) -> None:
         # A packet id means nothing on another connection than its own; there the broker sends the message again.
         if taken._link is self._link and taken._packet_id is not None:  # noqa: SLF001
             self._link.acknowledge(taken._packet_id)  # noqa: SLF001
         message = taken.message
-        if message.wants_receipt:
-            assert message.response_topic is not None
-            assert message.correlation_data is not None
+        if not message.wants_receipt:
+            return
+        assert message.response_topic is not None
+        assert message.correlation_data is not None
+        if refused_for is None:
             self._receipts.setdefault(message.response_topic, []).append(message.correlation_data)
-            if self._receipts_due is None:
-                self._receipts_due = now + _LINGER
+        else:
+            self._refusals.append(refusal_of(message, refused_for))
+        if self._answers_due is None:
+            self._answers_due = now + _LINGER
 
-    def _send_receipts(self, link: Link) -> float | None:
-        while self._receipts and link.may_publish:
-            topic, correlations = self._receipts.popitem()
-            if len(correlations) > _BATCH:
-                self._receipts[topic] = correlations[_BATCH:]
+    def _send_answers(self, link: Link) -> float | None:
+        while (self._refusals or self._receipts) and link.may_publish:
+            answer = self._refusals.pop() if self._refusals else self._next_receipt()
             try:
-                link.publish(Message(topic, b"\n".join(correlations[:_BATCH])))
+                link.publish(answer)
             except UndeliverableError as error:
                 # A lost receipt only causes a resend; where even a face passes, so does this.
-                log.warning("a receipt for %r cannot be sent: %s", topic, error)
-        if self._receipts:
+                log.warning("a receipt for %r cannot be sent: %s", answer.topic, error)
+        if self._refusals or self._receipts:
             return 0.1
-        self._receipts_due = None
+        self._answers_due = None
         return None
 
-    def _refuse(self, topic: str, size: int, reason: str, packet_id: int | None) -> None:
-        assert self._link is not None
+    def _next_receipt(self) -> Message:
+        topic, correlations = self._receipts.popitem()
+        if len(correlations) > _BATCH:
+            self._receipts[topic] = correlations[_BATCH:]
+        return Message(topic, b"\n".join(correlations[:_BATCH]))
+
+    def _say_refused(self, topic: str, size: int, reason: str) -> None:
         self.refused += 1
         log.error("a message of %d bytes on %r was refused: %s", size, topic[:200], reason)
-        if packet_id is not None:
-            self._link.acknowledge(packet_id)

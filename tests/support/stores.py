@@ -1,0 +1,84 @@
+"""Stores to write to, an object for them, and the SDK as a second opinion."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import ibm_boto3
+import pytest
+from ibm_botocore.config import Config
+
+from cloud_saver.endpoint import _has_something
+from cloud_saver.keys import StoredObject, object_for
+from cloud_saver.problems import StoreError
+from cloud_saver.settings import SaverSettings
+from cloud_saver.store import Store
+from face_messages import FaceEvent
+from local_stack.s3 import S3Server
+from tests.support.waiting import eventually
+
+SECRET = "hush-secret-access-key"
+FACE = object_for(
+    FaceEvent(
+        "0190-abc", "tx2", "cam0", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), 7, (640, 480), (1, 2, 3, 4), 0.9
+    ).to_message("t", b"\x89PNG\r\n\x1a\n..."),
+    received_at=datetime.now(UTC),
+)
+
+
+def store_at(endpoint: str, *, bucket: str = "faces", keys: tuple[str, str] = ("access-key", SECRET)) -> Store:
+    return Store(
+        SaverSettings(
+            mqtt_url="mqtt://unused",
+            cos_endpoint=endpoint,
+            cos_bucket=bucket,
+            cos_hmac_access_key_id=keys[0],
+            cos_hmac_secret_access_key=keys[1],
+        )
+    )
+
+
+def iam_store(endpoint: str, auth: str) -> Store:
+    return Store(
+        SaverSettings(
+            mqtt_url="mqtt://unused",
+            cos_endpoint=endpoint,
+            cos_bucket="faces",
+            cos_api_key_id="hush-api-key",
+            cos_instance_crn="crn:v1:instance",
+            cos_auth_endpoint=f"{auth}/identity/token",
+        )
+    )
+
+
+def real_store(s3: S3Server, **options: str) -> Store:
+    return store_at(s3.endpoint, keys=(s3.access_key_id, s3.secret_access_key), **options)
+
+
+def sdk(endpoint: str, access_key_id: str = "access-key", secret_access_key: str = SECRET) -> Any:
+    """IBM's own client, for a second opinion."""
+    return ibm_boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key,
+        config=Config(
+            s3={"addressing_style": "path"},
+            retries={"total_max_attempts": 1},
+            request_checksum_calculation="when_required",
+        ),
+    )
+
+
+def refusal(store: Store, stored_object: StoredObject = FACE) -> StoreError:
+    with pytest.raises(StoreError) as caught:
+        store.put(stored_object)
+    assert "hush" not in str(caught.value)
+    return caught.value
+
+
+def wait_for_the_end(store: Store) -> None:
+    """Until the end that the server made of a kept connection has arrived here."""
+    eventually(lambda: _has_something(store._endpoint._idle[0]))
