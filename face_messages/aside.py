@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 from pydantic_core import from_json
 
 from face_messages.message import printable
+from face_messages.outbox_place import OutboxInUseError, claim
 from face_messages.settings import OutboxSettings
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -101,26 +101,17 @@ def discard(outbox: Path, ids: Sequence[str] | None, *, sure: bool) -> Iterator[
 
 def _change(change: str, outbox: Path, ids: Sequence[str] | None, *, command: str) -> int:
     """Changes the rows of all these ids or of none of them, or (None) all that are aside; how many."""
-    with _locked(outbox, command), _opened(outbox, read_only=False) as db, db:
+    try:
+        claimed = claim(outbox)
+    except OutboxInUseError:
+        raise AsideError(_STOP.format(outbox=outbox, command=command)) from None
+    with claimed, _opened(outbox, read_only=False) as db, db:
         if ids is None:
             return db.execute(f"{change} WHERE aside IS NOT NULL").rowcount
         for each in set(ids):
             if not db.execute(f"{change} WHERE aside IS NOT NULL AND id = ?", (unquote_to_bytes(each),)).rowcount:
                 raise AsideError(f"{printable(each)} is not aside, so nothing was changed; `list` shows what is")
         return len(set(ids))
-
-
-@contextmanager
-def _locked(outbox: Path, command: str) -> Iterator[None]:
-    """Keeps the program from starting; while it runs it counts on its rows to stay as they are, and holds the lock."""
-    lock = os.open(outbox.with_name(f"{outbox.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise AsideError(_STOP.format(outbox=outbox, command=command)) from None
-    finally:
-        os.close(lock)
 
 
 @contextmanager

@@ -14,13 +14,18 @@ from face_messages.outbox_file import OutboxFile
 log = logging.getLogger(__name__)
 
 
+class OutboxInUseError(OSError):
+    """Another program has this outbox."""
+
+
 def claim(path: Path) -> IO[bytes]:
     """Makes the outbox this program's own until what is returned is closed; its folder is created.
 
     The lock is on a file beside it, since SQLite's own locks end when any handle of their file is closed.
 
     Raises:
-        OSError: another program has it, or the place cannot be written.
+        OutboxInUseError: another program has it.
+        OSError: the place cannot be written.
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +34,7 @@ def claim(path: Path) -> IO[bytes]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise OSError(f"{path} is in use by another program: give each its own outbox") from None
+        raise OutboxInUseError(f"{path} is in use by another program: give each its own outbox") from None
     except BaseException:
         lock.close()
         raise

@@ -170,6 +170,7 @@ def test_one_among_200_holds_up_nobody_and_can_be_looked_at_and_sent_again(
     assert (tmp_path / "out" / f"{poison}.png").read_bytes() == png
 
     front.rule = takes_all
+    assert "stop the program first" in aside(outbox, "retry", "--all").stderr
     middle.terminate()
     assert aside(outbox, "retry", "--all").returncode == 0
     middle.start()
