@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from pathlib import Path
 
+from edge_face_detection.clock import CaptureClock, last_face_at, remember_face
 from edge_face_detection.cutter import FaceCutter
 from edge_face_detection.detector import DetectorError
 from edge_face_detection.frames import SourceError
@@ -32,11 +34,20 @@ class Detection:
     """
 
     def __init__(
-        self, source: Source, cutter: FaceCutter, outbox: Outbox, *, topic: str, stop: threading.Event
+        self,
+        source: Source,
+        cutter: FaceCutter,
+        outbox: Outbox,
+        *,
+        outbox_path: Path,
+        topic: str,
+        stop: threading.Event,
     ) -> None:
         self._source = source
         self._cutter = cutter
         self._outbox = outbox
+        self._outbox_path = outbox_path
+        self._clock = CaptureClock(last_face_at(outbox_path))
         self._topic = topic
         self._stop = stop
         self._room = threading.Semaphore(_WAITING_FACES)
@@ -46,8 +57,11 @@ class Detection:
 
     def run(self) -> None:
         """Returns at the source's end or when `stop` is set; what was found is then in the outbox, if it has room."""
-        for frame in self._source.frames():
-            for event, png in self._cutter.faces_in(frame):
+        for frame in map(self._clock.stamped, self._source.frames()):
+            faces = self._cutter.faces_in(frame)
+            if faces:
+                remember_face(self._outbox_path, frame.captured_at)
+            for event, png in faces:
                 if not self._wait_for_room():
                     return
                 self._outbox.put(event.id.encode(), event.to_message(self._topic, png), self._room.release)
@@ -94,7 +108,9 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             margin=settings.face_margin,
             max_png=min(MAX_MESSAGE_BYTES, outbox.largest_message),
         )
-        detection = Detection(source, cutter, outbox, topic=settings.mqtt_topic, stop=stop)
+        detection = Detection(
+            source, cutter, outbox, outbox_path=settings.outbox_path, topic=settings.mqtt_topic, stop=stop
+        )
         _show(monitor, source, detection)
         show_outbox(monitor, outbox)
         show_sender(monitor, sender)
@@ -112,13 +128,15 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         reporter.join()
         connection.stop()
         outbox.close()
+        if gone := len(outbox) - outbox.messages_on_disk:
+            log.error("%d faces that were found had no room in the outbox, and are lost with this stop", gone)
         log.info(
             "stopped: frames=%d skipped=%d faces=%d confirmed=%d waiting=%d",
             detection.frames,
             source.frames_skipped,
             detection.faces,
             outbox.confirmed,
-            len(outbox),
+            outbox.messages_on_disk,
         )
     return 0
 

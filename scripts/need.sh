@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sees to it that programs from the system's package manager are there. Quiet when they are.
 #
-#   scripts/need.sh PACKAGE...        mosquitto (the broker and its clients), strace
+#   scripts/need.sh PACKAGE...        mosquitto (the broker and its clients), strace, spin, gcc (and libc's headers)
 set -euo pipefail
 
 # Debian and Homebrew put the broker where not everybody's PATH leads.
@@ -10,6 +10,7 @@ export PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 is_there() {
     case $1 in
     mosquitto) command -v mosquitto >/dev/null && command -v mosquitto_sub >/dev/null ;;
+    gcc) echo '#include <time.h>' | gcc -E - >/dev/null 2>&1 ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }
@@ -23,11 +24,13 @@ done
 # How this system would install them, as words of a command.
 installer=()
 if command -v apt-get >/dev/null; then
-    installer=(apt-get install -y -qq --no-install-recommends "${missing[@]/#mosquitto/mosquitto mosquitto-clients}")
+    words=("${missing[@]/#mosquitto/mosquitto mosquitto-clients}")
+    installer=(apt-get install -y -qq --no-install-recommends "${words[@]/#gcc/gcc libc6-dev}")
 elif command -v dnf >/dev/null; then
     installer=(dnf install -y -q "${missing[@]}")
 elif command -v apk >/dev/null; then
-    installer=(apk add -q "${missing[@]/#mosquitto/mosquitto mosquitto-clients}")
+    words=("${missing[@]/#mosquitto/mosquitto mosquitto-clients}")
+    installer=(apk add -q "${words[@]/#gcc/gcc musl-dev}")
 elif command -v brew >/dev/null; then
     installer=(brew install -q "${missing[@]}")
 else

@@ -1,0 +1,94 @@
+"""When a frame was captured, told so that keys sort in that order, whatever the wall clock does meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from edge_face_detection.frames import Frame
+
+__all__ = ["CaptureClock", "last_face_at", "remember_face"]
+
+_log = logging.getLogger(__name__)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
+#: A clock that says less was never set: without a battery it begins in 1970, or when its system was built.
+NOT_SET_BEFORE = datetime(2025, 1, 1, tzinfo=UTC)
+#: A smaller step back is a correction, which is evened out; a larger one means that the clock was wrong.
+LARGEST_CORRECTION = timedelta(minutes=5)
+
+
+class CaptureClock:
+    """Stamps frames with the wall clock, without its steps back where that can be had.
+
+    * A clock that is not set is not believed: time goes on from the newest that is known.
+    * After a step back of up to LARGEST_CORRECTION time goes on at half speed until the wall clock has caught up, as
+      adjtime(3) does it.
+    * A larger step, in either direction, is followed: somebody has set a wrong clock right.
+
+    No two frames in a row get the same time.
+
+    Args:
+        known: a time that is over (aware).
+
+    """
+
+    def __init__(self, known: datetime = NOT_SET_BEFORE) -> None:
+        self._last = max(known, NOT_SET_BEFORE)
+        self._last_monotonic: float | None = None
+        self._is_set = True
+
+    def stamped(self, frame: Frame) -> Frame:
+        """The frame with its time mended; to be called in the order of capture."""
+        wall, since = frame.captured_at, self._last_monotonic
+        elapsed = timedelta(seconds=0 if since is None else frame.captured_monotonic - since)
+        expected = self._last + elapsed
+        self._tell(wall, expected, is_first=since is None)
+        if wall < NOT_SET_BEFORE:
+            now = max(expected, self._last + _TICK)
+        elif wall > self._last or wall < self._last - LARGEST_CORRECTION:
+            now = wall
+        else:
+            now = max(min(self._last + elapsed / 2, wall + LARGEST_CORRECTION), self._last + _TICK)
+        self._last, self._last_monotonic = now, frame.captured_monotonic
+        return replace(frame, captured_at=now)
+
+    def _tell(self, wall: datetime, expected: datetime, *, is_first: bool) -> None:
+        was_set, self._is_set = self._is_set, wall >= NOT_SET_BEFORE
+        said, believed = (moment.isoformat(" ", "seconds") for moment in (wall, expected))
+        if was_set and not self._is_set:
+            _log.warning("the clock is not set, it says %s: frames are stamped from %s on until it is", said, believed)
+        elif self._is_set and not was_set:
+            _log.info("the clock is set, it says %s: frames are stamped by it again, after %s", said, believed)
+        elif self._is_set and abs(wall - expected) > LARGEST_CORRECTION and not (is_first and wall > expected):
+            _log.warning("the clock went from %s to %s: frames are stamped by it", believed, said)
+
+
+def last_face_at(outbox: Path) -> datetime:
+    """When the last face that this outbox was given had been captured; long ago where that is not known."""
+    try:
+        return _EPOCH + timedelta(microseconds=_marker(outbox).stat().st_mtime_ns // 1000)
+    except (OSError, OverflowError):
+        return _EPOCH
+
+
+def remember_face(outbox: Path, captured_at: datetime) -> None:
+    """Notes when a face was captured, for a restart with a clock that is not set.
+
+    The note is the modification time of an empty file beside the outbox. Those of the outbox's own files would not
+    do: they are 1970 after the first run without a set clock.
+    """
+    marker, ns = _marker(outbox), (captured_at - _EPOCH) // _TICK * 1000
+    # Nothing is lost without it, and a disk that refuses it refuses the outbox, which tells.
+    with contextlib.suppress(OSError):
+        marker.touch()
+        os.utime(marker, ns=(ns, ns))
+
+
+def _marker(outbox: Path) -> Path:
+    return outbox.with_name(f"{outbox.name}.last-face")
