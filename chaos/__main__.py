@@ -10,29 +10,31 @@ from pathlib import Path
 
 from chaos.faults import Fault, Kind, draw
 from chaos.stage import Stage
-from chaos.tally import Bucket, Tally, produced_numbers, tally
+from chaos.tally import Bucket, Tally, produced_numbers, table, tally
 
 
-def run(stage: Stage, faults: list[Fault], *, seconds: float, dry_seconds: float) -> tuple[Tally, float | None]:
-    """Plays the faults, lets everything run dry, and counts. The seconds to run dry are None where it did not come."""
-    stage.start()
+def run(stage: Stage, faults: list[Fault], *, seconds: float, dry_seconds: float) -> Tally:
+    """Plays the faults, lets everything run dry for `dry_seconds` at most, and counts."""
     bucket = Bucket(stage)
-    _play(stage, faults, seconds, bucket)
-    for part in {fault.part for fault in faults}:
-        stage.mend(part)
-    _say(f"production ends; {len(produced_numbers(stage.journal))} produced, {bucket.numbers().total()} stored")
-    finished: set[int] = set()
+    try:
+        stage.start()
+        _play(stage, faults, seconds, bucket)
+        for part in (*stage.links, *stage.processes):
+            stage.mend(part)
+        _say(f"production ends; {len(produced_numbers(stage.journal))} produced, {bucket.numbers().total()} stored")
+        finished: set[int] = set()
 
-    def is_dry() -> bool:
-        if stage.producer.running:
-            return False
-        if not finished:
-            finished.update(produced_numbers(stage.journal))
-        return finished <= bucket.numbers().keys()
+        def is_dry() -> bool:
+            if stage.producer.running:
+                return False
+            if not finished:
+                finished.update(produced_numbers(stage.journal))
+            return finished <= bucket.numbers().keys()
 
-    dry = stage.run_dry(is_dry=is_dry, timeout=dry_seconds)
-    stage.note_memory()
-    return tally(stage, bucket), dry
+        dry = stage.run_dry(is_dry=is_dry, timeout=dry_seconds)
+    finally:
+        stage.stop()
+    return tally(stage, bucket, dry=dry)
 
 
 def _play(stage: Stage, faults: list[Fault], seconds: float, bucket: Bucket) -> None:
@@ -62,62 +64,57 @@ def _play(stage: Stage, faults: list[Fault], seconds: float, bucket: Bucket) -> 
         _say(f"{at:5.1f} s  {fault.kind}: {fault.part}, for {fault.seconds:.1f} s")
         if fault.kind is Kind.KILL:
             stage.kill(fault.part)
+        elif fault.kind is Kind.LEAVE:
+            stage.replace(fault.part)
         elif fault.kind is Kind.PAUSE:
-            if stage.processes[fault.part].running:
-                stage.processes[fault.part].pause()
+            stage.pause(fault.part)
         else:
-            link = stage.links[fault.part]
-            stage.links_thread.set(link, refuse=fault.kind is Kind.REFUSE, swallow=fault.kind is Kind.SWALLOW)
+            stage.cut(fault.part, refuse=fault.kind is Kind.REFUSE, swallow=fault.kind is Kind.SWALLOW)
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def report(result: Tally, dry: float | None, stage: Stage) -> str:
-    rows = [
-        ("produced", f"{result.produced}"),
-        ("stored", f"{result.stored}"),
-        ("lost", f"{result.lost}"),
-        ("damaged", f"{result.damaged}"),
-        ("objects twice", f"{result.objects_twice}"),
-        ("PUTs twice", f"{result.puts_twice} ({100 * result.puts_twice / max(1, result.puts):.2f} %)"),
-        ("time to run dry", "never" if dry is None else f"{dry:.1f} s"),
-        *((f"highest memory, {name}", f"{peak / 2**20:.0f} MB") for name, peak in stage.peaks.items()),
-    ]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"| {name:<{width}} | {value:>14} |" for name, value in [("what", "how many"), *rows])
+def _run_seed(seed: int, folder: Path, arguments: argparse.Namespace) -> Tally:
+    stage = Stage(folder, rate=arguments.rate, size=arguments.size, savers=arguments.savers, plain=arguments.plain)
+    faults = draw(
+        seed,
+        seconds=arguments.seconds,
+        kills=arguments.kills,
+        processes=list(stage.processes),
+        links=list(stage.links),
+        members=stage.members,
+    )
+    return run(stage, faults, seconds=arguments.seconds, dry_seconds=arguments.dry_seconds)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="draws the faults")
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from that one on")
     parser.add_argument("--seconds", type=float, default=100, help="how long faces are produced")
     parser.add_argument("--rate", type=float, default=50, help="faces a second")
     parser.add_argument("--size", type=int, default=20_000, help="bytes of a face")
     parser.add_argument("--kills", type=int, default=30, help="kills; pauses and cuts come on top")
+    parser.add_argument("--savers", type=int, default=1, help="savers; of several, some leave for good and others join")
     parser.add_argument("--dry-seconds", type=float, default=90, help="how long it may take to run dry")
     parser.add_argument("--plain", action="store_true", help="the same with a plain QoS 1 chain, for comparison")
     parser.add_argument("--folder", type=Path, help="where all of it is left to look at; a temporary one otherwise")
     arguments = parser.parse_args()
+    if arguments.plain and arguments.savers > 1:
+        parser.error("--plain: the plain chain has one saver")
+    tallies: dict[int, Tally] = {}
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
-        folder = arguments.folder or Path(temporary)
-        stage = Stage(folder, rate=arguments.rate, size=arguments.size, plain=arguments.plain)
-        faults = draw(
-            arguments.seed,
-            seconds=arguments.seconds,
-            kills=arguments.kills,
-            processes=list(stage.processes),
-            links=list(stage.links),
-        )
-        try:
-            result, dry = run(stage, faults, seconds=arguments.seconds, dry_seconds=arguments.dry_seconds)
-        finally:
-            stage.stop()
-        print(report(result, dry, stage))
-        if not arguments.plain and (dry is None or not result.is_good):
-            _say(f"FAILED with --seed {arguments.seed}")
-            return 1
+        for seed in range(arguments.seed, arguments.seed + arguments.seeds):
+            result = _run_seed(seed, (arguments.folder or Path(temporary)) / f"seed{seed}", arguments)
+            tallies[seed] = result
+            _say(f"seed {seed}: {'good' if result.is_good else 'NOT GOOD'}, {result.line()}")
+    print(table(tallies))
+    bad = [seed for seed, result in tallies.items() if not result.is_good]
+    if bad and not arguments.plain:
+        _say(f"FAILED with --seed {', '.join(map(str, bad))}")
+        return 1
     return 0
 
 

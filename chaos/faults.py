@@ -13,11 +13,18 @@ class Kind(StrEnum):
     PAUSE = "pause"
     REFUSE = "refuse"
     SWALLOW = "swallow"
+    LEAVE = "kill -9 for good, another joins later"
 
 
-#: Kills weigh most, since they are what loses messages.
-_WEIGHTS = {Kind.KILL: 4, Kind.PAUSE: 1, Kind.REFUSE: 1, Kind.SWALLOW: 1}
-_SECONDS = {Kind.KILL: (0.0, 2.0), Kind.PAUSE: (0.5, 6.0), Kind.REFUSE: (0.5, 6.0), Kind.SWALLOW: (0.5, 6.0)}
+#: Of each kill, how many others; kills weigh most, since they are what loses messages.
+_OTHERS = 1 / 4
+_SECONDS = {
+    Kind.KILL: (0.0, 2.0),
+    Kind.PAUSE: (0.5, 6.0),
+    Kind.REFUSE: (0.5, 6.0),
+    Kind.SWALLOW: (0.5, 6.0),
+    Kind.LEAVE: (2.0, 20.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +37,33 @@ class Fault:
     part: str
 
 
-def draw(seed: int, *, seconds: float, kills: int, processes: Sequence[str], links: Sequence[str]) -> list[Fault]:
-    """`kills` kills over all parts in turn, in random order and at random times, and other faults among them."""
+def draw(
+    seed: int,
+    *,
+    seconds: float,
+    kills: int,
+    processes: Sequence[str],
+    links: Sequence[str],
+    members: Sequence[str] = (),
+) -> list[Fault]:
+    """`kills` kills and, among them, a quarter as many of each other kind, at random times.
+
+    Args:
+        seed: the same draws the same.
+        seconds: the time over which they are spread.
+        kills: how many.
+        processes: what is killed and paused.
+        links: what is cut.
+        members: which of the processes are members of a group, which leave it for good as well.
+
+    """
     chance = random.Random(seed)  # noqa: S311 - to be repeatable is the point
-    others = round(kills * sum(w for k, w in _WEIGHTS.items() if k is not Kind.KILL) / _WEIGHTS[Kind.KILL])
-    kinds = [Kind.KILL] * kills + [(Kind.PAUSE, Kind.REFUSE, Kind.SWALLOW)[i % 3] for i in range(others)]
     faults = []
-    for i, kind in enumerate(kinds):
-        parts = processes if kind in (Kind.KILL, Kind.PAUSE) else links
+    for kind in Kind:
+        parts = {Kind.KILL: processes, Kind.PAUSE: processes, Kind.LEAVE: members}.get(kind, links)
         # In turn, so that each part gets its share of every kind; the times are random.
-        part = parts[(i + seed) % len(parts)]
-        faults.append(Fault(chance.uniform(0, seconds), chance.uniform(*_SECONDS[kind]), kind, part))
+        first = chance.randrange(len(processes) * len(links))
+        for i in range((kills if kind is Kind.KILL else round(kills * _OTHERS)) if parts else 0):
+            part = parts[(first + i) % len(parts)]
+            faults.append(Fault(chance.uniform(0, seconds), chance.uniform(*_SECONDS[kind]), kind, part))
     return sorted(faults, key=lambda fault: fault.at)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from chaos.watch import Reader
 from local_stack.processes import free_port
 
 _CHUNK = 65536
-_PUT = re.compile(rb"PUT (/\S+) HTTP/1\.1\r\n")
-_LONGEST_REQUEST_LINE = 2048
 
 
 class Link:
@@ -22,16 +21,21 @@ class Link:
     * `refuse`: connections are reset, new ones refused.
     * `swallow`: nothing gets through and nobody is told, as with a modem that lost its network. What is on its way
       arrives when the link is back, as TCP repeats it, or never, where the ends gave up meanwhile.
+
+    Args:
+        target: the port on loopback that it leads to.
+        reader: makes, for each connection, what finds the things to count in the bytes that go there.
+
     """
 
-    def __init__(self, name: str, target: int) -> None:
-        self.name = name
+    def __init__(self, target: int, reader: Callable[[], Reader] | None = None) -> None:
         self.port = free_port()
         self.refuse = False
         self.swallow = False
-        #: How often each path was asked for with PUT.
-        self.puts: dict[bytes, int] = {}
+        #: How often each thing that the readers found has got through.
+        self.passed: Counter[object] = Counter()
         self._target = target
+        self._reader = reader
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._flows = asyncio.Event()
@@ -58,8 +62,8 @@ class Link:
             back, there = await asyncio.open_connection("127.0.0.1", self._target, limit=_CHUNK)
             self._writers.add(there)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pass_on(reader, there, self._count_puts()))
-                tasks.create_task(self._pass_on(back, writer, lambda _data: None))
+                tasks.create_task(self._pass_on(reader, there, self._reader and self._reader()))
+                tasks.create_task(self._pass_on(back, writer, None))
         except* (OSError, EOFError):
             pass  # a link that breaks is what this is for
         finally:
@@ -68,29 +72,14 @@ class Link:
                     self._writers.discard(end)
                     end.transport.abort()
 
-    async def _pass_on(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, look: Callable[[bytes], None]
-    ) -> None:
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, read: Reader | None) -> None:
         while data := await reader.read(_CHUNK):
             await self._flows.wait()
-            look(data)
+            if read is not None:
+                self.passed.update(read(data))
             writer.write(data)
             await writer.drain()
         raise EOFError  # ends the other direction too
-
-    def _count_puts(self) -> Callable[[bytes], None]:
-        tail = b""
-
-        def look(data: bytes) -> None:
-            nonlocal tail
-            text = tail + data
-            end = 0
-            for match in _PUT.finditer(text):
-                self.puts[match[1]] = self.puts.get(match[1], 0) + 1
-                end = match.end()
-            tail = text[max(end, len(text) - _LONGEST_REQUEST_LINE) :]
-
-        return look
 
 
 class Links:
@@ -102,8 +91,8 @@ class Links:
         self._thread = threading.Thread(target=self._loop.run_forever, name="links", daemon=True)
         self._thread.start()
 
-    def open(self, name: str, target: int) -> Link:
-        link = Link(name, target)
+    def open(self, target: int, reader: Callable[[], Reader] | None = None) -> Link:
+        link = Link(target, reader)
         self._links.append(link)
         self._run(link.apply())
         return link

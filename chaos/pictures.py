@@ -6,10 +6,10 @@ import os
 import struct
 import zlib
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # A private, ancillary, safe-to-copy chunk (PNG specification, section 5.4).
 _NUMBER = b"nuMb"
-_NUMBER_AT = len(_SIGNATURE) + 25 + 8
+_NUMBER_AT = len(SIGNATURE) + 25 + 8
 
 
 def numbered_picture(number: int, size: int) -> bytes:
@@ -23,7 +23,7 @@ def numbered_picture(number: int, size: int) -> bytes:
         (b"IDAT", zlib.compress(rows, 0)),
         (b"IEND", b""),
     )
-    return _SIGNATURE + b"".join(
+    return SIGNATURE + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
 

@@ -5,73 +5,82 @@ Each picture that the outbox has confirmed to hold is noted in a journal: these 
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import os
+import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from chaos.pictures import numbered_picture
 from face_messages import BrokerUrl, Connection, FaceEvent, Outbox, Sender, logs, new_id
 
-#: A start of the producer counts from a number of its own, so that a number is never used twice.
-NUMBERS_A_START = 1_000_000
+# A start of the producer counts from a number of its own, so that a number is never used twice.
+_NUMBERS_A_START = 1_000_000
+# Pictures that may wait for the outbox's disk, as in the detector.
+_WAITING = 64
 
 
-def produce(*, broker: str, outbox_path: Path, journal: Path, rate: float, size: int, stop_file: Path) -> None:
-    starts = journal.read_text().count("start") if journal.exists() else 0
-    notes = os.open(journal, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-    os.write(notes, b"start\n")
-    outbox = Outbox(outbox_path, max_bytes=1 << 30)
+class Journal:
+    """The numbers of the pictures that were promised to arrive, in the file JOURNAL."""
+
+    def __init__(self) -> None:
+        path = Path(os.environ["JOURNAL"])
+        starts = path.read_text().count("start") if path.exists() else 0
+        self._file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        os.write(self._file, b"start\n")
+        self.first_number = starts * _NUMBERS_A_START
+
+    def note(self, number: int) -> None:
+        os.write(self._file, f"{number}\n".encode())  # one write of a short line: a kill leaves it whole or not there
+
+
+def camera(first_number: int) -> Iterator[tuple[int, bytes]]:
+    """RATE pictures a second of SIZE bytes, with their numbers, until STOP_FILE is there.
+
+    Whoever was busy for long finds the pictures of the last second, as the others were for nobody to see.
+    """
+    rate, size, stop_file = float(os.environ["RATE"]), int(os.environ["SIZE"]), Path(os.environ["STOP_FILE"])
+    due = time.monotonic()
+    for number in itertools.count(first_number):
+        if stop_file.exists():
+            return
+        yield number, numbered_picture(number, size)
+        due = max(due + 1 / rate, time.monotonic() - 1.0)
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+def produce() -> None:
+    journal = Journal()
+    outbox = Outbox(Path(os.environ["OUTBOX_PATH"]), max_bytes=int(os.environ["OUTBOX_MAX_BYTES"]))
     sender = Sender(outbox, client_id="chaos:camera0")
-    connection = Connection(BrokerUrl.parse(broker), client_id="chaos:camera0", endpoint=sender)
+    connection = Connection(BrokerUrl.parse(os.environ["MQTT_URL"]), client_id="chaos:camera0", endpoint=sender)
 
-    def kept() -> None:
+    def has_more() -> None:
         sender.outbox_has_more()
         connection.wake()
 
-    outbox.on_kept = kept
+    outbox.on_kept = has_more
     connection.start()
-    number = starts * NUMBERS_A_START
-    due = time.monotonic()
-    while not stop_file.exists():
-        event = FaceEvent(
-            new_id(), "chaos", "camera0", datetime.now(UTC), number % NUMBERS_A_START, (640, 480), (9, 9, 99, 99), 1.0
-        )
-        message = event.to_message("facedetection_topic", numbered_picture(number, size))
+    room = threading.Semaphore(_WAITING)
+    for number, picture in camera(journal.first_number):
+        room.acquire()
 
-        def note(line: bytes = f"{number}\n".encode()) -> None:
-            os.write(notes, line)  # one write of a short line: a kill leaves it whole or not there
+        def kept(number: int = number) -> None:
+            journal.note(number)
+            room.release()
 
-        outbox.put(event.id.encode(), message, note)
-        number += 1
-        due = max(due + 1 / rate, time.monotonic() - 1.0)
-        time.sleep(max(0.0, due - time.monotonic()))
+        event = FaceEvent(new_id(), "chaos", "camera0", datetime.now(UTC), number % _NUMBERS_A_START)
+        outbox.put(event.id.encode(), event.to_message("facedetection_topic", picture), kept)
+    for _ in range(_WAITING):
+        room.acquire()
     while len(outbox):
         time.sleep(0.02)
     connection.stop()
     outbox.close()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--broker", required=True)
-    parser.add_argument("--outbox", type=Path, required=True)
-    parser.add_argument("--journal", type=Path, required=True)
-    parser.add_argument("--stop-file", type=Path, required=True)
-    parser.add_argument("--rate", type=float, required=True)
-    parser.add_argument("--size", type=int, required=True)
-    arguments = parser.parse_args()
-    logs.configure("info", "text")
-    produce(
-        broker=arguments.broker,
-        outbox_path=arguments.outbox,
-        journal=arguments.journal,
-        rate=arguments.rate,
-        size=arguments.size,
-        stop_file=arguments.stop_file,
-    )
-
-
 if __name__ == "__main__":
-    main()
+    logs.configure("info", "text")
+    produce()

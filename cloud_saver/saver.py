@@ -32,8 +32,10 @@ _IN_DOUBT = 512
 # So often an object is tried that the store refuses, over some seconds: what stands in between has its hiccups.
 _TRIES = 4
 _SETTLE_SECONDS = 4.0
-# A member of a group that is gone must not hoard messages for long: the broker keeps them for it alone.
-_GROUP_SESSION_SECONDS = 30
+# The broker goes on giving a member of a group its share while it is gone, and hands none of it on. So a member has no
+# session that outlives its connection, and is missed soon when it falls silent; in seconds.
+_GROUP_SESSION_SECONDS = 0
+_GROUP_KEEPALIVE = 10
 
 
 @dataclass(slots=True)
@@ -228,6 +230,7 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
         tls=settings.tls,
         session_expiry=_GROUP_SESSION_SECONDS if settings.saver_group else 24 * 3600,
         keep_session=not settings.saver_group,
+        keepalive=_GROUP_KEEPALIVE if settings.saver_group else 30,
         receive_maximum=saver.window,
     )
     taker.wake = connection.wake

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from face_messages.broker_url import TlsFiles
-from face_messages.settings import MqttSettings, MqttUrl, tls_contradictions
+from face_messages.settings import MqttSettings, MqttUrl, Name, tls_contradictions
 
 # What the SDK takes: no underscore in the host. A user name in it would end up in the log.
 _HOST = (
@@ -48,6 +48,9 @@ class SaverSettings(MqttSettings):
         pattern=r"^[A-Za-z0-9._-]{0,64}$",
         description="name under which several savers share the work (a shared subscription); empty for a single saver",
     )
+    saver_id: Name | None = Field(
+        None, description="name of this saver within its group, the same after a restart; the host's name unless set"
+    )
     saver_workers: int = Field(16, ge=1, le=256, description="objects that are written at the same time")
     cos_endpoint: Annotated[str, AfterValidator(_check_endpoint)] = Field(
         description="URL of the object storage, such as https://s3.eu-de.cloud-object-storage.appdomain.cloud"
@@ -69,11 +72,13 @@ class SaverSettings(MqttSettings):
 
     @property
     def client_id(self) -> str:
-        """One for a single saver, so that its session waits for it; one for each host in a group."""
-        return f"cloud_saver-{socket.gethostname()}" if self.saver_group else "cloud_saver"
+        """One for a single saver, so that its session waits for it; one for each member of a group."""
+        return f"cloud_saver-{self.saver_id or socket.gethostname()}" if self.saver_group else "cloud_saver"
 
     def contradictions(self) -> list[str]:
         lines = tls_contradictions(self.mqtt_url, self.tls, "MQTT_")
+        if self.saver_id and not self.saver_group:
+            lines.append("SAVER_ID: names a member of a group; set SAVER_GROUP as well, or leave it out")
         iam = {"COS_API_KEY_ID": self.cos_api_key_id, "COS_INSTANCE_CRN": self.cos_instance_crn}
         hmac = {
             "COS_HMAC_ACCESS_KEY_ID": self.cos_hmac_access_key_id,

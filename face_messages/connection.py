@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 _STABLE_SECONDS = 10.0
 # What goes out when the program stops has this long to get into the network.
 _FAREWELL_SECONDS = 2.0
+# Between tries, at most: a try costs next to nothing, and faces wait for it.
+_LONGEST_PAUSE = 8.0
 _MUCH = 256 * 1024
 
 
@@ -92,7 +94,7 @@ class Connection:
         self._timeout = timeout
         self._stop = threading.Event()
         self._waker = Waker()
-        self._backoff = Backoff()
+        self._backoff = Backoff(longest=_LONGEST_PAUSE)
         self._down_since = time.monotonic()
         self._down_said = False
         self._link: Link | None = None

@@ -79,6 +79,7 @@ class Taker:
         self._receipts: dict[str, list[bytes]] = {}
         self._refusals: list[Message] = []
         self._answers_due: float | None = None
+        self._acks: list[int] = []  # packet ids of what is answered with them, on the present link
         self._stopped = False
         #: Wakes the connection that this endpoint belongs to.
         self.wake: Callable[[], None] = lambda: None
@@ -113,6 +114,7 @@ class Taker:
 
     def disconnected(self) -> None:
         self._link = None
+        self._acks.clear()
 
     def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
         assert self._link is not None
@@ -166,10 +168,13 @@ class Taker:
     # -- what it is made of -------------------------------------------------------------------
 
     def _answer(self, taken: Taken, refused_for: str | None, now: float) -> None:
-        # A packet id means nothing on another connection than its own; there the broker sends the message again.
-        if taken._link is self._link and taken._packet_id is not None:  # noqa: SLF001
-            self._link.acknowledge(taken._packet_id)  # noqa: SLF001
         message = taken.message
+        # A packet id means nothing on another connection than its own; there the broker sends the message again.
+        if self._link is not None and taken._link is self._link and taken._packet_id is not None:  # noqa: SLF001
+            if not message.wants_receipt:
+                self._link.acknowledge(taken._packet_id)  # noqa: SLF001
+            else:
+                self._acks.append(taken._packet_id)  # noqa: SLF001
         if not message.wants_receipt:
             return
         assert message.response_topic is not None
@@ -191,6 +196,10 @@ class Taker:
                 log.warning("a receipt for %r cannot be sent: %s", answer.topic, error)
         if self._refusals or self._receipts:
             return 0.1
+        # Behind the receipts: who is killed in between is given the messages again, and need not be waited for.
+        for packet_id in self._acks:
+            link.acknowledge(packet_id)
+        self._acks.clear()
         self._answers_due = None
         return None
 

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from chaos import watch
 from chaos.__main__ import run
 from chaos.faults import Kind, draw
 from chaos.pictures import number_of, numbered_picture
 from chaos.stage import Stage
+from tests.support.raw import correlation_data, packet, publish, string
 
 SECONDS = 12.0
+PARTS = {"processes": list("abcdef"), "links": list("vwxyz")}
 
 
 @pytest.mark.timeout(180)
@@ -20,20 +23,31 @@ def test_nothing_is_lost_and_nothing_stored_twice_whatever_is_killed(tmp_path: P
     stage = Stage(tmp_path, rate=40, size=5000)
     faults = draw(7, seconds=SECONDS, kills=6, processes=list(stage.processes), links=list(stage.links))
     assert {fault.part for fault in faults if fault.kind is Kind.KILL} == set(stage.processes)
-    try:
-        result, dry = run(stage, faults, seconds=SECONDS, dry_seconds=90)
-    finally:
-        stage.stop()
+    result = run(stage, faults, seconds=SECONDS, dry_seconds=90)
     assert result.is_good, result
     assert result.produced > 100
-    assert dry is not None
 
 
 def test_the_same_seed_draws_the_same_faults() -> None:
     """So that a run which failed can be had again."""
-    parts = {"processes": ["a", "b"], "links": ["c"]}
-    assert draw(1, seconds=10, kills=8, **parts) == draw(1, seconds=10, kills=8, **parts)
-    assert draw(1, seconds=10, kills=8, **parts) != draw(2, seconds=10, kills=8, **parts)
+    assert draw(1, seconds=10, kills=8, **PARTS) == draw(1, seconds=10, kills=8, **PARTS)
+    assert draw(1, seconds=10, kills=8, **PARTS) != draw(2, seconds=10, kills=8, **PARTS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_part_gets_its_share_of_each_fault(seed: int) -> None:
+    """All processes are killed and paused, all links cut in both ways; only members of a group leave it."""
+    faults = draw(seed, seconds=100, kills=30, **PARTS, members=["e", "f"])
+    expected = {
+        Kind.KILL: "abcdef",
+        Kind.PAUSE: "abcdef",
+        Kind.REFUSE: "vwxyz",
+        Kind.SWALLOW: "vwxyz",
+        Kind.LEAVE: "ef",
+    }
+    for kind, parts in expected.items():
+        assert {fault.part for fault in faults if fault.kind is kind} == set(parts), kind
+    assert not [fault for fault in draw(seed, seconds=100, kills=30, **PARTS) if fault.kind is Kind.LEAVE]
 
 
 def test_a_numbered_picture_tells_its_number_only_when_it_is_whole() -> None:
@@ -42,3 +56,27 @@ def test_a_numbered_picture_tells_its_number_only_when_it_is_whole() -> None:
     assert number_of(picture) == 1_000_017
     assert number_of(picture[:-1]) is None
     assert number_of(b"") is None
+
+
+@pytest.mark.parametrize("properties", [correlation_data(b"some id"), None], ids=["MQTT 5", "MQTT 3.1.1"])
+@pytest.mark.parametrize("piece", [1, 7, 100_000])
+def test_pictures_are_counted_on_the_wire_however_it_is_cut_into_pieces(properties: bytes | None, piece: int) -> None:
+    """Each complete one, in order, repetitions too; other packets, and one that a cut leaves unfinished, are not."""
+    pictures = [publish(b"t", numbered_picture(number, 300), properties=properties) for number in (5, 6, 5)]
+    other = publish(b"t", b"a text", properties=properties)
+    stream = packet(0x10, string(b"MQTT")) + other + b"".join(pictures) + pictures[0][:-1]
+    read = watch.pictures()
+    assert [name for at in range(0, len(stream), piece) for name in read(stream[at : at + piece])] == [5, 6, 5]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100_000])
+def test_puts_are_counted_on_the_wire_however_it_is_cut_into_pieces(piece: int) -> None:
+    """By their paths, each time; other requests are not."""
+    put, get = b"PUT /%s HTTP/1.1\r\nHost: s3\r\n\r\nbody", b"GET /c HTTP/1.1\r\nHost: s3\r\n\r\n"
+    stream = put % b"a" + get + put % b"b" + put % b"a" + b"PUT /d HT"
+    read = watch.puts()
+    assert [name for at in range(0, len(stream), piece) for name in read(stream[at : at + piece])] == [
+        b"/a",
+        b"/b",
+        b"/a",
+    ]
