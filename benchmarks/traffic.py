@@ -56,12 +56,14 @@ def event() -> FaceEvent:
     )
 
 
-def faces(count: int) -> Iterator[Message]:
-    """Messages as a detector sends them: face events that want a receipt."""
+def faces(count: int, *, receipts: bool) -> Iterator[Message]:
+    """Messages as a detector sends them: face events, that want receipts or not."""
     for number in range(count):
         face = event()
         message = face.to_message(TOPIC, payload(number))
-        yield replace(message, response_topic=receipts_topic(_FEEDER), correlation_data=face.id.encode())
+        if receipts:
+            message = replace(message, response_topic=receipts_topic(_FEEDER), correlation_data=face.id.encode())
+        yield message
 
 
 def broker(name: str, folder: Path, *lines: str) -> Mosquitto:
@@ -82,7 +84,9 @@ def connected_to(broker: Mosquitto) -> str:
     return f"connected to the broker {broker.url}"
 
 
-def fill_queue(consumer: ManagedProcess, broker: Mosquitto, count: int, *, settled: str) -> float:
+def fill_queue(
+    consumer: ManagedProcess, broker: Mosquitto, count: int, *, settled: str, receipts: bool = True
+) -> float:
     """Puts `count` faces into the broker's queue for a program that is not running. Returns the messages/s of doing so.
 
     The program itself opens the session, by a short run until its log tells `settled`: it is then measured as after
@@ -91,17 +95,17 @@ def fill_queue(consumer: ManagedProcess, broker: Mosquitto, count: int, *, settl
     consumer.start()
     consumer.wait_ready(lambda: settled in consumer.log_text())
     consumer.terminate()
-    return feed(broker, count)
+    return feed(broker, count, receipts=receipts)
 
 
-def feed(broker: Mosquitto, count: int) -> float:
+def feed(broker: Mosquitto, count: int, *, receipts: bool = True) -> float:
     """Publishes `count` faces, acknowledged, as fast as the broker takes them. Returns the messages/s.
 
     Raises:
         BenchmarkError: the broker did not take them.
 
     """
-    feeder = _Feeder(list(faces(count)))
+    feeder = _Feeder(list(faces(count, receipts=receipts)))
     connection = Connection(
         BrokerUrl.parse(broker.url), client_id=_FEEDER, endpoint=feeder, session_expiry=0, keep_session=False
     )
