@@ -68,8 +68,7 @@ def run(scale: Scale, folder: Path) -> list[Table]:
             rows=rows,
             notes=[
                 "The counter sends receipts, which the forwarder waits for; the bridge needs none.",
-                "*each on disk*: messages whose publisher wants no receipt, so that nobody else has them, are committed"
-                + " before they are acknowledged; others only where the cloud is slow or away.",
+                "*each on disk*: of messages that want no receipt, as nobody else has them; else if the cloud is slow.",
                 f"The queue was filled at {middle(ours + bridge, 'fed')} messages/s before the clock started.",
                 "*counter alone*: the same counter fed from a queue of the cloud broker; nothing can be faster.",
             ],

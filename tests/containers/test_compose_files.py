@@ -42,6 +42,13 @@ def test_files_suit_compose_of_any_age(file: str) -> None:
     assert not [line for line in (ROOT / file).read_text().splitlines() if line.startswith(("version:", "name:"))]
 
 
+def test_savers_may_be_several_where_that_is_asked_for() -> None:
+    """A container's name would keep compose from starting a second one, and without a group each would take all."""
+    saver = services(CLOUD, "docker-compose.savers.yml")["cloud_saver"]
+    assert "container_name" not in saver
+    assert saver["environment"]["SAVER_GROUP"] == "savers"
+
+
 def test_no_port_is_published_unless_asked_for() -> None:
     """Neither broker wants a password, so none may be reached from outside by accident."""
     for files in COMBINATIONS:
