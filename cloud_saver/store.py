@@ -1,25 +1,25 @@
-"""The bucket, through `ibm_boto3`: one client for all threads, and errors that say what to do."""
+"""The bucket: what is written to it, and errors that say what to do."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from urllib.parse import quote, urlsplit
 
-import ibm_boto3
-from ibm_botocore import exceptions as boto
-from ibm_botocore.config import Config
-from ibm_botocore.handlers import add_expect_header
-
+from cloud_saver.endpoint import TROUBLE, Answer, Endpoint, KeptConnectionClosedError, in_words
 from cloud_saver.iam import Tokens
 from cloud_saver.keys import StoredObject
 from cloud_saver.problems import Problem, StoreError
 from cloud_saver.settings import SaverSettings
+from cloud_saver.sigv4 import Signer
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 30
+_ERROR_CODE = re.compile(rb"<Code>\s*(\w{1,64})\s*</Code>")
 
 
 class Store:
@@ -30,41 +30,22 @@ class Store:
 
     def __init__(self, settings: SaverSettings) -> None:
         self._bucket = settings.cos_bucket
-        self._endpoint = settings.cos_endpoint
-        config = {
-            "connect_timeout": _CONNECT_SECONDS,
-            "read_timeout": _READ_SECONDS,
-            "max_pool_connections": settings.saver_workers,
-            "retries": {"total_max_attempts": 1, "mode": "standard"},
-            # The default, a checksum in a trailer, is refused by some stores; Content-MD5 below does its work.
-            "request_checksum_calculation": "when_required",
-            "response_checksum_validation": "when_required",
-            "s3": {"addressing_style": "path"},
-        }
+        self._url = settings.cos_endpoint
+        self._root = f"{urlsplit(self._url).path.rstrip('/')}/{self._bucket}/"
+        self._endpoint = Endpoint(self._url, connect_seconds=_CONNECT_SECONDS, read_seconds=_READ_SECONDS)
+        self._signer: Tokens | Signer
         if settings.cos_api_key_id is not None:
-            self._client = ibm_boto3.client(
-                "s3",
-                endpoint_url=settings.cos_endpoint,
-                token_manager=Tokens(
-                    api_key=settings.cos_api_key_id.get_secret_value(), endpoint=settings.cos_auth_endpoint
-                ),
-                ibm_service_instance_id=settings.cos_instance_crn,
-                config=Config(signature_version="oauth", **config),
+            self._signer = Tokens(
+                api_key=settings.cos_api_key_id.get_secret_value(), endpoint=settings.cos_auth_endpoint
             )
         else:
             assert settings.cos_hmac_access_key_id is not None
             assert settings.cos_hmac_secret_access_key is not None
-            self._client = ibm_boto3.client(
-                "s3",
-                endpoint_url=settings.cos_endpoint,
-                aws_access_key_id=settings.cos_hmac_access_key_id.get_secret_value(),
-                aws_secret_access_key=settings.cos_hmac_secret_access_key.get_secret_value(),
-                region_name="us-east-1",  # stores other than AWS accept any, and the SDK wants one
-                config=Config(signature_version="s3v4", **config),
+            self._signer = Signer(
+                settings.cos_hmac_access_key_id.get_secret_value(),
+                settings.cos_hmac_secret_access_key.get_secret_value(),
+                region="us-east-1",  # stores other than AWS accept any
             )
-        self._client.meta.events.register("before-call.s3", _no_redirects)
-        # With `Expect: 100-continue` the SDK takes the answer to an empty object for that of the next one as well.
-        self._client.meta.events.unregister("before-call.s3", add_expect_header)
 
     def put(self, stored: StoredObject) -> None:
         """Writes one object; when it returns, the store has it.
@@ -73,18 +54,25 @@ class Store:
             StoreError: the store did not say that it has it.
 
         """
+        headers = {
+            "content-type": stored.content_type,
+            "content-md5": base64.b64encode(_md5(stored.body).digest()).decode(),
+            **{f"x-amz-meta-{name}": value for name, value in stored.metadata.items()},
+        }
         with self._explained():
-            answer = self._client.put_object(
-                Bucket=self._bucket,
-                Key=stored.key,
-                Body=stored.body,
-                ContentType=stored.content_type,
-                ContentMD5=base64.b64encode(_md5(stored.body).digest()).decode(),
-                Metadata=stored.metadata,
-            )
-        if not answer.get("ETag"):
+            try:
+                answer = self._ask("PUT", stored.key, headers, stored.body)
+            except KeptConnectionClosedError:
+                # A store may end idle connections at any moment, this one included; that is no reason to write twice.
+                if self.has(stored):
+                    return
+                answer = self._ask("PUT", stored.key, headers, stored.body)
+        if answer.status >= 400:
+            raise self._explain(answer)
+        if answer.status != 200 or not answer.headers["etag"]:
             # A login page of some network, say, answers 200 to anything.
-            text = f"COS_ENDPOINT {self._endpoint} answers, but not as an object store does (no ETag): is it right?"
+            told = f"HTTP {answer.status}{'' if answer.headers['etag'] else ', no ETag'}"
+            text = f"COS_ENDPOINT {self._url} answers, but not as an object store does ({told}): is it right?"
             raise StoreError(Problem.UNREACHABLE, text)
 
     def has(self, stored: StoredObject) -> bool:
@@ -95,51 +83,49 @@ class Store:
 
         """
         with self._explained():
-            try:
-                answer = self._client.head_object(Bucket=self._bucket, Key=stored.key)
-            except boto.ClientError as error:
-                # Not there, or not for these credentials to see: a PUT will tell what is the matter.
-                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500:
-                    return False
-                raise
+            answer = self._ask("HEAD", stored.key, {}, b"")
+        if answer.status >= 500:
+            raise self._explain(answer)
+        # Otherwise it is not there, or not for these credentials to see: a PUT will tell what is the matter.
         # An ETag is the MD5 of the content wherever an object was written in one piece and not encrypted with a key
         # of the customer's; elsewhere the object is written again, which does no harm.
-        return str(answer.get("ETag", "")).strip('"') == _md5(stored.body).hexdigest()
+        return answer.status == 200 and str(answer.headers["etag"]).strip('"') == _md5(stored.body).hexdigest()
+
+    def _ask(self, method: str, key: str, headers: dict[str, str], body: bytes) -> Answer:
+        path = self._root + quote(key)
+        headers = self._signer.signed(method, path, {"host": self._endpoint.host, **headers}, body)
+        return self._endpoint.request(method, path, headers, body)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except boto.ClientError as error:
-            raise self._explain(error) from error
-        except (boto.ReadTimeoutError, boto.ConnectTimeoutError) as error:
-            raise StoreError(Problem.SILENT, f"COS_ENDPOINT {self._endpoint} does not answer in time") from error
-        except (boto.BotoCoreError, OSError) as error:
-            text = f"COS_ENDPOINT {self._endpoint} cannot be used ({type(error).__name__}): is it right, and is it up?"
+        except TimeoutError as error:
+            raise StoreError(Problem.SILENT, f"COS_ENDPOINT {self._url} does not answer in time") from error
+        except ssl.SSLCertVerificationError as error:
+            text = (
+                f"COS_ENDPOINT {self._url} shows a certificate that is not to be trusted ({error.verify_message}):"
+                " is it right? AWS_CA_BUNDLE may name a PEM file with its CA"
+            )
+            raise StoreError(Problem.UNREACHABLE, text) from error
+        except TROUBLE as error:
+            text = f"COS_ENDPOINT {self._url} cannot be used ({in_words(error)}): is it right, and is it up?"
             raise StoreError(Problem.UNREACHABLE, text) from error
 
-    def _explain(self, error: boto.ClientError) -> StoreError:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = error.response.get("Error", {}).get("Code", "")
-        answer = f"HTTP {status} {code}"
-        if code == "NoSuchBucket" or (status == 404 and code in ("404", "NotFound", "NoSuchKey")):
-            text = (
-                f"COS_BUCKET {self._bucket} does not exist at {self._endpoint} ({answer}): create it, or name another"
-            )
+    def _explain(self, answer: Answer) -> StoreError:
+        found = _ERROR_CODE.search(answer.body)
+        code = found[1].decode("ascii", "replace") if found else ""
+        status, told = answer.status, f"HTTP {answer.status} {code}".strip()
+        if code == "NoSuchBucket" or (status == 404 and code in ("", "NotFound", "NoSuchKey")):
+            text = f"COS_BUCKET {self._bucket} does not exist at {self._url} ({told}): create it, or name another"
             return StoreError(Problem.NO_BUCKET, text)
         if status in (401, 403):
-            text = f"the credentials may not write to COS_BUCKET {self._bucket} ({answer}): check them and their rights"
+            text = f"the credentials may not write to COS_BUCKET {self._bucket} ({told}): check them, their rights and the clock"
             return StoreError(Problem.DENIED, text)
         if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
-            return StoreError(Problem.FAILING, f"COS_ENDPOINT {self._endpoint} has trouble of its own ({answer})")
-        return StoreError(Problem.REFUSED, f"COS_ENDPOINT {self._endpoint} refuses the object ({answer})")
+            return StoreError(Problem.FAILING, f"COS_ENDPOINT {self._url} has trouble of its own ({told})")
+        return StoreError(Problem.REFUSED, f"COS_ENDPOINT {self._url} refuses the object ({told})")
 
 
 def _md5(body: bytes) -> hashlib._Hash:
     return hashlib.md5(body, usedforsecurity=False)
-
-
-def _no_redirects(context: dict[str, Any], **_: object) -> None:
-    # The SDK would ask where the bucket is, be redirected again, and so on until Python's stack ends. The flag says
-    # that it was redirected once, so a redirect is an error like others.
-    context["s3_redirect"]["redirected"] = True

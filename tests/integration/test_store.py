@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,56 +19,12 @@ from moto.server import ThreadedMotoServer
 
 from cloud_saver import store as store_module
 from cloud_saver.keys import StoredObject, object_for
-from cloud_saver.problems import Problem, StoreError
-from cloud_saver.settings import SaverSettings
+from cloud_saver.problems import Problem
 from cloud_saver.store import Store
 from face_messages import FaceEvent
 from local_stack.s3 import S3Server
 from tests.support.fake_http import Answer, FakeHttp, Request, stored
-
-SECRET = "hush-secret-access-key"
-FACE = object_for(
-    FaceEvent(
-        "0190-abc", "tx2", "cam0", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), 7, (640, 480), (1, 2, 3, 4), 0.9
-    ).to_message("t", b"\x89PNG\r\n\x1a\n..."),
-    received_at=datetime.now(UTC),
-)
-
-
-def store_at(endpoint: str, *, bucket: str = "faces", keys: tuple[str, str] = ("access-key", SECRET)) -> Store:
-    return Store(
-        SaverSettings(
-            mqtt_url="mqtt://unused",
-            cos_endpoint=endpoint,
-            cos_bucket=bucket,
-            cos_hmac_access_key_id=keys[0],
-            cos_hmac_secret_access_key=keys[1],
-        )
-    )
-
-
-def iam_store(endpoint: str, auth: str) -> Store:
-    return Store(
-        SaverSettings(
-            mqtt_url="mqtt://unused",
-            cos_endpoint=endpoint,
-            cos_bucket="faces",
-            cos_api_key_id="hush-api-key",
-            cos_instance_crn="crn:v1:instance",
-            cos_auth_endpoint=f"{auth}/identity/token",
-        )
-    )
-
-
-def real_store(s3: S3Server, **options: str) -> Store:
-    return store_at(s3.endpoint, keys=(s3.access_key_id, s3.secret_access_key), **options)
-
-
-def refusal(store: Store, stored_object: StoredObject = FACE) -> StoreError:
-    with pytest.raises(StoreError) as caught:
-        store.put(stored_object)
-    assert "hush" not in str(caught.value)
-    return caught.value
+from tests.support.stores import FACE, SECRET, real_store, refusal, sdk, store_at
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +34,7 @@ def moto() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
-    store_at(endpoint)._client.create_bucket(Bucket="faces")
+    sdk(endpoint).create_bucket(Bucket="faces")
     yield endpoint
     server.stop()
 
@@ -86,7 +45,7 @@ def test_an_object_is_stored_byte_for_byte(s3: S3Server) -> None:
     store.put(FACE)
     store.put(FACE)
     assert {key: path.read_bytes() for key, path in s3.objects("faces").items()} == {FACE.key: FACE.body}
-    head = store._client.head_object(Bucket="faces", Key=FACE.key)
+    head = sdk(s3.endpoint, s3.access_key_id, s3.secret_access_key).head_object(Bucket="faces", Key=FACE.key)
     assert head["ContentType"] == "image/png"
     assert {name.lower(): value for name, value in head["Metadata"].items()} == FACE.metadata
 
@@ -95,7 +54,7 @@ def test_metadata_are_as_s3_returns_them(moto: str) -> None:
     """With names in lower case."""
     store = store_at(moto)
     store.put(FACE)
-    assert store._client.head_object(Bucket="faces", Key=FACE.key)["Metadata"] == FACE.metadata
+    assert sdk(moto).head_object(Bucket="faces", Key=FACE.key)["Metadata"] == FACE.metadata
 
 
 def test_an_empty_object_is_an_object(s3: S3Server) -> None:
@@ -144,6 +103,66 @@ def test_no_name_of_an_event_makes_an_object_that_a_store_refuses(
     made = object_for(event.to_message("t", b"x"), received_at=datetime.now(UTC))
     for store in moto_and_rclone:
         store.put(made)
+
+
+KEYS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1).map("unrecognized/{}".format)
+NASTY_KEYS = ["a b", "a+b", "a%2Fb", "%", "~", "a~é日本😀", "!$&'()*,;=:@", "?x=y#z", "a\\b", '[a]{b}^`|<>"']
+
+
+@given(key=KEYS | st.sampled_from(NASTY_KEYS))
+@settings(max_examples=50, deadline=None)
+def test_a_request_is_as_the_sdk_makes_it(sdk_and_fake: tuple[Any, FakeHttp], key: str) -> None:
+    """In its path and in all headers that matter."""
+    client, fake = sdk_and_fake
+    made = StoredObject(key, b"x", "image/png", FACE.metadata | {"spaced": "a  b"}, None)
+    fake.requests.clear()
+    store_at(fake.url).put(made)
+    client.put_object(
+        Bucket="faces",
+        Key=key,
+        Body=made.body,
+        ContentType=made.content_type,
+        ContentMD5=hashlib.md5(made.body).hexdigest(),
+        Metadata=made.metadata,
+    )
+    ours, theirs = fake.requests
+    assert ours.path == theirs.path
+    names = {name for name in theirs.headers if name.startswith("x-amz-meta-")}
+    assert len(names) == len(made.metadata)
+    for name in {"host", "content-type", "content-length", "x-amz-content-sha256", *names}:
+        assert ours.headers[name] == theirs.headers[name]
+
+
+@pytest.fixture(scope="module")
+def sdk_and_fake() -> Iterator[tuple[Any, FakeHttp]]:
+    with FakeHttp(stored) as fake:
+        yield sdk(fake.url), fake
+
+
+@pytest.mark.parametrize("name", NASTY_KEYS)
+def test_an_object_is_found_under_its_key(name: str, moto: str, s3: S3Server) -> None:
+    """Stores take the signature for any key, and mean the same by it as the SDK."""
+    key = f"unrecognized/{name}"
+    for store, client in (
+        (store_at(moto), sdk(moto)),
+        (real_store(s3), sdk(s3.endpoint, s3.access_key_id, s3.secret_access_key)),
+    ):
+        made = StoredObject(key, name.encode(), "image/png", {}, None)
+        assert not store.has(made)
+        store.put(made)
+        assert store.has(made)
+        assert client.get_object(Bucket="faces", Key=key)["Body"].read() == made.body
+        assert client.list_objects_v2(Bucket="faces", Prefix=key)["Contents"][0]["Key"] == key
+
+
+def test_an_endpoint_may_have_a_path_and_its_scheme_s_own_port() -> None:
+    """As some stores have; the port is not part of what is signed then."""
+    with FakeHttp(stored) as fake:
+        store_at(f"{fake.url}/s3/").put(FACE)
+        assert fake.requests[0].path == f"/s3/faces/{FACE.key}"
+    assert store_at("http://store.example:80")._endpoint.host == "store.example"
+    assert store_at("https://store.example:443")._endpoint.host == "store.example"
+    assert store_at("https://store.example:80")._endpoint.host == "store.example:80"
 
 
 @pytest.fixture
@@ -238,80 +257,15 @@ def test_a_store_that_breaks_off_is_told() -> None:
         assert refusal(store_at(fake.url)).problem is Problem.UNREACHABLE
 
 
-def token(_request: Request) -> Answer:
-    answer = {
-        "access_token": "the-token",
-        "refresh_token": "not-supported",
-        "token_type": "Bearer",
-        "expires_in": 3600,
-        "expiration": int(time.time()) + 3600,
-    }
-    return Answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+@pytest.mark.parametrize("value", ["a\r\nx-amz-acl: public-read", "a\nb", "a\rb", "\0", "é"])
+def test_metadata_that_would_be_another_header_are_not_sent(value: str) -> None:
+    """Names and values are encoded where objects are made; should that fail, nothing goes out."""
+    with FakeHttp(stored) as fake:
+        refusal(store_at(fake.url), replace(FACE, metadata={"name": value}))
+        assert fake.requests == []
 
 
-def test_iam_exchanges_the_api_key_for_a_token() -> None:
-    """Once, and each PUT carries it."""
-    with FakeHttp(token) as auth, FakeHttp(stored) as cos:
-        store = iam_store(cos.url, auth.url)
-        store.put(FACE)
-        store.put(FACE)
-        (asked,) = auth.requests
-        assert asked.path == "/identity/token"
-        assert b"apikey=hush-api-key" in asked.body
-        assert [r.headers["authorization"] for r in cos.requests] == ["Bearer the-token"] * 2
-        assert [hashlib.sha256(r.body).digest() for r in cos.requests] == [hashlib.sha256(FACE.body).digest()] * 2
-        assert cos.requests[0].path == f"/faces/{FACE.key}"
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Answer(400, b'{"errorCode":"BXNIM0415E","errorMessage":"Provided API key could not be found."}'),
-        Answer(401, b"no"),
-    ],
-    ids=["unknown key", "refused"],
-)
-def test_a_token_that_is_refused_is_told(answer: Answer) -> None:
-    """With the variables to check; nothing is sent to the store."""
-    with FakeHttp(lambda _request: answer) as auth, FakeHttp(stored) as cos:
-        error = refusal(iam_store(cos.url, auth.url))
-        assert error.problem is Problem.DENIED
-        assert "COS_API_KEY_ID" in str(error)
-        assert "COS_AUTH_ENDPOINT" in str(error)
-        assert cos.requests == []
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Answer(200, b"<html>Welcome to our hotel's network</html>"),
-        Answer(200, b"{}"),
-        Answer(200, b"[]"),
-        Answer(200, b"\xff\xfe"),
-        Answer(200, b'{"access_token": null, "expires_in": 3600}'),
-    ],
-    ids=["html", "empty", "list", "no text", "null"],
-)
-def test_an_answer_that_is_no_token_is_told(answer: Answer) -> None:
-    """It must not end a worker."""
-    with FakeHttp(lambda _request: answer) as auth, FakeHttp(stored) as cos:
-        error = refusal(iam_store(cos.url, auth.url))
-        assert "COS_AUTH_ENDPOINT" in str(error)
-        assert cos.requests == []
-
-
-def test_a_token_server_that_is_not_there_is_told() -> None:
-    """And not taken for the store."""
-    with FakeHttp(stored) as cos:
-        error = refusal(iam_store(cos.url, "http://127.0.0.1:9"))
-        assert error.problem is Problem.UNREACHABLE
-        assert "COS_AUTH_ENDPOINT" in str(error)
-
-
-def test_threads_that_ask_for_the_first_token_together_all_get_it() -> None:
-    """Or an error, and never a PUT without one."""
-    with FakeHttp(token) as auth, FakeHttp(stored) as cos:
-        store = iam_store(cos.url, auth.url)
-        with ThreadPoolExecutor(16) as pool:
-            list(pool.map(lambda _: store.put(FACE), range(64)))
-        assert {r.headers["authorization"] for r in cos.requests} == {"Bearer the-token"}
+def test_the_sdk_is_not_loaded() -> None:
+    """It would be a good part of the saver's memory."""
+    check = "import sys, cloud_saver.saver; sys.exit(any(name.startswith(('ibm_', 'urllib3')) for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
