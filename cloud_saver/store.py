@@ -120,7 +120,9 @@ class Store:
             text = f"COS_BUCKET {self._bucket} does not exist at {self._url} ({told}): create it, or name another"
             return StoreError(Problem.NO_BUCKET, text)
         if status in (401, 403):
-            text = f"the credentials may not write to COS_BUCKET {self._bucket} ({told}): check them, their rights and the clock"
+            # The clock is part of every signature.
+            remedy = "check them, their rights and this machine's clock"
+            text = f"the credentials may not write to COS_BUCKET {self._bucket} ({told}): {remedy}"
             return StoreError(Problem.DENIED, text)
         if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
             return StoreError(Problem.FAILING, f"COS_ENDPOINT {self._url} has trouble of its own ({told})")

@@ -36,6 +36,3 @@ def configure(level: str, form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # Libraries tell of their own retries and pools at INFO; only this project's state changes belong in its log.
-    for name in ("ibm_boto3", "ibm_botocore", "urllib3"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -126,7 +126,7 @@ def test_a_message_that_comes_again_is_not_written_again(broker: Mosquitto, s3: 
 
 BAD_STORES: list[tuple[str, Callable[[Request], Answer], str]] = [
     ("500", lambda _: Answer(500), "has trouble of its own"),
-    ("403", lambda _: Answer(403, b"<Error><Code>AccessDenied</Code></Error>"), "check them and their rights"),
+    ("403", lambda _: Answer(403, b"<Error><Code>AccessDenied</Code></Error>"), "check them, their rights and"),
     ("404", lambda _: Answer(404, b"<Error><Code>NoSuchBucket</Code></Error>"), "does not exist"),
     ("hotel", lambda _: Answer(200, b"<html>Welcome</html>"), "not as an object store does"),
     ("400", lambda _: Answer(400, b"<Error><Code>InvalidArgument</Code></Error>"), "refuses the object"),

@@ -63,15 +63,6 @@ def test_an_exception_is_shown_with_its_traceback(capsys: pytest.CaptureFixture[
     assert "KeyError: 'missing'" in err
 
 
-@pytest.mark.usefixtures("root_logger")
-@pytest.mark.parametrize("level", ["debug", "info", "error"])
-def test_libraries_stay_quiet(level: str) -> None:
-    """At debug they would log what they sign with."""
-    logs.configure(level, "text")
-    for name in ("ibm_botocore.auth", "ibm_boto3", "urllib3.connectionpool"):
-        assert not logging.getLogger(name).isEnabledFor(logging.INFO)
-
-
 def ask(port: int, path: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
