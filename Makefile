@@ -10,7 +10,7 @@ PACKAGES := edge_face_detection edge_forwarder cloud_saver face_messages local_s
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-containers chaos check docs format bench clean mosquitto strace
+.PHONY: help setup demo test test-containers chaos check docs format bench outage clean mosquitto strace spin
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ setup: $(STAMP_DEV) ## virtual environment with everything, tests and tools incl
 demo: $(STAMP_DEMO) mosquitto ## the whole path on this machine; VIDEO=0 is the webcam, VIDEO=some.mp4 a file
 	@$(BIN)/python -m local_stack demo --video "$(VIDEO)"
 
-test: $(STAMP_DEV) mosquitto strace ## unit and integration tests, and the containers' where a Docker engine answers
+test: $(STAMP_DEV) mosquitto strace spin ## unit and integration tests, and the containers' where a Docker engine answers
 	@if docker version >/dev/null 2>&1; then \
 		echo "A Docker engine answers: unit, integration and container tests."; \
 		$(BIN)/pytest && $(BIN)/pytest tests/containers; \
@@ -33,9 +33,9 @@ test-containers: $(STAMP_DEV) ## tests of the images and compose files; needs a 
 	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
 	@$(BIN)/pytest tests/containers
 
-chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count; SEED SECONDS RATE KILLS PLAIN=1
-	@$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) \
-		$(if $(RATE),--rate $(RATE)) $(if $(KILLS),--kills $(KILLS)) $(if $(PLAIN),--plain)
+chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1
+	@$(BIN)/python -m chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS, \
+		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain)
 
 check: $(STAMP_DEV) ## what must hold before a commit: ruff, its formatter, mypy
 	@$(BIN)/ruff check .
@@ -52,6 +52,9 @@ format: $(STAMP_DEV) ## put the code in its form
 
 bench: $(STAMP_DEV) mosquitto ## throughput and latency on this machine
 	@$(BIN)/python -m benchmarks
+
+outage: $(STAMP_DEV) mosquitto ## the cloud gone while 100,000 faces come in: memory, disk, and how they go out; minutes, and 6 GB in TMPDIR
+	@$(BIN)/python -m benchmarks outage
 
 clean: ## remove what make has made: virtual environment, caches, the demo's folder
 	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
@@ -71,3 +74,6 @@ mosquitto:
 
 strace:
 	@scripts/need.sh strace
+
+spin:
+	@scripts/need.sh spin gcc

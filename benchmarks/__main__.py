@@ -1,4 +1,4 @@
-"""`python -m benchmarks [detector|forwarder|saver|path] [--quick]`: see `--help`."""
+"""`python -m benchmarks [detector|forwarder|saver|path|outage] [--quick]`: see `--help`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import detector, forwarder, machine, path, saver
+from benchmarks import detector, forwarder, machine, outage, path, saver
 from benchmarks.measure import FULL, QUICK, BenchmarkError, Scale, Table
 from local_stack.processes import ProcessError
 
-BENCHMARKS: dict[str, Callable[[Scale, Path, list[Path]], list[Table]]] = {
-    "detector": detector.run,
-    "forwarder": lambda scale, folder, _clips: forwarder.run(scale, folder),
-    "saver": lambda scale, folder, _clips: saver.run(scale, folder),
-    "path": lambda scale, folder, _clips: path.run(scale, folder),
+BENCHMARKS: dict[str, Callable[[Scale, Path, argparse.Namespace], list[Table]]] = {
+    "detector": lambda scale, folder, given: detector.run(scale, folder, given.clip),
+    "forwarder": lambda scale, folder, _given: forwarder.run(scale, folder),
+    "saver": lambda scale, folder, _given: saver.run(scale, folder),
+    "path": lambda scale, folder, _given: path.run(scale, folder),
+    "outage": lambda _scale, folder, given: outage.run(_outage(given), folder),
 }
+# The others take minutes and gigabytes.
+UNLESS_NAMED = ("detector", "forwarder", "saver", "path")
+
+
+def _outage(given: argparse.Namespace) -> outage.Outage:
+    return outage.Outage(given.faces or (2_000 if given.quick else 100_000), given.size, given.rate)
 
 
 def main() -> int:
@@ -27,19 +34,24 @@ def main() -> int:
         epilog="Machines differ: quote the ratios, and only from a machine that has nothing else to do, as other work"
         " slows what keeps all cores busy the most.",
     )
-    parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="only this one")
+    parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="only this one; outage runs only when it is named")
     parser.add_argument("--quick", action="store_true", help="one short round each: shows that it works, not how fast")
     parser.add_argument("--clip", nargs="+", type=Path, default=[], metavar="FILE", help="further clips, for detector")
+    parser.add_argument("--faces", type=int, help="outage: faces that come in meanwhile (default: 100000)")
+    parser.add_argument("--size", type=int, default=20_000, help="outage: bytes of a face (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=0, help="outage: faces a second (default: all that are taken)")
     given = parser.parse_args()
     if missing := [str(clip) for clip in given.clip if not clip.is_file()]:
         parser.error(f"--clip: there is no file {', '.join(missing)}")
+    if given.size < 100 or given.rate < 0 or (given.faces is not None and given.faces < 1000):
+        parser.error("outage: --faces from 1000 on, --size from 100 bytes on, --rate from 0 on")
     scale = QUICK if given.quick else FULL
     load_before = machine.load()
     tables: list[Table] = []
     try:
-        for name in [given.name] if given.name else BENCHMARKS:
+        for name in [given.name] if given.name else UNLESS_NAMED:
             with tempfile.TemporaryDirectory(prefix="facedetection-benchmark-") as folder:
-                tables += BENCHMARKS[name](scale, Path(folder), given.clip)
+                tables += BENCHMARKS[name](scale, Path(folder), given)
     except (BenchmarkError, ProcessError, FileNotFoundError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1

@@ -92,5 +92,6 @@ def work(settings: ForwarderSettings, stop: program.Stop) -> int:
         forwarder.start()
         report_backlog(outbox, stop)
         forwarder.stop()
-        log.info("stopped: taken=%d confirmed=%d waiting=%d", forwarder.taker.taken, outbox.confirmed, len(outbox))
+        waiting = outbox.messages_on_disk
+        log.info("stopped: taken=%d confirmed=%d waiting=%d", forwarder.taker.taken, outbox.confirmed, waiting)
     return 0

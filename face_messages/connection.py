@@ -31,7 +31,7 @@ _STABLE_SECONDS = 10.0
 _FAREWELL_SECONDS = 2.0
 # Between tries, at most: a try costs next to nothing, and faces wait for it.
 _LONGEST_PAUSE = 8.0
-_MUCH = 256 * 1024
+_MUCH = 64 * 1024
 
 
 class Endpoint(Protocol):

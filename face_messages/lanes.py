@@ -53,7 +53,9 @@ class Lanes:
         # What is not on disk yet came a moment ago, and is live.
         settled = self._outbox.settled_seq
         if settled - self._live.cursor > self._backlog:
-            self._old.append(_Lane(self._live.cursor, settled, self._live.ready))
+            # What was read ahead is read again when its turn comes: a lane that waits must not hold it in memory.
+            cursor = self._live.ready[0].seq - 1 if self._live.ready else self._live.cursor
+            self._old.append(_Lane(cursor, settled))
             self._live = _Lane(settled, None)
         self._lives_turn = not self._lives_turn
         if self._lives_turn:

@@ -10,8 +10,14 @@ from face_messages.taker import Taker
 
 
 def show_outbox(monitor: Monitor, outbox: Outbox) -> None:
+    """The seconds until a backlog is gone are left to PromQL, which knows the past; negative while it grows.
+
+    facedetection_outbox_messages / -deriv(facedetection_outbox_messages[5m])
+    """
     monitor.gauge("outbox_messages", "messages on disk, waiting to be confirmed", lambda: outbox.messages_on_disk)
-    monitor.gauge("outbox_bytes", "bytes the outbox holds", lambda: outbox.bytes_used)
+    monitor.gauge(
+        "outbox_bytes", "bytes on disk that messages take up, those set aside included", lambda: outbox.bytes_used
+    )
     monitor.gauge("outbox_oldest_age_seconds", "age of the oldest message in custody", outbox.oldest_age)
     monitor.gauge("outbox_aside_messages", "messages kept that can never be delivered", lambda: outbox.messages_aside)
     monitor.gauge("outbox_refusing", "1 while the outbox cannot take messages", lambda: outbox.trouble is not None)

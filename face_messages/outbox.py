@@ -69,7 +69,7 @@ class Outbox:
         self._arrived: list[Put] = []
         self._confirmed: list[bytes] = []
         self._asides: list[tuple[bytes, str]] = []
-        self._closing = False
+        self._closing = self._closed = False
         # Ids of rows that may go and of those to be set aside, with the reason, and when that will be.
         self._tidy: list[bytes] = []
         self._refused: list[tuple[bytes, str]] = []
@@ -177,7 +177,7 @@ class Outbox:
         clock of a device without a battery jumps by years.
         """
         with self._reader_lock:
-            oldest = self._reader.oldest()
+            oldest = None if self._closed else self._reader.oldest()  # whoever asks for figures may be late
         if oldest is None:
             return 0.0
         seq, kept_at = oldest
@@ -191,6 +191,7 @@ class Outbox:
             self._work.notify()
         self._thread.join()
         with self._reader_lock:
+            self._closed = True
             self._reader.close()
         self._writer.close()
         self._claim.close()

@@ -42,7 +42,8 @@ ROW_MARGIN = 192 * 1024
 
 # A statement for many rows: each one lets other Python threads run in between, and then waits for its turn.
 _IDS_AT_ONCE = 256
-_ROWS_AT_ONCE = 128
+# Of few sizes: a statement that is remembered keeps what was bound to it last, payloads and all.
+_ROWS_AT_ONCE = (64, 16, 4, 1)
 
 _BUSY_SECONDS = 10
 _CACHE_KIB = 8 * 1024
@@ -201,8 +202,9 @@ class OutboxFile:
     def insert_all(self, rows: Sequence[Row]) -> None:
         """Adds rows, none of whose ids is held, with few statements."""
         now = time.time()
-        for begin in range(0, len(rows), _ROWS_AT_ONCE):
-            chunk = rows[begin : begin + _ROWS_AT_ONCE]
+        begin = 0
+        while chunk := rows[begin : begin + next((n for n in _ROWS_AT_ONCE if n <= len(rows) - begin), 1)]:
+            begin += len(chunk)
             values: list[object] = []
             for row in chunk:
                 message = row.message

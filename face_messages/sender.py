@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 # In bytes. What is unconfirmed lies in the broker's memory, what is unsent in this program's.
 _WINDOW_BYTES = 32 * 1024 * 1024
-_UNSENT_BYTES = 1024 * 1024
+_UNSENT_BYTES = 128 * 1024
 
 _NO_MATCHING_SUBSCRIBERS = 0x10
 _PACKET_TOO_LARGE = 0x95

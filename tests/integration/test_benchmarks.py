@@ -50,7 +50,7 @@ def test_detector_finds_the_faces_and_takes_longer_than_decoding() -> None:
 def test_forwarder_is_measured_beside_a_bridge() -> None:
     """All messages arrive by either way; the ratio is that of the rates."""
     (rows,) = tables("forwarder")
-    assert list(rows) == ["edge_forwarder", "Mosquitto bridge", "counter alone"]
+    assert list(rows) == ["edge_forwarder", "edge_forwarder, each on disk", "Mosquitto bridge", "counter alone"]
     ours, bridge = rows["edge_forwarder"], rows["Mosquitto bridge"]
     assert number(ours[0]) > 100
     assert abs(number(ours[1]) - number(ours[0]) / number(bridge[0])) < 0.01
