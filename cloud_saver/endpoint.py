@@ -1,47 +1,34 @@
 """One HTTP or HTTPS server, asked over connections that are kept, for as little CPU time as may be.
 
-Python's `http.client` connects, and reads the answers. The head of a request is written here, so that it goes out with
-the body in one piece, which the server has less work with, too.
+A request goes out in one piece, its head and its body, which the server has less work with, too.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import os
 import select
 import socket
 import ssl
-import time
 import urllib.request
 import weakref
 from collections import deque
-from email.message import Message
 from functools import cached_property
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import NamedTuple
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, unquote, urlsplit
 
-#: What a request may run into: the network, an answer that is no HTTP, a proxy's URL that is none.
+from cloud_saver.answer import Answer, read_answer
+
+#: What a request may run into: the network, a proxy, a proxy's URL that is none.
 TROUBLE = (OSError, HTTPException, ValueError)
 
 # How a connection shows that its other end is gone.
 _BROKEN = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
-# An error's XML is far below; whoever sends more may be sending for ever.
-_MAX_BODY = 64 * 1024
 
 
 class KeptConnectionClosedError(ConnectionError):
     """The server ended a connection of an earlier request, before this one arrived or after."""
-
-
-class Answer(NamedTuple):
-    """`body` is cut off after 64 KiB."""
-
-    status: int
-    headers: Message
-    body: bytes
 
 
 class Endpoint:
@@ -81,8 +68,8 @@ class Endpoint:
         Raises:
             KeptConnectionClosedError: the request may have been served or not; the next one has a new connection.
             TimeoutError: no connection, or no whole answer, in time.
-            OSError: the server cannot be reached, or broke off.
-            HTTPException: its answer is no HTTP.
+            OSError: the server cannot be reached, broke off, or does not speak HTTP.
+            HTTPException: the proxy does not.
 
         """
         data = self._written(method, path, headers, body)
@@ -113,12 +100,8 @@ class Endpoint:
             # A server that refuses may end the connection before it has read all; why, says its answer.
             with contextlib.suppress(*_BROKEN):
                 sock.sendall(data)
-            arriving = _Arriving(sock, self._read_seconds)
-            with HTTPResponse(arriving, method=method) as response:  # type: ignore[arg-type] # see there
-                response.begin()
-                arriving.may_end = True
-                answer = Answer(response.status, response.headers, response.read(_MAX_BODY))
-                reusable = response.isclosed() and not response.will_close
+            answer = read_answer(sock, seconds=self._read_seconds, to_head=method == "HEAD")
+            reusable = answer.reusable
         finally:
             if reusable:
                 self._idle.append(sock)
@@ -171,35 +154,6 @@ class Endpoint:
             return ssl.create_default_context(cafile=bundle)
         except OSError as error:
             raise OSError(f"no certificates can be read from AWS_CA_BUNDLE or REQUESTS_CA_BUNDLE {bundle}") from error
-
-
-class _Arriving(io.RawIOBase):
-    """What arrives at a socket, within some seconds in all: a byte now and then is no answer.
-
-    In place of a socket for HTTPResponse, which wants nothing of it but to make a file.
-    """
-
-    def __init__(self, sock: socket.socket, seconds: float) -> None:
-        self._sock = sock
-        self._deadline = time.monotonic() + seconds
-        #: Whether the end of the connection is one of the answer too; HTTPResponse takes half a head for a whole one.
-        self.may_end = False
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # that is what a BufferedReader gives
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer does not come to an end")
-        self._sock.settimeout(left)
-        count = self._sock.recv_into(buffer)
-        if not count and not self.may_end:
-            raise ConnectionResetError("the server broke off")
-        return count
 
 
 def in_words(trouble: BaseException) -> str:

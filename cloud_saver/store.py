@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote, urlsplit
 
-from cloud_saver.endpoint import TROUBLE, Answer, Endpoint, KeptConnectionClosedError, in_words
+from cloud_saver.answer import Answer
+from cloud_saver.endpoint import TROUBLE, Endpoint, KeptConnectionClosedError, in_words
 from cloud_saver.iam import Tokens
 from cloud_saver.keys import StoredObject
 from cloud_saver.problems import Problem, StoreError
@@ -69,9 +70,9 @@ class Store:
                 answer = self._ask("PUT", stored.key, headers, stored.body)
         if answer.status >= 400:
             raise self._explain(answer)
-        if answer.status != 200 or not answer.headers["etag"]:
+        if answer.status != 200 or not answer.headers.get("etag"):
             # A login page of some network, say, answers 200 to anything.
-            told = f"HTTP {answer.status}{'' if answer.headers['etag'] else ', no ETag'}"
+            told = f"HTTP {answer.status}{'' if answer.headers.get('etag') else ', no ETag'}"
             text = f"COS_ENDPOINT {self._url} answers, but not as an object store does ({told}): is it right?"
             raise StoreError(Problem.UNREACHABLE, text)
 
@@ -89,7 +90,7 @@ class Store:
         # Otherwise it is not there, or not for these credentials to see: a PUT will tell what is the matter.
         # An ETag is the MD5 of the content wherever an object was written in one piece and not encrypted with a key
         # of the customer's; elsewhere the object is written again, which does no harm.
-        return answer.status == 200 and str(answer.headers["etag"]).strip('"') == _md5(stored.body).hexdigest()
+        return answer.status == 200 and str(answer.headers.get("etag")).strip('"') == _md5(stored.body).hexdigest()
 
     def _ask(self, method: str, key: str, headers: dict[str, str], body: bytes) -> Answer:
         path = self._root + quote(key)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from local_stack.processes import ManagedProcess, free_port, listens
+from local_stack.processes import ManagedProcess, free_port
 
 # Uploads under way; a killed server leaves them behind. https://rclone.org/commands/rclone_serve_s3/
 _UPLOADS = ".rclone_"
@@ -68,7 +68,8 @@ class S3Server(ManagedProcess):
                 "RCLONE_AUTH_KEY": f'"{self.access_key_id},{self.secret_access_key}"',
                 "RCLONE_CONFIG": "",
             },
-            ready=lambda: listens(self.port),
+            # Its port listens a moment before it is ready, and a SIGHUP in between would end it.
+            ready=lambda: "Starting s3 server" in self.log_text(),
         )
 
     @property

@@ -151,12 +151,12 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
         (endless(b"HTTP/1.1 500 No\r\n\r\n", bytes(65536)), Problem.FAILING),
         (endless(b"HTTP/1.1 500 No\r\nContent-Length: 99999999999\r\n\r\n", bytes(65536)), Problem.FAILING),
         (endless(b"HTTP/1.1 403 No\r\n" + CHUNKED, b"10000\r\n" + bytes(65536) + b"\r\n"), Problem.DENIED),
-        (endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"), Problem.UNREACHABLE),
+        (endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 1000), Problem.UNREACHABLE),
         (endless(b"HTTP/1.1 200 OK\r\n", b"x" * 65536), Problem.UNREACHABLE),
         (endless(b"", b"x" * 65536), Problem.UNREACHABLE),
         (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), Problem.SILENT),
         (endless(b"HTTP/1.1 200 OK\r\n", b"x", pause=0.02), Problem.SILENT),
-        (endless(b"HTTP/1.1 500 No\r\n\r\n", b"x", pause=0.02), Problem.SILENT),
+        (endless(b"HTTP/1.1 500 No\r\n\r\n", b"x", pause=0.02), Problem.FAILING),
     ],
     ids=["body", "declared", "chunks", "headers", "header", "no HTTP", "100s", "slow head", "slow body"],
 )
@@ -187,17 +187,25 @@ def test_a_long_answer_does_not_become_the_next_one_s() -> None:
         store.put(FACE)
 
 
-def test_an_error_in_chunks_is_understood_and_the_connection_kept() -> None:
-    """As AWS sends them."""
-    parts = (b"<?xml version='1.0'?><Error><Code>Slo", b"wDown</Code></Error>", b"")
-    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
-    with RawHttp(answering(b"HTTP/1.1 400 No\r\n" + CHUNKED + chunks, OK)) as server:
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_an_error_in_chunks_is_understood(size: int) -> None:
+    """As AWS sends them, however they are cut, with trailers or without; the connection is not waited for."""
+    body = b"<?xml version='1.0'?><Error><Code>SlowDown</Code></Error>"
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    chunks = b"".join(b"%x; a=b\r\n%s\r\n" % (len(part), part) for part in parts)
+    answers = iter((b"HTTP/1.1 400 No\r\n" + CHUNKED + chunks + b"0\r\nTrailer: 1\r\n\r\n", OK))
+
+    def serve(client: Client) -> None:
+        client.request()
+        client.send(next(answers))
+        client.request()
+
+    with RawHttp(serve) as server:
         store = store_at(server.url)
         error = refusal(store)
         assert error.problem is Problem.FAILING
         assert "SlowDown" in str(error)
         store.put(FACE)
-        assert server.connections == 1
 
 
 def test_a_server_may_ask_for_the_body_though_it_has_it() -> None:
