@@ -27,12 +27,12 @@ def main() -> int:
 
 def _demo(given: argparse.Namespace) -> int:
     # Imported late, as Ctrl-C during the import of OpenCV is a Ctrl-C like any other.
-    from local_stack.demo import DemoError, end_on_sigterm, run  # noqa: PLC0415
+    from local_stack.demo import DemoError, end_on_signals, run  # noqa: PLC0415
 
     if sys.platform != "linux":
         print("demo: needs Linux, whose kernel ends the parts with their parent", file=sys.stderr)
         return 1
-    end_on_sigterm()
+    end_on_signals()
     try:
         return run(video=given.video or None, folder=given.folder.resolve(), seconds=given.seconds)
     except DemoError as error:

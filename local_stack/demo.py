@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -125,6 +126,7 @@ def _play(stack: LocalStack, *, live: bool) -> int:
             if not live:
                 raise
             interrupted = True
+            _ends.clear()
             detector.terminate()
         if detector.poll() != 0:
             raise DemoError(detector.describe_end())
@@ -172,6 +174,8 @@ def _step(stack: LocalStack, seen: list[Progress], screen: _Screen) -> None:
     seen.append(progress)
     screen.show(progress)
     stack.programs[DETECTOR].wait(_LIVE_LINE_SECONDS / 2)
+    for end in _ends:
+        end()
 
 
 def _drain(stack: LocalStack, seen: list[Progress], screen: _Screen) -> None:
@@ -242,13 +246,25 @@ class _Screen:
         print(f"\r\x1b[K{line}" if self._is_terminal else line, flush=True)
 
 
-def end_on_sigterm() -> None:
+# What raises as soon as it may, and is called again later: Python drops what is raised while it tidies up.
+_ends: list[Callable[[], None]] = []
+
+
+def end_on_signals() -> None:
     """Let SIGTERM end the parts in order, as Ctrl-C does."""
 
-    def stop(*_: object) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def stop() -> None:
         raise SystemExit(128 + signal.SIGTERM)
 
-    signal.signal(signal.SIGTERM, stop)
+    def end(number: int, _: object) -> None:
+        _ends.append(interrupt if number == signal.SIGINT else stop)
+        _ends[0]()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
 
 
 def silence_interrupts() -> None:
