@@ -20,6 +20,7 @@ _REDUCTIONS = {
     2: (cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
     1: (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE),
 }
+_SMOOTH_SHRINK = 4.5
 
 
 class SourceError(Exception):
@@ -96,7 +97,9 @@ class Frame:
             part = cast("Image", cv2.extractChannel(part, 1))
         if part.shape[:2] == (size[1], size[0]):
             return part
-        return cast("Image", cv2.resize(part, size, interpolation=cv2.INTER_AREA if shrink > 1 else cv2.INTER_LINEAR))
+        # Areas are averaged only where much would be passed over otherwise: that takes up to 15 times as long.
+        smooth = cv2.INTER_AREA if shrink > _SMOOTH_SHRINK else cv2.INTER_LINEAR
+        return cast("Image", cv2.resize(part, size, interpolation=smooth))
 
     def glance(self, size: tuple[int, int], *, shrink: float) -> Image:
         """The whole frame at a glance: some of its pixels, H×W in grey; `size` is width and height.

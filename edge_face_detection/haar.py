@@ -14,7 +14,7 @@ __all__ = ["HaarFinder"]
 SYSTEM_FOLDERS = ("/usr/share/opencv4/haarcascades", "/usr/share/opencv/haarcascades")
 
 _WINDOW = 20  # pixels, the side of the smallest face that the cascade knows
-_SCAN_FACTOR = 1.2
+_SCAN_FACTOR = 1.3
 _LOOK_FACTOR = 1.1
 _LOOK_BAND = 1.3
 _NEIGHBORS_SURE = 3
@@ -40,7 +40,7 @@ class HaarFinder:
     """
 
     grey = True
-    scan_sides = tuple(_WINDOW * _SCAN_FACTOR**step for step in range(4))
+    scan_sides = tuple(_WINDOW * _SCAN_FACTOR**step for step in range(3))
     reach = _SCAN_FACTOR
     octave = 2.0
     look_side = 36
