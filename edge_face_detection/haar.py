@@ -16,7 +16,7 @@ SYSTEM_FOLDERS = ("/usr/share/opencv4/haarcascades", "/usr/share/opencv/haarcasc
 _WINDOW = 20  # pixels, the side of the smallest face that the cascade knows
 _SCAN_FACTOR = 1.3
 _LOOK_FACTOR = 1.1
-_LOOK_BAND = 1.3
+_LOOK_BAND = 1.35
 _NEIGHBORS_SURE = 3
 _NEIGHBORS = 2
 
@@ -43,7 +43,7 @@ class HaarFinder:
     scan_sides = tuple(_WINDOW * _SCAN_FACTOR**step for step in range(3))
     reach = _SCAN_FACTOR
     octave = 2.0
-    look_side = 36
+    look_side = 40
     look_span = 1.6
 
     def __init__(self, *, cascade: str = "haarcascade_frontalface_alt2.xml") -> None:

@@ -27,39 +27,44 @@ class _Slice:
 
 
 class Scan:
-    """Looks through frames of one size, in passes of `frames` frames of about the same cost each.
+    """Looks through frames of one size, in passes of `turns` turns of about the same cost each.
 
     A pass is an image pyramid (E. H. Adelson et al., "Pyramid methods in image processing", 1984) that begins where
     faces of `min_face_size` (pixels of the frame) are as large as the finder needs them, though nowhere larger than
-    `max_side` (pixels). What of it is too much for one frame is cut by the sizes of faces, and then into strips that
+    `max_side` (pixels). What of it is too much for one turn is cut by the sizes of faces, and then into strips that
     overlap by a face.
     """
 
     def __init__(
-        self, finder: Finder, size: tuple[int, int], *, min_face_size: float, max_side: float, frames: int
+        self, finder: Finder, size: tuple[int, int], *, min_face_size: float, max_side: float, turns: int
     ) -> None:
         self.size = size
         #: Of the largest picture that is looked through.
         self.scale = min(1.0, finder.scan_sides[0] / min_face_size, max_side / max(size))
         self._finder = finder
-        self._frames = frames
         self._turn = 0
         scales = []
         while min(size) * (scale := self.scale / finder.octave ** len(scales)) >= finder.scan_sides[0]:
             scales.append(scale)
-        share = sum(cost for scale in scales for _, cost in self._levels(scale)) / frames
+        share = sum(cost for scale in scales for _, cost in self._levels(scale)) / turns
         slices = [part for scale in scales for part in self._slices_of(scale, share)]
-        # A slice is done by the frame in whose share the middle of its cost falls.
-        self._slices: list[list[_Slice]] = [[] for _ in range(frames)]
+        # A slice is done in the turn in whose share the middle of its cost falls.
+        by_turn: list[list[_Slice]] = [[] for _ in range(turns)]
         done = 0.0
         for part in slices:
-            self._slices[int((done + part.cost / 2) / share * (1 - 1e-9))].append(part)
+            by_turn[int((done + part.cost / 2) / share * (1 - 1e-9))].append(part)
             done += part.cost
+        self._slices = [turn for turn in by_turn if turn]
+
+    @property
+    def turns(self) -> int:
+        """Of a pass: fewer where little is to be done, none where no face has room."""
+        return len(self._slices)
 
     def next(self, frame: Frame) -> Iterator[Box]:
-        """Where faces may be, in pixels of the frame, by this frame's share of the pass."""
+        """Where faces may be, in pixels of the frame, by the pass's next turn."""
         slices = self._slices[self._turn]
-        self._turn = (self._turn + 1) % self._frames
+        self._turn = (self._turn + 1) % len(self._slices)
         return self._look_through(frame, slices)
 
     def whole(self, frame: Frame) -> Iterator[Box]:

@@ -17,11 +17,12 @@ __all__ = ["Claim", "Track", "Window"]
 _SPEED_GAIN = 0.4
 _SPEED_FADE = 0.95
 # Sizes are taken over smoothly: detections of the same face differ by a tenth.
-_SIZE_GAIN = 0.5
+_SIZE_GAIN = 0.7
 # What is compared is the middle of the face, without the background at its edges.
 _MIDDLE = 0.8
 # Less of a window in the frame is not enough to look at.
 _LEAST_SHOWN = 0.6
+_LEAST_CONTRAST = 0.3
 
 
 class Window:
@@ -71,6 +72,8 @@ class Window:
         if height > self._grey.shape[0] or width > self._grey.shape[1]:
             return -1.0, (0.0, 0.0)
         _, best, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(self._grey, template, cv2.TM_CCOEFF_NORMED))
+        if self._grey[y : y + height, x : x + width].std() < template.std() * _LEAST_CONTRAST:
+            return -1.0, (0.0, 0.0)  # what has no contrast correlates with anything
         return best, (self._x + (x + width / 2) / self._scale, self._y + (y + height / 2) / self._scale)
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from edge_face_detection.detector import Box, Face, Finder
+from edge_face_detection.detector import Box, Face, Finder, Sighting
 from edge_face_detection.frames import Frame
 from edge_face_detection.opencv import cv2
 from edge_face_detection.scan import Scan
@@ -14,13 +14,15 @@ from edge_face_detection.track import Claim, Track, Window
 
 __all__ = ["Tracker"]
 
-# Likeness (normalised correlation) at which a face is followed without detecting it again,
-_FOLLOW = 0.85
-# and at which it is believed to be there for some frames though the detector does not see it.
-_BRIDGE = 0.7
+# Likeness (normalised correlation) at which a face is followed without detecting it again, and for how many frames at
+# most though the detector does not see it.
+_FOLLOW = 0.8
 _BRIDGE_FRAMES = 10
 # A track is detected in each frame until it has proved itself.
 _PROOF = 3
+# At which a face that is detected is still the same person, and so after a longer absence.
+_ALIKE = 0.45
+_ALIKE_LATE = 0.7
 # Two boxes are the same face from here on.
 _SAME = 0.35
 # Away for longer, a face is looked for only now and then.
@@ -31,6 +33,8 @@ _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
 # Grey levels of 255 by which the frame differs on average from the one before when it shows something else altogether.
 _CUT = 40.0
+# A pass of the scan is done in so many turns.
+_TURNS = 3
 _GLANCE = (32, 24)
 
 
@@ -54,7 +58,8 @@ class Tracker:
         finder: the detector.
         min_face_size: smaller faces are passed over; side of the face's box, pixels of the frame.
         max_side: larger frames are shrunk to this largest side for the scan, in pixels.
-        scan_frames: frames of a pass.
+        scan_frames: frames of a pass while there are faces,
+        idle_frames: and while there are none.
         refresh: a face is detected again in each such frame.
         patience: frames after which a face that is not seen is gone.
 
@@ -67,14 +72,16 @@ class Tracker:
         *,
         min_face_size: int = 40,
         max_side: int = 640,
-        scan_frames: int = 8,
-        refresh: int = 3,
+        scan_frames: int = 9,
+        idle_frames: int = 6,
+        refresh: int = 4,
         patience: int = 30,
     ) -> None:
         for name, value in {
             "min_face_size": min_face_size,
             "max_side": max_side,
             "scan_frames": scan_frames,
+            "idle_frames": idle_frames,
             "refresh": refresh,
         }.items():
             if value < 1:
@@ -85,10 +92,12 @@ class Tracker:
         self._min_face_size = min_face_size
         self._max_side = max_side
         self._scan_frames = scan_frames
+        self._idle_frames = idle_frames
         self._refresh = refresh
         self._patience = patience
         self._scan: Scan | None = None
         self._glance = np.zeros(_GLANCE[::-1], np.uint8)
+        self._waited = 0
         self._tracks: list[Track] = []
         self._last_number = 0
 
@@ -102,27 +111,44 @@ class Tracker:
         is_new_size = self._scan is None or frame.size != self._scan.size
         if self._scan is None or is_new_size:
             limits = {"min_face_size": self._min_face_size, "max_side": self._max_side}
-            self._scan = Scan(self._finder, frame.size, frames=self._scan_frames, **limits)
+            self._scan = Scan(self._finder, frame.size, turns=_TURNS, **limits)
+        self._waited += 1
+        wait = self._scan_frames if self._present() else self._idle_frames
+        is_turn = 0 < wait <= self._waited * self._scan.turns
+        if not (is_turn or is_new_size or self._tracks):
+            return []  # without a look at the frame, which then need not be decoded
         glance = frame.glance(_GLANCE, shrink=1 / self._scan.scale)
         is_new_scene = is_new_size or float(np.mean(cv2.absdiff(glance, self._glance))) > _CUT
         self._glance = glance
         if is_new_scene:
             self._tracks.clear()
-        self._follow(frame)
+        rough = self._follow(frame)
+        if is_new_scene:
+            rough.extend(self._scan.whole(frame))
+        elif is_turn:
+            self._waited = 0
+            rough.extend(self._scan.next(frame))
         tried: list[Box] = []
-        for rough in self._scan.whole(frame) if is_new_scene else self._scan.next(frame):
-            if not any(_is_same(rough, box) for box in [*tried, *self._present()]):
-                tried.append(rough)
-                self._discover(frame, rough)
+        for box in rough:
+            if not any(_is_same(box, other) for other in [*tried, *self._present()]):
+                tried.append(box)
+                self._discover(frame, box)
         self._tracks = [track for track in self._tracks if track.away <= self._patience]
         faces = [track.face(frame.size) for track in self._tracks if not track.away]
-        return [face for face in faces if face and min(face.width, face.height) >= self._min_face_size]
+        return [face for face in faces if min(face.width, face.height) >= self._min_face_size]
 
     def _present(self) -> list[Box]:
         return [track.box for track in self._tracks if not track.away]
 
-    def _follow(self, frame: Frame) -> None:
-        claims = [(track, claim) for track in self._tracks if (claim := self._claim(track, frame))]
+    def _follow(self, frame: Frame) -> list[Box]:
+        """Look for the known faces; returns where others were seen in their place."""
+        claims, others = [], []
+        for track in self._tracks:
+            claim = self._claim(track, frame)
+            if claim and claim.likeness >= _alike(track):
+                claims.append((track, claim))
+            elif claim:
+                others.append(claim.box)
         claims.sort(key=lambda pair: -pair[1].likeness - pair[1].box.iou(pair[0].expected))
         accepted: dict[int, Claim] = {}
         for track, claim in claims:
@@ -133,6 +159,7 @@ class Tracker:
                 track.accept(accepted[track.number])
             else:
                 track.miss()
+        return others
 
     def _claim(self, track: Track, frame: Frame) -> Claim | None:
         """Where the track has its face in this frame, if anywhere."""
@@ -145,31 +172,37 @@ class Tracker:
         followed = track.followed(window)
         is_proved = track.detections >= _PROOF and not track.away
         if not is_proved or followed.likeness < _FOLLOW or track.undetected + 1 >= self._refresh:
-            near = followed.box if followed.likeness >= _BRIDGE else track.expected
+            near = followed.box if followed.likeness >= _FOLLOW else track.expected
             sighting = window.detect(near, sure=False)
             if sighting is not None:
                 return track.detected(window, sighting)
-        if is_proved and followed.likeness >= _BRIDGE and track.undetected < _BRIDGE_FRAMES:
+        if is_proved and followed.likeness >= _FOLLOW and track.undetected < _BRIDGE_FRAMES:
             return followed
         return None
 
     def _discover(self, frame: Frame, rough: Box) -> None:
         """Look thoroughly where a new face may be, or one that was lost."""
-        try:
-            window = Window(frame, rough, self._finder)
-        except ValueError:
-            return
-        sighting = window.detect(rough, sure=True)
-        if sighting is None or any(sighting.box.iou(box) >= _SAME for box in self._present()):
-            return
-        lost = [track for track in self._tracks if track.away and _may_be_back(track, sighting.box)]
-        claims = [(track.detected(window, sighting), track) for track in lost]
-        if claims:
-            claim, track = max(claims, key=lambda pair: pair[0].likeness)
+        found = rough
+        # Twice, the second time centred on what was found: what only just looks like a face from there does not from here.
+        for _ in range(2):
+            try:
+                window = Window(frame, found, self._finder)
+            except ValueError:
+                return
+            sighting = window.detect(found, sure=True)
+            if sighting is None or any(sighting.box.iou(box) >= _SAME for box in self._present()):
+                return
+            found = sighting.box
+        claims = [(track.detected(window, sighting), track) for track in self._tracks if _may_be(track, sighting.box)]
+        claim, track = max(claims, key=lambda pair: pair[0].likeness, default=(None, None))
+        if claim and track and claim.likeness >= _alike(track):
             track.accept(claim)
         else:
-            self._last_number += 1
-            self._tracks.append(Track(self._last_number, sighting, window.patch(sighting.box)))
+            self._begin(window, sighting)
+
+    def _begin(self, window: Window, sighting: Sighting) -> None:
+        self._last_number += 1
+        self._tracks.append(Track(self._last_number, sighting, window.patch(sighting.box)))
 
 
 def _is_same(rough: Box, box: Box) -> bool:
@@ -178,7 +211,15 @@ def _is_same(rough: Box, box: Box) -> bool:
     return is_inside and box.side / 2 <= rough.side <= box.side * 2
 
 
-def _may_be_back(track: Track, box: Box) -> bool:
+def _may_be(track: Track, box: Box) -> bool:
+    """Whether a face that was lost can be back there."""
+    if not track.away:
+        return False
     (x, y), (old_x, old_y) = box.centre, track.box.centre
     reach = track.box.side * min(_REACH + _REACH_FRAME * track.away, _REACH_MOST)
     return math.hypot(x - old_x, y - old_y) <= reach and 1 / _SIZES <= box.side / track.box.side <= _SIZES
+
+
+def _alike(track: Track) -> float:
+    """What likeness it takes to be the same face: the more, the longer it was away."""
+    return _ALIKE if track.away <= _KEEN_FRAMES else _ALIKE_LATE
