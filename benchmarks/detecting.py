@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_face_detection.cutter import FaceCutter
-from edge_face_detection.haar import HaarDetector
+from edge_face_detection.haar import HaarFinder
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources import open_source
+from edge_face_detection.tracker import Tracker
 
 #: Frames and faces.
 Counts = tuple[int, int]
@@ -45,7 +46,7 @@ def naive(clip: str) -> Counts:
 
 def ours(clip: str) -> Counts:
     """What edge_face_detection does, as it is set by default."""
-    cutter = FaceCutter(HaarDetector(), edge_id="benchmark", camera_id="camera", margin=0.1)
+    cutter = FaceCutter(Tracker(HaarFinder()), edge_id="benchmark", camera_id="camera", margin=0.1)
     frames = faces = 0
     for frame in open_source(clip, realtime=False, loop=False).frames():
         frames += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from edge_face_detection.frames import Frame, Image
 
@@ -86,17 +86,17 @@ class Finder(Protocol):
     All sides are those of a face, in pixels of the picture that is shown.
     """
 
-    grey: bool
+    grey: ClassVar[bool]
     """Whether it wants its pictures in grey (H×W uint8) or in colour (H×W×3 uint8, BGR)."""
-    scan_sides: Sequence[float]
+    scan_sides: ClassVar[Sequence[float]]
     """What `scan` is asked for, ascending; together they cover an octave."""
-    reach: float
+    reach: ClassVar[float]
     """How many times as large as such a side the faces are that the scan for it finds besides."""
-    octave: float
+    octave: ClassVar[float]
     """By what the picture is shrunk when the scan of these sides is done, for larger faces."""
-    look_side: int
+    look_side: ClassVar[int]
     """`look` expects a face of about this side,"""
-    look_span: float
+    look_span: ClassVar[float]
     """in a square picture of so many times that side."""
 
     def scan(self, picture: Image, smallest: float, largest: float) -> list[Box]:

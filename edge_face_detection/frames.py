@@ -93,7 +93,7 @@ class Frame:
         right, bottom = max(left + 1, round((x + width) * across)), max(top + 1, round((y + height) * down))
         part = picture[top:bottom, left:right]
         if grey and part.ndim == 3:
-            # Green is most of what grey is made of (ITU-R BT.601: 0.587), and taken out at a fifth of a conversion's cost.
+            # Green is most of what grey is made of (ITU-R BT.601: 0.587), and costs a third of a conversion.
             part = cast("Image", cv2.extractChannel(part, 1))
         if part.shape[:2] == (size[1], size[0]):
             return part

@@ -1,6 +1,8 @@
 """Faces by a cascade of Haar-like features."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -39,12 +41,12 @@ class HaarFinder:
     Raises DetectorError when the cascade is missing or broken. One finder serves one thread at a time.
     """
 
-    grey = True
-    scan_sides = tuple(_WINDOW * _SCAN_FACTOR**step for step in range(3))
-    reach = _SCAN_FACTOR
-    octave = 2.0
-    look_side = 40
-    look_span = 1.6
+    grey: ClassVar = True
+    scan_sides: ClassVar[Sequence[float]] = tuple(_WINDOW * _SCAN_FACTOR**step for step in range(3))
+    reach: ClassVar = _SCAN_FACTOR
+    octave: ClassVar = 2.0
+    look_side: ClassVar = 40
+    look_span: ClassVar = 1.6
 
     def __init__(self, *, cascade: str = "haarcascade_frontalface_alt2.xml") -> None:
         self._classifier = _load(cascade)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 # glibc gives large blocks back to the kernel at once, which then has to clear every frame's anew: a third of what
-# decoding costs. It keeps them up to the largest size that was freed once (mallopt(3), M_MMAP_THRESHOLD, 32 MB at most).
+# decoding costs. It keeps them up to the largest size that was freed once, 32 MB at most (mallopt(3)).
 np.empty(2**25 - 2**16, np.uint8)
 
 __all__ = ["cv2"]

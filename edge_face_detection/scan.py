@@ -43,7 +43,7 @@ class Scan:
         self.scale = min(1.0, finder.scan_sides[0] / min_face_size, max_side / max(size))
         self._finder = finder
         self._turn = 0
-        scales = []
+        scales: list[float] = []
         while min(size) * (scale := self.scale / finder.octave ** len(scales)) >= finder.scan_sides[0]:
             scales.append(scale)
         share = sum(cost for scale in scales for _, cost in self._levels(scale)) / turns

@@ -64,7 +64,8 @@ class Window:
             [[zoom, 0, centre[0] - zoom * (side - 1) / 2], [0, zoom, centre[1] - zoom * (side - 1) / 2]]
         )
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(self._grey, to_window, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        patch = cv2.warpAffine(self._grey, to_window, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return cast("Image", patch)
 
     def match(self, template: Image) -> tuple[float, tuple[float, float]]:
         """How like the template the most similar place is (-1 to 1), and that place's middle in the frame."""

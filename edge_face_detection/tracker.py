@@ -182,27 +182,30 @@ class Tracker:
 
     def _discover(self, frame: Frame, rough: Box) -> None:
         """Look thoroughly where a new face may be, or one that was lost."""
-        found = rough
-        # Twice, the second time centred on what was found: what only just looks like a face from there does not from here.
-        for _ in range(2):
-            try:
-                window = Window(frame, found, self._finder)
-            except ValueError:
-                return
-            sighting = window.detect(found, sure=True)
-            if sighting is None or any(sighting.box.iou(box) >= _SAME for box in self._present()):
-                return
-            found = sighting.box
+        seen = self._look(frame, rough)
+        # Again, centred on what was found: what only just looks like a face from there does not from here.
+        seen = seen and self._look(frame, seen[1].box)
+        if not seen:
+            return
+        window, sighting = seen
         claims = [(track.detected(window, sighting), track) for track in self._tracks if _may_be(track, sighting.box)]
         claim, track = max(claims, key=lambda pair: pair[0].likeness, default=(None, None))
         if claim and track and claim.likeness >= _alike(track):
             track.accept(claim)
         else:
-            self._begin(window, sighting)
+            self._last_number += 1
+            self._tracks.append(Track(self._last_number, sighting, window.patch(sighting.box)))
 
-    def _begin(self, window: Window, sighting: Sighting) -> None:
-        self._last_number += 1
-        self._tracks.append(Track(self._last_number, sighting, window.patch(sighting.box)))
+    def _look(self, frame: Frame, near: Box) -> tuple[Window, Sighting] | None:
+        """A face that is not known to be there yet."""
+        try:
+            window = Window(frame, near, self._finder)
+        except ValueError:
+            return None
+        sighting = window.detect(near, sure=True)
+        if sighting is None or any(sighting.box.iou(box) >= _SAME for box in self._present()):
+            return None
+        return window, sighting
 
 
 def _is_same(rough: Box, box: Box) -> bool:

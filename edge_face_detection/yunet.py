@@ -1,7 +1,9 @@
 """Faces by YuNet, a small convolutional network."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +38,12 @@ class YuNetFinder:
     thread at a time.
     """
 
-    grey = False
-    scan_sides = (12.0,)
-    reach = octave = 6.0
-    look_side = 32
-    look_span = 2.0
+    grey: ClassVar = False
+    scan_sides: ClassVar[Sequence[float]] = (12.0,)
+    reach: ClassVar = 6.0
+    octave: ClassVar = 6.0
+    look_side: ClassVar = 32
+    look_span: ClassVar = 2.0
 
     def __init__(self, model: Path | None) -> None:
         self._model = _read(model)
