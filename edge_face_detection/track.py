@@ -14,8 +14,8 @@ from edge_face_detection.opencv import cv2
 __all__ = ["Claim", "Track", "Window"]
 
 # How fast the estimate of the speed follows what is seen, and how it fades while nothing is.
-_SPEED_GAIN = 0.4
-_SPEED_FADE = 0.95
+_SPEED_GAIN = 0.25
+_SPEED_FADE = 0.98
 # Sizes are taken over smoothly: detections of the same face differ by a tenth.
 _SIZE_GAIN = 0.7
 # What is compared is the middle of the face, without the background at its edges.
@@ -98,6 +98,8 @@ class Track:
         self.away = 0
         self.undetected = 0
         self.detections = 1
+        #: Whether it went behind another face.
+        self.hidden = False
         self._speed = (0.0, 0.0)
         self._sighting = sighting
         self._template = patch
@@ -132,16 +134,19 @@ class Track:
         self._speed = self._speed[0] + gain * (x - old_x), self._speed[1] + gain * (y - old_y)
         self.box = claim.box
         self.away = 0
+        self.hidden = False
         self.undetected += 1
         if claim.detected:
             self._sighting, self._template = claim.detected
             self.detections += 1
             self.undetected = 0
 
-    def miss(self) -> None:
-        """The face is not to be seen, and is expected to go on as it went."""
+    def miss(self, *, hidden: bool) -> None:
+        """The face is not to be seen, perhaps as another is before it, and is expected to go on as it went."""
         self.box = self.expected
-        self._speed = self._speed[0] * _SPEED_FADE, self._speed[1] * _SPEED_FADE
+        self.hidden = hidden or self.hidden
+        if not self.hidden:
+            self._speed = self._speed[0] * _SPEED_FADE, self._speed[1] * _SPEED_FADE
         self.away += 1
         self.undetected += 1
 

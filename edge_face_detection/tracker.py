@@ -21,7 +21,7 @@ _BRIDGE_FRAMES = 10
 # A track is detected in each frame until it has proved itself.
 _PROOF = 3
 # At which a face that is detected is still the same person, and so after a longer absence.
-_ALIKE = 0.45
+_ALIKE = 0.25
 _ALIKE_LATE = 0.7
 # Two boxes are the same face from here on.
 _SAME = 0.35
@@ -145,7 +145,7 @@ class Tracker:
         claims, others = [], []
         for track in self._tracks:
             claim = self._claim(track, frame)
-            if claim and claim.likeness >= _alike(track):
+            if claim and _is_known(track, claim):
                 claims.append((track, claim))
             elif claim:
                 others.append(claim.box)
@@ -158,7 +158,7 @@ class Tracker:
             if track.number in accepted:
                 track.accept(accepted[track.number])
             else:
-                track.miss()
+                track.miss(hidden=any(track.expected.iou(claim.box) > 0 for claim in accepted.values()))
         return others
 
     def _claim(self, track: Track, frame: Frame) -> Claim | None:
@@ -190,7 +190,7 @@ class Tracker:
         window, sighting = seen
         claims = [(track.detected(window, sighting), track) for track in self._tracks if _may_be(track, sighting.box)]
         claim, track = max(claims, key=lambda pair: pair[0].likeness, default=(None, None))
-        if claim and track and claim.likeness >= _alike(track):
+        if claim and track and _is_known(track, claim):
             track.accept(claim)
         else:
             self._last_number += 1
@@ -223,6 +223,11 @@ def _may_be(track: Track, box: Box) -> bool:
     return math.hypot(x - old_x, y - old_y) <= reach and 1 / _SIZES <= box.side / track.box.side <= _SIZES
 
 
-def _alike(track: Track) -> float:
-    """What likeness it takes to be the same face: the more, the longer it was away."""
-    return _ALIKE if track.away <= _KEEN_FRAMES else _ALIKE_LATE
+def _is_known(track: Track, claim: Claim) -> bool:
+    """Whether it is the same face: the longer it was away, the more alike it must be.
+
+    One that passed behind another is known by where it comes up again, since at first not all of it is to be seen.
+    """
+    if track.hidden and claim.box.iou(track.expected) >= _SAME:
+        return True
+    return claim.likeness >= (_ALIKE if track.away <= _KEEN_FRAMES else _ALIKE_LATE)
