@@ -228,6 +228,4 @@ def _is_known(track: Track, claim: Claim) -> bool:
 
     One that passed behind another is known by where it comes up again, since at first not all of it is to be seen.
     """
-    if track.hidden and claim.box.iou(track.expected) >= _SAME:
-        return True
-    return claim.likeness >= (_ALIKE if track.away <= _KEEN_FRAMES else _ALIKE_LATE)
+    return track.hidden or claim.likeness >= (_ALIKE if track.away <= _KEEN_FRAMES else _ALIKE_LATE)

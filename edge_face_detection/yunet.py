@@ -12,7 +12,7 @@ from edge_face_detection.detector import Box, DetectorError, Sighting
 from edge_face_detection.frames import Image
 from edge_face_detection.opencv import cv2
 
-__all__ = ["YuNetFinder"]
+__all__ = ["YuNetFinder", "frontality"]
 
 _FILE = "face_detection_yunet_2023mar.onnx"
 _SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
@@ -57,7 +57,7 @@ class YuNetFinder:
     def look(self, picture: Image, *, sure: bool) -> list[Sighting]:
         least = _SURE_SCORE if sure else _SCORE
         return [
-            Sighting(Box(*map(float, row[:4])), float(row[14]), _frontality(row))
+            Sighting(Box(*map(float, row[:4])), float(row[14]), frontality(row))
             for row in self._detect(picture)
             if row[14] >= least
         ]
@@ -80,7 +80,8 @@ class YuNetFinder:
         return np.empty((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
 
 
-def _frontality(row: NDArray[np.float32]) -> float:
+def frontality(row: NDArray[np.float32]) -> float:
+    """Of a face as YuNet gives it: x, y, width, height, right eye, left eye, tip of the nose (x, y each) and more."""
     right_eye, left_eye, nose = row[4:6], row[6:8], row[8:10]
     between = left_eye - right_eye
     distance = float(between @ between)
