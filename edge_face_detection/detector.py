@@ -52,6 +52,11 @@ class Box(NamedTuple):
     width: float
     height: float
 
+    @classmethod
+    def at(cls, x: float, y: float, width: float, height: float) -> Box:
+        """Around its centre."""
+        return cls(x - width / 2, y - height / 2, width, height)
+
     @property
     def side(self) -> float:
         """Of the square with the same area."""

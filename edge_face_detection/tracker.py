@@ -34,7 +34,7 @@ _SIZES = 1.6
 # Grey levels of 255 by which the frame differs on average from the one before when it shows something else altogether.
 _CUT = 40.0
 # A pass of the scan is done in so many turns.
-_TURNS = 3
+_TURNS = 2
 _GLANCE = (32, 24)
 
 
@@ -72,9 +72,9 @@ class Tracker:
         *,
         min_face_size: int = 40,
         max_side: int = 640,
-        scan_frames: int = 9,
+        scan_frames: int = 10,
         idle_frames: int = 6,
-        refresh: int = 4,
+        refresh: int = 6,
         patience: int = 30,
     ) -> None:
         for name, value in {

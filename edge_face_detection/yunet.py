@@ -39,7 +39,7 @@ class YuNetFinder:
     """
 
     grey: ClassVar = False
-    scan_sides: ClassVar[Sequence[float]] = (12.0,)
+    scan_sides: ClassVar[Sequence[float]] = (11.0,)
     reach: ClassVar = 6.0
     octave: ClassVar = 6.0
     look_side: ClassVar = 32

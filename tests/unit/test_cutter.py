@@ -25,7 +25,7 @@ def _cutter(*, min_sharpness: float = 0, best_seconds: float | None = None) -> F
 def _shape(png: bytes) -> tuple[int, ...]:
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
-    return image.shape
+    return tuple(image.shape)
 
 
 def _events(cutter: FaceCutter, count: int = 5) -> list[FaceEvent]:
