@@ -44,8 +44,11 @@ class Scan:
         self._finder = finder
         self._turn = 0
         scales: list[float] = []
-        while min(size) * (scale := self.scale / finder.octave ** len(scales)) >= finder.scan_sides[0]:
+        scale, largest = self.scale, 0.0
+        while largest < min(size) and min(size) * scale >= finder.scan_sides[0]:
             scales.append(scale)
+            largest = finder.scan_sides[-1] * finder.reach / scale
+            scale /= finder.octave
         share = sum(cost for scale in scales for _, cost in self._levels(scale)) / turns
         slices = [part for scale in scales for part in self._slices_of(scale, share)]
         # A slice is done in the turn in whose share the middle of its cost falls.

@@ -76,7 +76,8 @@ class Window:
         if height > self._grey.shape[0] or width > self._grey.shape[1]:
             return -1.0, (0.0, 0.0)
         _, best, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(self._grey, template, cv2.TM_CCOEFF_NORMED))
-        if self._grey[y : y + height, x : x + width].std() < template.std() * _LEAST_CONTRAST:
+        shown, known = (cv2.meanStdDev(each)[1][0, 0] for each in (self._grey[y : y + height, x : x + width], template))
+        if shown < known * _LEAST_CONTRAST:
             return -1.0, (0.0, 0.0)  # what has no contrast correlates with anything
         return best, (self._x + (x + width / 2) / self._scale, self._y + (y + height / 2) / self._scale)
 

@@ -118,7 +118,7 @@ class Tracker:
         if not (is_turn or is_new_size or self._tracks):
             return []  # without a look at the frame, which then need not be decoded
         glance = frame.glance(_GLANCE, shrink=1 / self._scan.scale)
-        is_new_scene = is_new_size or float(np.mean(cv2.absdiff(glance, self._glance))) > _CUT
+        is_new_scene = is_new_size or cv2.norm(glance, self._glance, cv2.NORM_L1) > _CUT * glance.size
         self._glance = glance
         if is_new_scene:
             self._tracks.clear()

@@ -40,7 +40,7 @@ class YuNetFinder:
 
     grey: ClassVar = False
     scan_sides: ClassVar[Sequence[float]] = (11.0,)
-    reach: ClassVar = 6.0
+    reach: ClassVar = 16.0
     octave: ClassVar = 6.0
     look_side: ClassVar = 32
     look_span: ClassVar = 2.0
