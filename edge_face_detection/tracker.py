@@ -74,7 +74,7 @@ class Tracker:
         max_side: int = 640,
         scan_frames: int = 10,
         idle_frames: int = 6,
-        refresh: int = 6,
+        refresh: int = 4,
         patience: int = 30,
     ) -> None:
         for name, value in {
