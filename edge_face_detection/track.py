@@ -16,16 +16,12 @@ __all__ = ["Claim", "Track", "Window"]
 # How fast the estimate of the speed follows what is seen, and how it fades while nothing is.
 _SPEED_GAIN = 0.25
 _SPEED_FADE = 0.98
-# The same for the size, which changes by a few percent a frame at most.
-_GROWTH_GAIN = 0.2
-_MOST_GROWTH = 1.03
 # Sizes are taken over smoothly: detections of the same face differ by a tenth.
 _SIZE_GAIN = 0.7
 # What is compared is the middle of the face, without the background at its edges.
 _MIDDLE = 0.8
 # Less of a window in the frame is not enough to look at.
 _LEAST_SHOWN = 0.6
-_LEAST_CONTRAST = 0.3
 
 
 class Window:
@@ -76,9 +72,6 @@ class Window:
         if height > self._grey.shape[0] or width > self._grey.shape[1]:
             return -1.0, (0.0, 0.0)
         _, best, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(self._grey, template, cv2.TM_CCOEFF_NORMED))
-        shown, known = (cv2.meanStdDev(each)[1][0, 0] for each in (self._grey[y : y + height, x : x + width], template))
-        if shown < known * _LEAST_CONTRAST:
-            return -1.0, (0.0, 0.0)  # what has no contrast correlates with anything
         return best, (self._x + (x + width / 2) / self._scale, self._y + (y + height / 2) / self._scale)
 
 
@@ -105,26 +98,22 @@ class Track:
         #: Whether it went behind another face.
         self.hidden = False
         self._speed = (0.0, 0.0)
-        self._growth = 1.0
         self._sighting = sighting
         self._template = patch
 
     @property
     def expected(self) -> Box:
-        """Where it should be in the next frame, and how large."""
-        x, y = self.box.centre
-        return Box.at(
-            x + self._speed[0], y + self._speed[1], self.box.width * self._growth, self.box.height * self._growth
-        )
+        """Where it should be in the next frame."""
+        return self.box._replace(x=self.box.x + self._speed[0], y=self.box.y + self._speed[1])
 
     def followed(self, window: Window) -> Claim:
         """The place in the window that is most like the face."""
         likeness, middle = window.match(self._template)
-        return Claim(Box.at(*middle, self.expected.width, self.expected.height), likeness)
+        return Claim(Box.at(*middle, self.box.width, self.box.height), likeness)
 
     def detected(self, window: Window, sighting: Sighting) -> Claim:
         """The face that was detected in the window."""
-        gain, known = 1.0 if self.away else _SIZE_GAIN, self.expected
+        gain, known = 1.0 if self.away else _SIZE_GAIN, self.box
         width = known.width + gain * (sighting.box.width - known.width)
         height = known.height + gain * (sighting.box.height - known.height)
         box = Box.at(*sighting.box.centre, width, height)
@@ -138,10 +127,6 @@ class Track:
         # After an absence the place alone is news: where it came from says nothing about its speed.
         gain = 0.0 if self.away else _SPEED_GAIN
         self._speed = self._speed[0] + gain * (x - old_x), self._speed[1] + gain * (y - old_y)
-        if claim.detected and not self.away:
-            # The error of the expected size has grown in as many frames as it was not detected.
-            error = (claim.box.side / self.expected.side) ** (1 / (self.undetected + 1))
-            self._growth = min(_MOST_GROWTH, max(1 / _MOST_GROWTH, self._growth * error**_GROWTH_GAIN))
         self.box = claim.box
         self.away = 0
         self.hidden = False
@@ -154,7 +139,6 @@ class Track:
     def miss(self, *, hidden: bool) -> None:
         """The face is not to be seen, perhaps as another is before it, and is expected to go on as it went."""
         self.box = self.expected
-        self._growth = 1.0
         self.hidden = hidden or self.hidden
         if not self.hidden:
             self._speed = self._speed[0] * _SPEED_FADE, self._speed[1] * _SPEED_FADE
