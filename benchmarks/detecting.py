@@ -6,15 +6,19 @@ A process of its own for each measurement: OpenCV's threads and caches are the p
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from edge_face_detection.cutter import FaceCutter
-from edge_face_detection.haar import HaarDetector
+from edge_face_detection.detector import Finder
+from edge_face_detection.haar import HaarFinder
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources import open_source
+from edge_face_detection.tracker import Tracker
+from edge_face_detection.yunet import YuNetFinder
 
 #: Frames and faces.
 Counts = tuple[int, int]
@@ -43,9 +47,18 @@ def naive(clip: str) -> Counts:
             faces += 1
 
 
-def ours(clip: str) -> Counts:
+def haar(clip: str) -> Counts:
     """What edge_face_detection does, as it is set by default."""
-    cutter = FaceCutter(HaarDetector(), edge_id="benchmark", camera_id="camera", margin=0.1)
+    return _ours(HaarFinder(), clip)
+
+
+def yunet(clip: str) -> Counts:
+    """What it does with DETECTOR=yunet and its model in YUNET_MODEL."""
+    return _ours(YuNetFinder(Path(os.environ["YUNET_MODEL"])), clip)
+
+
+def _ours(finder: Finder, clip: str) -> Counts:
+    cutter = FaceCutter(Tracker(finder), edge_id="benchmark", camera_id="camera", margin=0.1)
     frames = faces = 0
     for frame in open_source(clip, realtime=False, loop=False).frames():
         frames += 1
@@ -53,7 +66,7 @@ def ours(clip: str) -> Counts:
     return frames, faces
 
 
-METHODS: dict[str, Callable[[str], Counts]] = {"decode": decode, "naive": naive, "ours": ours}
+METHODS: dict[str, Callable[[str], Counts]] = {"decode": decode, "naive": naive, "haar": haar, "yunet": yunet}
 
 
 def main() -> None:

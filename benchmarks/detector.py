@@ -12,7 +12,9 @@ from benchmarks.measure import BenchmarkError, Figures, Scale, Table, by_turns, 
 from local_stack.clip import face_boxes, make_clip
 from local_stack.processes import ManagedProcess
 
-NAMES = {"decode": "decoding alone", "naive": "naive loop", "ours": "edge_face_detection"}
+NAMES = {"decode": "decoding alone", "naive": "naive loop", "haar": "DETECTOR=haar"}
+if "YUNET_MODEL" in os.environ:
+    NAMES["yunet"] = "DETECTOR=yunet"
 
 _GENERATED_SECONDS = 10
 _PATIENCE_SECONDS = 600

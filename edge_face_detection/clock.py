@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -44,7 +43,7 @@ class CaptureClock:
         self._is_set = True
 
     def stamped(self, frame: Frame) -> Frame:
-        """The frame with its time mended; to be called in the order of capture."""
+        """The frame, its time mended; to be called in the order of capture."""
         wall, since = frame.captured_at, self._last_monotonic
         elapsed = timedelta(seconds=0 if since is None else frame.captured_monotonic - since)
         expected = self._last + elapsed
@@ -56,7 +55,8 @@ class CaptureClock:
         else:
             now = max(min(self._last + elapsed / 2, wall + LARGEST_CORRECTION), self._last + _TICK)
         self._last, self._last_monotonic = now, frame.captured_monotonic
-        return replace(frame, captured_at=now)
+        frame.captured_at = now
+        return frame
 
     def _tell(self, wall: datetime, expected: datetime, *, is_first: bool) -> None:
         was_set, self._is_set = self._is_set, wall >= NOT_SET_BEFORE

@@ -10,11 +10,13 @@ from pathlib import Path
 from edge_face_detection.clock import CaptureClock, last_face_at, remember_face
 from edge_face_detection.cutter import FaceCutter
 from edge_face_detection.detector import DetectorError
-from edge_face_detection.frames import SourceError
-from edge_face_detection.haar import HaarDetector
+from edge_face_detection.frames import SourceError, UnreadableFrameError
+from edge_face_detection.haar import HaarFinder
 from edge_face_detection.settings import DetectorSettings
 from edge_face_detection.sources import Source, open_source
-from face_messages import Connection, Monitor, Outbox, Sender, program
+from edge_face_detection.tracker import Tracker
+from edge_face_detection.yunet import YuNetFinder
+from face_messages import Connection, FaceEvent, Monitor, Outbox, Sender, program
 from face_messages.backlog import report_backlog
 from face_messages.message import MAX_MESSAGE_BYTES
 from face_messages.metrics import show_connection, show_outbox, show_sender
@@ -54,24 +56,39 @@ class Detection:
         #: Frames looked at, and faces found in them, since the start.
         self.frames = 0
         self.faces = 0
+        #: Frames that could not be decoded.
+        self.unreadable = 0
 
     def run(self) -> None:
         """Returns at the source's end or when `stop` is set; what was found is then in the outbox, if it has room."""
         for frame in map(self._clock.stamped, self._source.frames()):
-            faces = self._cutter.faces_in(frame)
+            try:
+                faces = self._cutter.faces_in(frame)
+            except UnreadableFrameError as error:
+                if not self.unreadable:
+                    log.warning("frame %d is passed over, and further ones like it: %s", frame.number, error)
+                self.unreadable += 1
+                continue
             if faces:
                 remember_face(self._outbox_path, frame.captured_at)
-            for event, png in faces:
-                if not self._wait_for_room():
-                    return
-                self._outbox.put(event.id.encode(), event.to_message(self._topic, png), self._room.release)
-                self.faces += 1
+            if not self._put(faces):
+                return
             self.frames += 1
             if self._stop.is_set():
                 break
+        if not self._put(self._cutter.finish()):
+            return
         for _ in range(_WAITING_FACES):
             if not self._wait_for_room():
                 return
+
+    def _put(self, faces: list[tuple[FaceEvent, bytes]]) -> bool:
+        for event, png in faces:
+            if not self._wait_for_room():
+                return False
+            self._outbox.put(event.id.encode(), event.to_message(self._topic, png), self._room.release)
+            self.faces += 1
+        return True
 
     def _wait_for_room(self) -> bool:
         while not self._room.acquire(timeout=0.5):
@@ -84,7 +101,8 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
     """Runs until the source ends or `stop` is set."""
     try:
         source = open_source(settings.video_source, realtime=settings.video_realtime, loop=settings.video_loop)
-        detector = HaarDetector(max_side=settings.detection_max_side, min_face_size=settings.min_face_size)
+        finder = HaarFinder() if settings.detector == "haar" else YuNetFinder(settings.yunet_model)
+        tracker = Tracker(finder, min_face_size=settings.min_face_size, max_side=settings.detection_max_side)
     except (SourceError, DetectorError) as error:
         log.log(logging.ERROR, "%s", error)  # no traceback: the line says it all
         return program.EXIT_FAILED
@@ -102,10 +120,12 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
 
         outbox.on_kept = kept
         cutter = FaceCutter(
-            detector,
+            tracker,
             edge_id=settings.edge_id,
             camera_id=settings.camera_id,
             margin=settings.face_margin,
+            min_sharpness=settings.min_sharpness,
+            best_seconds=settings.best_seconds if settings.face_selection == "best" else None,
             max_png=min(MAX_MESSAGE_BYTES, outbox.largest_message),
         )
         detection = Detection(
@@ -157,6 +177,7 @@ def _show(monitor: Monitor, source: Source, detection: Detection) -> None:
     monitor.counter("frames_read", "frames the source gave, skipped ones included", lambda: source.frames_read)
     monitor.counter("frames_skipped", "frames passed over for a newer one", lambda: source.frames_skipped)
     monitor.counter("frames_processed", "frames in which faces were looked for", lambda: detection.frames)
+    monitor.counter("frames_unreadable", "frames that could not be decoded", lambda: detection.unreadable)
     monitor.counter("faces", "faces found and handed to the outbox", lambda: detection.faces)
     monitor.counter("source_reconnects", "times the camera came back after it was lost", lambda: source.reconnects)
     monitor.gauge("source_up", "1 while frames are coming", lambda: source.is_up)

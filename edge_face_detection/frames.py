@@ -1,6 +1,5 @@
 """A frame, and what all sources of frames share."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias, cast
 
@@ -9,28 +8,124 @@ from numpy.typing import NDArray
 
 from edge_face_detection.opencv import cv2
 
-__all__ = ["Frame", "Image", "SourceError", "to_bgr"]
+__all__ = ["Frame", "Image", "Jpeg", "SourceError", "UnreadableFrameError", "to_bgr"]
 
 Image: TypeAlias = NDArray[np.uint8]
 """H×W×3 uint8, BGR, unless said otherwise."""
+
+# What a JPEG decoder can leave out, nearly for nothing: sides of 1/8, 1/4, 1/2, and the whole.
+_REDUCTIONS = {
+    8: (cv2.IMREAD_REDUCED_COLOR_8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
+    4: (cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
+    2: (cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
+    1: (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE),
+}
+_SMOOTH_SHRINK = 4.5
 
 
 class SourceError(Exception):
     """A source that cannot be used and never will be; the message says what is wrong and what to do."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
-    """One picture of a source."""
+class UnreadableFrameError(Exception):
+    """A frame that turned out to be damaged, or in a form that cannot be decoded, when it was looked at."""
 
-    image: Image
-    """H×W×3 uint8, BGR."""
-    number: int
-    """Counts the frames of this source from 0, skipped ones included."""
-    captured_at: datetime
-    """Wall clock, UTC, as close to the grab as can be."""
-    captured_monotonic: float
-    """The same moment on `time.monotonic()`, in seconds."""
+
+class Jpeg:
+    """A picture as the camera sent it, not decoded yet.
+
+    Takes a JPEG file's bytes. Raises ValueError when they are none, or larger than OpenCV may decode.
+    """
+
+    __slots__ = ("data", "size")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = np.frombuffer(data, np.uint8)
+        self.size = _jpeg_size(data)
+        if self.size[0] * self.size[1] > 2**26:
+            raise ValueError(f"a JPEG of {self.size[0]}x{self.size[1]} pixels is too large")
+
+
+class Frame:
+    """One picture of a source, decoded only as far as it is looked at.
+
+    Args:
+        picture: H×W×3 uint8, BGR, or a JPEG.
+        number: counts the frames of this source from 0, skipped ones included.
+        captured_at: wall clock, UTC, as close to the grab as can be.
+        captured_monotonic: the same moment on `time.monotonic()`, in seconds.
+
+    """
+
+    __slots__ = ("_decoded", "_jpeg", "captured_at", "captured_monotonic", "number", "size")
+
+    def __init__(self, picture: Image | Jpeg, number: int, captured_at: datetime, captured_monotonic: float) -> None:
+        self.number = number
+        self.captured_at = captured_at
+        self.captured_monotonic = captured_monotonic
+        # By reduction and whether in grey.
+        self._decoded: dict[tuple[int, bool], Image] = {}
+        self._jpeg = picture if isinstance(picture, Jpeg) else None
+        #: Width and height in pixels.
+        self.size: tuple[int, int]
+        if isinstance(picture, Jpeg):
+            self.size = picture.size
+        else:
+            self.size = picture.shape[1], picture.shape[0]
+            self._decoded[1, False] = picture
+
+    @property
+    def image(self) -> Image:
+        """H×W×3 uint8, BGR. Raises UnreadableFrameError."""
+        return self._picture(1, grey=False)
+
+    def view(self, region: tuple[int, int, int, int], size: tuple[int, int], *, grey: bool) -> Image:
+        """A part of the frame in another size, from what is decoded already or else as little as will do.
+
+        `region` is x, y, width and height in the frame and inside of it, `size` width and height of the result, all in
+        pixels. Returns H×W×3 uint8, BGR, or H×W in grey. Raises UnreadableFrameError.
+        """
+        x, y, width, height = region
+        shrink = min(width / size[0], height / size[1])
+        picture = self._picture(_reduction(shrink), grey=grey)
+        across, down = picture.shape[1] / self.size[0], picture.shape[0] / self.size[1]
+        left, top = int(x * across), int(y * down)
+        right, bottom = max(left + 1, round((x + width) * across)), max(top + 1, round((y + height) * down))
+        part = picture[top:bottom, left:right]
+        if grey and part.ndim == 3:
+            # Green is most of what grey is made of (ITU-R BT.601: 0.587), and costs a third of a conversion.
+            part = cast("Image", cv2.extractChannel(part, 1))
+        if part.shape[:2] == (size[1], size[0]):
+            return part
+        # Areas are averaged only where much would be passed over otherwise: that takes up to 15 times as long.
+        smooth = cv2.INTER_AREA if shrink > _SMOOTH_SHRINK else cv2.INTER_LINEAR
+        return cast("Image", cv2.resize(part, size, interpolation=smooth))
+
+    def glance(self, size: tuple[int, int], *, shrink: float) -> Image:
+        """The whole frame at a glance: some of its pixels, H×W in grey; `size` is width and height.
+
+        What must be decoded for that is made good for a `view` that shrinks by `shrink`. Raises UnreadableFrameError.
+        """
+        few = cast(
+            "Image", cv2.resize(self._picture(_reduction(shrink), grey=True), size, interpolation=cv2.INTER_NEAREST)
+        )
+        return cast("Image", cv2.cvtColor(few, cv2.COLOR_BGR2GRAY)) if few.ndim == 3 else few
+
+    def _picture(self, reduction: int, *, grey: bool) -> Image:
+        """What is decoded already and fine enough, in colour where `grey` will not do; or else decoded now."""
+        for (step, is_grey), picture in sorted(self._decoded.items(), reverse=True):
+            if step <= reduction and (grey or not is_grey):
+                return picture
+        assert self._jpeg is not None  # a picture that is no JPEG is there in full
+        try:
+            # Orientation is for photographs: a camera's frames all lie the same way.
+            decoded = cv2.imdecode(self._jpeg.data, _REDUCTIONS[reduction][grey] | cv2.IMREAD_IGNORE_ORIENTATION)
+        except cv2.error as error:
+            raise UnreadableFrameError(str(error).strip()) from error
+        if decoded is None or decoded.size == 0:
+            raise UnreadableFrameError("a JPEG that is damaged, or of a kind that OpenCV cannot decode")
+        picture = self._decoded[reduction, grey] = cast("Image", decoded)
+        return picture
 
 
 def to_bgr(image: NDArray[Any]) -> Image:
@@ -47,3 +142,23 @@ def to_bgr(image: NDArray[Any]) -> Image:
         return image
     conversion = cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR
     return cast("Image", cv2.cvtColor(image, conversion))
+
+
+def _reduction(shrink: float) -> int:
+    return next((step for step in _REDUCTIONS if step <= shrink), 1)
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height from the frame header (ITU-T T.81, B.2.2)."""
+    at = 2
+    while data[:2] == b"\xff\xd8" and len(data) >= at + 9 and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+        # SOF0 to SOF15, without DHT, JPG and DAC, which stand among them.
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
+            if width and height:
+                return width, height
+            break
+        # Before a marker any number of bytes 0xFF may stand.
+        at += 1 if marker == 0xFF else 2 + length
+    raise ValueError("no JPEG")

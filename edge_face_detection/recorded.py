@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from edge_face_detection.frames import Frame, Image, SourceError, to_bgr
+from edge_face_detection.frames import Frame, Image, Jpeg, SourceError, to_bgr
 from edge_face_detection.opencv import cv2
 
 __all__ = ["Pictures", "RecordedSource", "Recording", "VideoFile"]
@@ -41,8 +41,8 @@ class Recording(Protocol):
     def grab(self) -> bool:
         """Go to the next frame; False at the end."""
 
-    def retrieve(self) -> Image | None:
-        """The grabbed frame, decoded; None when that cannot be done."""
+    def retrieve(self) -> Image | Jpeg | None:
+        """The grabbed frame, decoded or as a JPEG; None when that cannot be done."""
 
     def release(self) -> None: ...
 
@@ -135,11 +135,22 @@ class VideoFile:
         # The leading slash keeps FFmpeg from taking a file named "concat:a.avi" for one of its protocols.
         self._path = str(path.absolute())
         self._told_broken = False
+        # Motion-JPEG is taken as it is where that can be: FFmpeg needs twice the time for it that OpenCV does.
+        self._is_raw = True
+        if not self._is_readable():
+            self._is_raw = False
+            if not self._is_readable():
+                raise SourceError(self._complaint())
+
+    def _is_readable(self) -> bool:
         self.rewind()
-        readable = self.grab() and self.retrieve() is not None
+        width, height = (int(self._capture.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        picture = self.retrieve() if self.grab() else None
         self.release()
-        if not readable:
-            raise SourceError(self._complaint())
+        if not isinstance(picture, Jpeg):
+            return picture is not None
+        # Another size: a JPEG for every other line, as of some capture cards.
+        return picture.size == (width, height) and cv2.imdecode(picture.data, cv2.IMREAD_COLOR) is not None
 
     def rewind(self) -> None:
         self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG)
@@ -147,6 +158,8 @@ class VideoFile:
         is_text = self._capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"ansi")
         if is_text or not self._capture.isOpened():
             raise SourceError(self._complaint())
+        is_jpeg = self._capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"MJPG")
+        self._is_raw = self._is_raw and is_jpeg and self._capture.set(cv2.CAP_PROP_FORMAT, -1)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.step = 1 / rate if 0 < rate <= 1000 else 1 / DEFAULT_FRAMES_PER_SECOND
         self.position = -self.step
@@ -167,9 +180,14 @@ class VideoFile:
         self.position += self.step
         return True
 
-    def retrieve(self) -> Image | None:
+    def retrieve(self) -> Image | Jpeg | None:
         decoded, image = self._capture.retrieve()
-        return to_bgr(image) if decoded else None
+        if not decoded:
+            return None
+        try:
+            return Jpeg(image.tobytes()) if self._is_raw else to_bgr(image)
+        except ValueError:
+            return None
 
     def release(self) -> None:
         self._capture.release()

@@ -16,7 +16,7 @@ EVENT_TYPE = "facedetection.face.v1"
 CONTENT_TYPE = "image/png"
 
 _REQUIRED = ("specversion", "id", "source", "type", "time")
-_EXTENSIONS = ("frame", "framesize", "facebox", "score")
+_EXTENSIONS = ("frame", "framesize", "facebox", "score", "track")
 _ATTRIBUTES = frozenset((*_REQUIRED, *_EXTENSIONS))
 
 # No control characters, and nothing that UTF-8 in MQTT or a log line would choke on.
@@ -24,6 +24,7 @@ _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]+")
 _SOURCE = re.compile(r"/edges/(?P<edge>.+?)/cameras/(?P<camera>.+)")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|\+00:00)", re.ASCII)
 _COUNT = re.compile(r"0|[1-9]\d{0,14}", re.ASCII)
+_TRACK = re.compile(r"[0-9A-Za-z._-]{1,64}", re.ASCII)
 _SCORE = re.compile(r"-?\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 
 # In bytes, since it has to fit a correlation: without receipts it would be sent for ever.
@@ -40,8 +41,9 @@ class FaceEvent:
     """Where and when a face was seen. The picture itself is the message's payload.
 
     `time` is when the frame was captured (aware, UTC); `framesize` is (width, height) and `facebox`
-    (x, y, width, height), both in pixels of the frame; `score` is the detector's confidence.
-    The last four are CloudEvents extensions and so may be absent from others' events.
+    (x, y, width, height), both in pixels of the frame; `score` is the detector's confidence;
+    `track` is the same for a face as long as it is in view, and for no other face of its source.
+    The last five are CloudEvents extensions and so may be absent from others' events.
     """
 
     id: str
@@ -52,6 +54,7 @@ class FaceEvent:
     framesize: tuple[int, int] | None = None
     facebox: tuple[int, int, int, int] | None = None
     score: float | None = None
+    track: str | None = None
 
     @property
     def source(self) -> str:
@@ -75,6 +78,8 @@ class FaceEvent:
             attributes["facebox"] = ",".join(map(str, self.facebox))
         if self.score is not None:
             attributes["score"] = f"{self.score:.4f}"
+        if self.track is not None:
+            attributes["track"] = self.track
         return attributes
 
     def to_message(self, topic: str, png: bytes) -> Message:
@@ -115,6 +120,9 @@ class FaceEvent:
         edge_id, camera_id = _parse_source(found["source"])
         frame = found.get("frame")
         score = found.get("score")
+        track = found.get("track")
+        if track is not None and not _TRACK.fullmatch(track):
+            raise InvalidEventError("track is not 1 to 64 letters, digits, dots, hyphens and underscores")
         size = _numbers(found, "framesize", 2)
         box = _numbers(found, "facebox", 4)
         return cls(
@@ -126,6 +134,7 @@ class FaceEvent:
             framesize=None if size is None else (size[0], size[1]),
             facebox=None if box is None else (box[0], box[1], box[2], box[3]),
             score=None if score is None else _parse_score(score),
+            track=track,
         )
 
 

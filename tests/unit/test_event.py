@@ -29,6 +29,7 @@ EVENTS = st.builds(
     framesize=st.none() | st.tuples(COUNTS, COUNTS),
     facebox=st.none() | st.tuples(COUNTS, COUNTS, COUNTS, COUNTS),
     score=st.none() | st.integers(-(10**6), 10**6).map(lambda n: n / 10_000),
+    track=st.none() | st.from_regex(r"[0-9A-Za-z._-]{1,64}", fullmatch=True),
 )
 EVENT = FaceEvent(
     id="0190-abc",
@@ -39,9 +40,10 @@ EVENT = FaceEvent(
     framesize=(640, 480),
     facebox=(1, 2, 30, 40),
     score=0.9,
+    track="5f1c-12",
 )
 REQUIRED = ["specversion", "id", "source", "type", "time"]
-EXTENSIONS = ["frame", "framesize", "facebox", "score"]
+EXTENSIONS = ["frame", "framesize", "facebox", "score", "track"]
 
 
 def with_attribute(name: str, value: str) -> Message:
@@ -76,6 +78,7 @@ def test_the_attributes_are_as_the_design_says() -> None:
         "framesize": "640,480",
         "facebox": "1,2,30,40",
         "score": "0.9000",
+        "track": "5f1c-12",
     }
     assert EVENT.to_message("t", b"").content_type == "image/png"
 
@@ -166,6 +169,11 @@ def test_other_user_properties_are_passed_over() -> None:
         ("facebox", "1,2,3"),
         ("facebox", "1,2,3,-4"),
         ("facebox", ","),
+        ("track", ""),
+        ("track", "a b"),
+        ("track", "../7"),
+        ("track", "7" * 65),
+        ("track", "\u0667"),
         ("score", "nan"),
         ("score", "1e3"),
         ("score", ""),

@@ -1,0 +1,60 @@
+"""YuNet's model is brought by the user: checked, and named where it is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_face_detection.detector import DetectorError
+from edge_face_detection.yunet import YuNetFinder, frontality
+from tests.support.scenes import box, make_finder, scene
+
+
+def test_without_a_model_it_says_where_to_get_it() -> None:
+    with pytest.raises(
+        DetectorError, match=r"face_detection_yunet_2023mar\.onnx from https://github\.com/.*YUNET_MODEL"
+    ):
+        YuNetFinder(None)
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DetectorError, match=r"cannot read .*none\.onnx \(No such file or directory\): take "):
+        YuNetFinder(tmp_path / "none.onnx")
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    """Were it loaded, what it finds would be anyone's guess."""
+    path = tmp_path / "face_detection_yunet_2023mar.onnx"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(DetectorError, match=r"is not face_detection_yunet_2023mar\.onnx \(its sha256 is not 8f23"):
+        YuNetFinder(path)
+
+
+def test_a_face_from_the_front_is_frontal_and_one_from_the_side_is_not() -> None:
+    """Whatever its size is, and however it is held."""
+
+    def row(*landmarks: tuple[float, float]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        return np.array([0, 0, 0, 0, *(value for point in landmarks for value in point)], np.float32)
+
+    assert frontality(row((10, 10), (30, 10), (20, 22))) == 1
+    assert frontality(row((100, 100), (300, 100), (200, 220))) == 1
+    assert frontality(row((10, 10), (10, 30), (-2, 20))) == 1
+    assert frontality(row((10, 10), (30, 10), (25, 22))) == 0.5
+    assert frontality(row((10, 10), (30, 10), (34, 22))) == 0
+    assert frontality(row((10, 10), (10, 10), (10, 10))) == 0
+
+
+def test_a_look_finds_the_face_where_it_is() -> None:
+    (sighting,) = make_finder("yunet").look(scene([(32, 32, 32)], size=(64, 64)), sure=True)
+    assert sighting.box.iou(box(32, 32, 32)) > 0.5
+    assert 0.75 <= sighting.score <= 1
+    assert sighting.frontality > 0.5
+
+
+def test_a_scan_finds_faces_of_every_size_in_its_octave() -> None:
+    finder = make_finder("yunet")
+    for side in np.linspace(12, 70, 11):
+        found = finder.scan(scene([(80, 60, float(side))], size=(160, 120)), 12, 12)
+        assert any(place.iou(box(80, 60, float(side))) > 0.4 for place in found), side
