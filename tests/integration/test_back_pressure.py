@@ -65,7 +65,7 @@ def test_what_is_full_stops_taking_up_to_the_camera_and_nothing_is_lost(
         forwarding.expect("outbox_refusing", 1, within=60)
         taken = until_it_takes_no_more_frames(detecting)
         assert taken < frames
-        assert detecting.figure("outbox_confirmed_total") == forwarding.figure("outbox_messages") > 20
+        assert detecting.figure("outbox_confirmed_total") == forwarding.figure("outbox_messages") > 10
         for program in (forwarding, detecting):
             assert program.log_text().count("the outbox is full") == 1
         cloud.start()
@@ -92,7 +92,7 @@ def test_a_detector_that_is_stopped_while_full_counts_what_it_could_not_keep(tmp
         assert f"faces={faces} confirmed=0 waiting={kept}" in detecting.log_text()
     with TakingSide(edge.url) as keeper, detector(tmp_path, edge, tmp_path / "nobody.avi") as detecting:
         assert detecting.wait(30) == 0
-    assert len({message.correlation_data for message in keeper.messages}) == kept > 20
+    assert len({message.correlation_data for message in keeper.messages}) == kept > 10
 
 
 def test_a_full_forwarder_that_overwrites_keeps_the_newest_and_counts_the_others(
