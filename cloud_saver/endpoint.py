@@ -40,7 +40,7 @@ class Endpoint:
     Args:
         url: of which scheme, host and port count.
         connect_seconds: for the TCP connection, to each address of the host.
-        read_seconds: for the request to go out, and as long again for the whole answer to come in.
+        read_seconds: for the request to go out, and again for its answer to come in.
 
     """
 
@@ -96,7 +96,6 @@ class Endpoint:
     def _exchange(self, sock: socket.socket, method: str, data: bytes) -> Answer:
         reusable = False
         try:
-            sock.settimeout(self._read_seconds)
             # A server that refuses may end the connection before it has read all; why, says its answer.
             with contextlib.suppress(*_BROKEN):
                 sock.sendall(data)
@@ -138,6 +137,7 @@ class Endpoint:
             connection.close()
             raise
         sock: socket.socket = connection.sock
+        sock.settimeout(self._read_seconds)
         return sock
 
     @cached_property

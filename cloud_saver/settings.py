@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from face_messages.broker_url import TlsFiles
 from face_messages.settings import MqttSettings, MqttUrl, Name, tls_contradictions
 
-# What the SDK takes: no underscore in the host. A user name in it would end up in the log.
+# No underscore in the host, which S3 clients refuse. A user name in it would end up in the log.
 _HOST = (
     r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -42,8 +44,9 @@ def test_a_connection_that_the_server_ended_meanwhile_is_not_used() -> None:
         assert server.connections == 3
 
 
-def test_a_server_that_wants_the_connection_ended_gets_a_new_one_each_time() -> None:
-    with RawHttp(answering(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), *repeat(OK, 9))) as server:
+@pytest.mark.parametrize("change", [(b"\nETag", b"\nConnection: Close\r\nETag"), (b"HTTP/1.1", b"HTTP/1.0")])
+def test_a_server_that_wants_the_connection_ended_gets_a_new_one_each_time(change: tuple[bytes, bytes]) -> None:
+    with RawHttp(answering(OK.replace(*change), OK)) as server:
         store = store_at(server.url)
         store.put(FACE)
         store.put(FACE)
@@ -119,6 +122,19 @@ def test_what_one_connection_came_to_is_not_tried_with_all_others(monkeypatch: p
         assert server.connections == 3
 
 
+def test_a_server_that_takes_no_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a word, as firewalls do."""
+    monkeypatch.setattr(store_module, "_CONNECT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        before = time.monotonic()
+        assert refusal(store_at(f"http://127.0.0.1:{full.getsockname()[1]}")).problem is Problem.SILENT
+        assert time.monotonic() - before < 5
+
+
 # Answers
 
 
@@ -189,7 +205,7 @@ def test_a_long_answer_does_not_become_the_next_one_s() -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_an_error_in_chunks_is_understood(size: int) -> None:
-    """As AWS sends them, however they are cut, with trailers or without; the connection is not waited for."""
+    """As AWS sends them, however they are cut; nothing is waited for behind the last."""
     body = b"<?xml version='1.0'?><Error><Code>SlowDown</Code></Error>"
     parts = [body[at : at + size] for at in range(0, len(body), size)]
     chunks = b"".join(b"%x; a=b\r\n%s\r\n" % (len(part), part) for part in parts)
@@ -202,10 +218,21 @@ def test_an_error_in_chunks_is_understood(size: int) -> None:
 
     with RawHttp(serve) as server:
         store = store_at(server.url)
+        before = time.monotonic()
         error = refusal(store)
+        assert time.monotonic() - before < 10
         assert error.problem is Problem.FAILING
         assert "SlowDown" in str(error)
         store.put(FACE)
+
+
+def test_an_answer_without_content_is_not_waited_for() -> None:
+    """A PUT is not answered so by a store, but by what checks whether there is an internet."""
+    with RawHttp(answering(b"HTTP/1.1 204 No Content\r\n\r\n", OK)) as server:
+        store = store_at(server.url)
+        assert refusal(store).problem is Problem.UNREACHABLE
+        store.put(FACE)
+        assert server.connections == 1
 
 
 def test_a_server_may_ask_for_the_body_though_it_has_it() -> None:
