@@ -10,7 +10,7 @@ PACKAGES := edge_face_detection edge_forwarder cloud_saver face_messages local_s
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-containers chaos check docs format bench outage clean mosquitto strace spin
+.PHONY: help setup demo test test-containers chaos check docs format lock audit sbom bench outage clean mosquitto strace spin nftables openssl
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ setup: $(STAMP_DEV) ## virtual environment with everything, tests and tools incl
 demo: $(STAMP_DEMO) mosquitto ## the whole path on this machine; VIDEO=0 is the webcam, VIDEO=some.mp4 a file
 	@$(BIN)/python -m local_stack demo --video "$(VIDEO)"
 
-test: $(STAMP_DEV) mosquitto strace spin ## unit and integration tests, and the containers' where a Docker engine answers
+test: $(STAMP_DEV) mosquitto strace spin openssl nftables ## unit and integration tests, and the containers' where a Docker engine answers
 	@if docker version >/dev/null 2>&1; then \
 		echo "A Docker engine answers: unit, integration and container tests."; \
 		$(BIN)/pytest && $(BIN)/pytest tests/containers; \
@@ -37,14 +37,25 @@ chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow
 	@$(BIN)/python -m chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS, \
 		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain)
 
-check: $(STAMP_DEV) ## what must hold before a commit: ruff, its formatter, mypy
+check: $(STAMP_DEV) ## what must hold before a commit: ruff, its formatter, mypy, settings, locks, known weaknesses
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/python scripts/settings_table.py --check
+	@$(BIN)/python scripts/lock.py --check
+	@$(BIN)/python scripts/lock.py --audit || [ $$? = 3 ]
 
 docs: $(STAMP_DEV) ## write the tables of settings into README.md
 	@PYTHONPATH=. $(BIN)/python scripts/settings_table.py
+
+lock: $(STAMP_DEV) ## pin the newest versions that pyproject.toml allows, with hashes, for the images
+	@$(BIN)/python scripts/lock.py
+
+audit: $(STAMP_DEV) ## known weaknesses in what is locked; fails also where nobody can be asked
+	@$(BIN)/python scripts/lock.py --audit
+
+sbom: $(STAMP_DEV) ## what each image consists of, as sbom/IMAGE.cdx.json (CycloneDX); the images must be built
+	@$(BIN)/python scripts/sbom.py
 
 format: $(STAMP_DEV) ## put the code in its form
 	@$(BIN)/ruff format .
@@ -57,7 +68,7 @@ outage: $(STAMP_DEV) mosquitto ## the cloud gone while 100,000 faces come in: me
 	@$(BIN)/python -m benchmarks outage
 
 clean: ## remove what make has made: virtual environment, caches, the demo's folder
-	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .demo sbom .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find $(PACKAGES) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Two stamps, as the test tools take longer to install than all that the demo needs.
@@ -74,6 +85,12 @@ mosquitto:
 
 strace:
 	@scripts/need.sh strace
+
+nftables:
+	@scripts/need.sh nftables
+
+openssl:
+	@scripts/need.sh openssl
 
 spin:
 	@scripts/need.sh spin gcc

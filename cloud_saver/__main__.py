@@ -8,16 +8,22 @@ import sys
 # The imports take a while, in which a SIGTERM has nothing to end in order.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
+from cloud_saver import commands  # noqa: E402 - see above
 from cloud_saver.saver import work  # noqa: E402 - see above
 from cloud_saver.settings import SaverSettings  # noqa: E402 - see above
 from face_messages import program  # noqa: E402 - see above
 
 if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in commands.NAMES:
+        # Broken off is not done.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        sys.exit(commands.main(sys.argv[1:]))
     program.end(
         program.run(
             SaverSettings,
             work,
             name="cloud_saver",
-            about="Takes faces from the cloud broker and writes each to IBM Cloud Object Storage, or another S3 store.",
+            about="Takes faces from the cloud broker and writes each to IBM Cloud Object Storage, or another S3 store."
+            " Besides: `erase` and `retention`, for which see `erase --help`, `retention --help`.",
         )
     )

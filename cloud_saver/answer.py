@@ -12,15 +12,15 @@ import time
 from math import inf
 from typing import NamedTuple
 
-# The XML of an error is far below; whoever sends more may be sending for ever.
-_MAX_BYTES = 64 * 1024
+#: The XML of an error is far below; whoever sends more may be sending for ever.
+MAX_BYTES = 64 * 1024
 _PIECE = 16 * 1024
 _STATUS = re.compile(rb"HTTP/1\.(\d) (\d\d\d)[ \r]")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r\n")
 
 
 class Answer(NamedTuple):
-    """`headers` have names in lower case. `body` is what came of it in time, and of its first 64 KiB."""
+    """`headers` have names in lower case. `body` is what came of it in time, and of its first bytes as asked for."""
 
     status: int
     headers: dict[str, str]
@@ -29,13 +29,14 @@ class Answer(NamedTuple):
     reusable: bool
 
 
-def read_answer(sock: socket.socket, *, seconds: float, to_head: bool) -> Answer:
+def read_answer(sock: socket.socket, *, seconds: float, to_head: bool, max_bytes: int = MAX_BYTES) -> Answer:
     """Reads the answer to a request (https://www.rfc-editor.org/rfc/rfc9112).
 
     Args:
         sock: with a timeout, and nothing else to come.
         seconds: after which nothing more is read: a byte now and then is no answer.
         to_head: whether the request was a HEAD, so that no body follows.
+        max_bytes: of the body; what is beyond is not read.
 
     Raises:
         TimeoutError: it did not come in time.
@@ -53,7 +54,7 @@ def read_answer(sock: socket.socket, *, seconds: float, to_head: bool) -> Answer
     data, status = b"", 100
     while status < 200:  # 100 Continue, say: the answer itself follows
         while (end := data.find(b"\r\n\r\n")) < 0:
-            if len(data) > _MAX_BYTES:
+            if len(data) > MAX_BYTES:
                 raise OSError("its answer does not come to an end")
             if not (piece := more()):
                 raise ConnectionResetError("it broke off")
@@ -72,7 +73,7 @@ def read_answer(sock: socket.socket, *, seconds: float, to_head: bool) -> Answer
         length = int(headers["content-length"])
     # The status has told what matters, whatever becomes of the rest.
     with contextlib.suppress(OSError):
-        while len(data) < min(length, _MAX_BYTES) and not (chunked and _unchunked(data)[1]) and (piece := more()):
+        while len(data) < min(length, max_bytes) and not (chunked and _unchunked(data)[1]) and (piece := more()):
             data += piece
     reusable = len(data) == length and minor_version != b"0" and "close" not in headers.get("connection", "").lower()
     return Answer(status, headers, _unchunked(data)[0] if chunked else data, reusable)

@@ -18,7 +18,7 @@ from functools import cached_property
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from cloud_saver.answer import Answer, read_answer
+from cloud_saver.answer import MAX_BYTES, Answer, read_answer
 
 #: What a request may run into: the network, a proxy, a proxy's URL that is none.
 TROUBLE = (OSError, HTTPException, ValueError)
@@ -56,14 +56,17 @@ class Endpoint:
         self._idle: deque[socket.socket] = deque()
         weakref.finalize(self, _close_all, self._idle)
 
-    def request(self, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> Answer:
+    def request(
+        self, method: str, path: str, headers: dict[str, str], body: bytes = b"", *, max_bytes: int = MAX_BYTES
+    ) -> Answer:
         """Sends a request, and waits for the answer. Only a HEAD is repeated, if a kept connection proves to be closed.
 
         Args:
             method: such as `PUT`.
-            path: percent-encoded.
-            headers: without `content-length`, printable.
+            path: percent-encoded, with the query.
+            headers: without `content-length`, printable; with `connection: close` it is not kept.
             body: all of it.
+            max_bytes: of the answer's body; what is beyond is not read.
 
         Raises:
             KeptConnectionClosedError: the request may have been served or not; the next one has a new connection.
@@ -75,7 +78,8 @@ class Endpoint:
         data = self._written(method, path, headers, body)
         kept = self._kept()
         try:
-            return self._exchange(kept or self._connect(), method, data)
+            keep = headers.get("connection") != "close"
+            return self._exchange(kept or self._connect(), method, data, max_bytes=max_bytes, keep=keep)
         except OSError as error:
             _close_all(self._idle)  # the others will have met the same fate
             if kept is None or not isinstance(error, _BROKEN):
@@ -93,14 +97,14 @@ class Endpoint:
         fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         return f"{method} {path} HTTP/1.1\r\n{fields}content-length: {len(body)}\r\n\r\n".encode("ascii") + body
 
-    def _exchange(self, sock: socket.socket, method: str, data: bytes) -> Answer:
+    def _exchange(self, sock: socket.socket, method: str, data: bytes, *, max_bytes: int, keep: bool) -> Answer:
         reusable = False
         try:
             # A server that refuses may end the connection before it has read all; why, says its answer.
             with contextlib.suppress(*_BROKEN):
                 sock.sendall(data)
-            answer = read_answer(sock, seconds=self._read_seconds, to_head=method == "HEAD")
-            reusable = answer.reusable
+            answer = read_answer(sock, seconds=self._read_seconds, to_head=method == "HEAD", max_bytes=max_bytes)
+            reusable = answer.reusable and keep
         finally:
             if reusable:
                 self._idle.append(sock)

@@ -15,6 +15,7 @@ _TIMEOUT_SECONDS = 10
 _TOKEN = re.compile(r"\A\s*([!-~]+)\s*\Z")
 # Part of its life after which a token is replaced.
 _USED_UP = 0.8
+_LONGEST_LIFE = 24 * 3600
 # Threads that wait for the same token share one failure.
 _SHARED_SECONDS = 1.0
 
@@ -79,7 +80,7 @@ class Tokens:
         try:
             told = json.loads(answer.body)
             (token,) = _TOKEN.findall(told["access_token"])
-            lifetime = float(told["expires_in"])
+            lifetime = min(float(told["expires_in"]), _LONGEST_LIFE)
         except (ValueError, LookupError, TypeError) as error:
             text = f"COS_AUTH_ENDPOINT {self._url} answers with something that is no token: is it right?"
             raise StoreError(Problem.UNREACHABLE, text) from error

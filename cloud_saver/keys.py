@@ -41,20 +41,31 @@ def object_for(message: Message, *, received_at: datetime) -> StoredObject:
         event = FaceEvent.from_message(message)
     except InvalidEventError:
         return _unattributed(message.payload, received_at.astimezone(UTC))
+    if message.identity not in (None, event.edge_id):
+        claim = {"identity": message.identity, "source": event.source}
+        return _unattributed(message.payload, received_at.astimezone(UTC), _metadata(claim))
     return StoredObject(
         key=face_key(event),
         body=message.payload,
         content_type="image/png",
-        metadata={name: _bounded(_printable(value), _MAX_METADATA) for name, value in event.attributes().items()},
+        metadata=_metadata(event.attributes()),
         captured_at=event.time,
     )
 
 
 def face_key(event: FaceEvent) -> str:
-    stamp = event.time.strftime("%m%dT%H%M%S.%fZ")
-    year = f"{event.time.year:04}"  # strftime does not pad the years before 1000
-    place = f"faces/{safe_name(event.edge_id)}/{safe_name(event.camera_id)}"
-    return f"{place}/{year}/{event.time:%m}/{event.time:%d}/{year}{stamp}-{safe_name(event.id)}.png"
+    return f"{camera_folder(event.edge_id, event.camera_id)}{moment(event.time)}-{safe_name(event.id)}.png"
+
+
+def camera_folder(edge_id: str, camera_id: str) -> str:
+    """What the keys of all faces that a camera saw begin with."""
+    return f"faces/{safe_name(edge_id)}/{safe_name(camera_id)}/"
+
+
+def moment(time: datetime) -> str:
+    """What follows in the key of a face that was seen then (UTC); keys sort by it."""
+    year = f"{time.year:04}"  # strftime does not pad the years before 1000
+    return f"{year}/{time:%m}/{time:%d}/{year}{time:%m%dT%H%M%S.%fZ}"
 
 
 def safe_name(name: str) -> str:
@@ -78,9 +89,13 @@ def _printable(value: str) -> str:
     return quote(value, safe=" !\"#$&'()*+,-./:;<=>?@[]^_`{|}~")
 
 
-def _unattributed(payload: bytes, received_at: datetime) -> StoredObject:
+def _metadata(values: dict[str, str]) -> dict[str, str]:
+    return {name: _bounded(_printable(value), _MAX_METADATA) for name, value in values.items()}
+
+
+def _unattributed(payload: bytes, received_at: datetime, metadata: dict[str, str] | None = None) -> StoredObject:
     digest = hashlib.sha256(payload).hexdigest()
     day = f"{received_at:%Y/%m/%d}"
     if payload.startswith(PNG_SIGNATURE):
-        return StoredObject(f"faces/unattributed/{day}/{digest}.png", payload, "image/png", {}, None)
-    return StoredObject(f"unrecognized/{day}/{digest}", payload, "application/octet-stream", {}, None)
+        return StoredObject(f"faces/unattributed/{day}/{digest}.png", payload, "image/png", metadata or {}, None)
+    return StoredObject(f"unrecognized/{day}/{digest}", payload, "application/octet-stream", metadata or {}, None)

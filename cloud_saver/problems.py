@@ -25,11 +25,15 @@ MAYBE_THE_OBJECT = (Problem.REFUSED, Problem.DENIED)
 
 
 class StoreError(Exception):
-    """The object is not stored. The text tells what is wrong and what to do about it."""
+    """The object is not stored, or whatever else was asked for not done. The text tells why, and what to do about it.
 
-    def __init__(self, problem: Problem, text: str) -> None:
+    `code` is the store's own name for it, where it gave one.
+    """
+
+    def __init__(self, problem: Problem, text: str, *, code: str = "") -> None:
         super().__init__(text)
         self.problem = problem
+        self.code = code
 
 
 def note_about(stored: StoredObject, error: StoreError) -> StoredObject:

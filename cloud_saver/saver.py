@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from cloud_saver.keys import StoredObject, object_for
 from cloud_saver.parking import Parking
 from cloud_saver.problems import MAYBE_THE_OBJECT, StoreError, note_about
+from cloud_saver.retention import watch
 from cloud_saver.settings import SaverSettings
 from cloud_saver.store import Store
 from face_messages import Connection, Monitor, Taken, Taker, program
@@ -76,12 +77,14 @@ class Saver:
         self._store_works = threading.Condition()
         #: Told the seconds from capture to storage of each face.
         self.observe_latency: Callable[[float], None] = lambda _seconds: None
-        #: Since the start: objects written, objects the store refused for good, writes that failed, and messages that
-        #: were stored already.
+        self._known_impostors: set[str] = set()  # no more than edges are enrolled
+        #: Since the start: objects written, objects the store refused for good, writes that failed, messages that were
+        #: stored already, and faces in the name of another edge than the one that sent them.
         self.stored = 0
         self.refused = 0
         self.failed = 0
         self.repeated = 0
+        self.impostors = 0
         for i in range(workers):
             # Daemons: a thread that hangs on a dead store must not hold up the end of the program.
             threading.Thread(target=self._work, name=f"worker {i}", daemon=True).start()
@@ -94,6 +97,8 @@ class Saver:
     def take(self, taken: Taken) -> None:
         """Called in the connection's thread with each message."""
         job = _Job(object_for(taken.message, received_at=datetime.now(UTC)), [taken])
+        if job.stored.captured_at is None and (identity := job.stored.metadata.get("identity")):
+            self._say_impostor(identity, job.stored.metadata["source"])
         with self._lock:
             if job.name in self._done:
                 self.repeated += 1
@@ -195,6 +200,16 @@ class Saver:
         if job.waiting:
             self._parking.park(job, job.pause.next_delay())
 
+    def _say_impostor(self, identity: str, source: str) -> None:
+        self.impostors += 1
+        if identity not in self._known_impostors:
+            self._known_impostors.add(identity)
+            log.warning(
+                "%s sends faces as %s: they are filed as unattributed; its EDGE_ID must be the name on its certificate",
+                identity,
+                source,
+            )
+
     @property
     def parked(self) -> int:
         """Objects that wait at present because the store refuses them."""
@@ -221,7 +236,8 @@ class Saver:
 
 def work(settings: SaverSettings, stop: program.Stop) -> int:
     """Runs until `stop` is set."""
-    saver = Saver(Store(settings), workers=settings.saver_workers)
+    store = Store(settings)
+    saver = Saver(store, workers=settings.saver_workers)
     taker = Taker(settings.mqtt_topic, saver.take, group=settings.saver_group)
     connection = Connection(
         broker_url(settings.mqtt_url),
@@ -239,6 +255,7 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
     monitor.counter("store_failures", "writes that failed and were tried again", lambda: saver.failed)
     monitor.counter("messages_repeated", "messages that came again and were stored already", lambda: saver.repeated)
     monitor.counter("objects_refused", "objects the store refused for good", lambda: saver.refused)
+    monitor.counter("messages_impostor", "faces sent in another edge's name, unattributed", lambda: saver.impostors)
     monitor.gauge("objects_parked", "objects that wait because the store refuses them", lambda: saver.parked)
     monitor.gauge("store_up", "1 while the store takes objects", lambda: saver.trouble is None)
     monitor.state("store", lambda: str(saver.trouble or "well"))
@@ -248,6 +265,9 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
     show_taker(monitor, taker)
     show_connection(monitor, connection, "cloud")
     with program.monitored(monitor, settings):
+        if settings.retention_days:
+            watched = (store, settings.retention_days, stop.wait)
+            threading.Thread(target=watch, args=watched, name="retention", daemon=True).start()
         log.info("started: faces go to bucket %s at %s", settings.cos_bucket, settings.cos_endpoint)
         connection.start()
         stop.wait()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from face_messages.broker_url import TlsFiles
-from face_messages.settings import MqttSettings, MqttUrl, Name, tls_contradictions
+from face_messages.settings import MqttSettings, MqttUrl, Name, ProgramSettings, tls_contradictions
 
 # No underscore in the host, which S3 clients refuse. A user name in it would end up in the log.
 _HOST = (
@@ -36,22 +36,9 @@ def _check_bucket(text: str) -> str:
     return text
 
 
-class SaverSettings(MqttSettings):
-    """What `cloud_saver` can be told."""
+class StoreSettings(ProgramSettings):
+    """Where the bucket is, and who may use it."""
 
-    mqtt_url: MqttUrl = Field(description="the cloud broker, such as mqtt://cloud_mosquitto:1883")
-    mqtt_ca_file: Path | None = Field(None, description="PEM file of the CA that signed the broker's certificate")
-    mqtt_cert_file: Path | None = Field(None, description="PEM file of this client's certificate")
-    mqtt_key_file: Path | None = Field(None, description="PEM file of that certificate's key")
-    saver_group: str = Field(
-        "",
-        pattern=r"^[A-Za-z0-9._-]{0,64}$",
-        description="name under which several savers share the work (a shared subscription); empty for a single saver",
-    )
-    saver_id: Name | None = Field(
-        None, description="name of this saver within its group, the same after a restart; the host's name unless set"
-    )
-    saver_workers: int = Field(16, ge=1, le=256, description="objects that are written at the same time")
     cos_endpoint: Annotated[str, AfterValidator(_check_endpoint)] = Field(
         description="URL of the object storage, such as https://s3.eu-de.cloud-object-storage.appdomain.cloud"
     )
@@ -65,20 +52,24 @@ class SaverSettings(MqttSettings):
     )
     cos_hmac_access_key_id: SecretStr | None = Field(None, description="HMAC or any S3 store: access key id")
     cos_hmac_secret_access_key: SecretStr | None = Field(None, description="HMAC or any S3 store: secret access key")
-
-    @property
-    def tls(self) -> TlsFiles:
-        return TlsFiles(self.mqtt_ca_file, self.mqtt_cert_file, self.mqtt_key_file)
-
-    @property
-    def client_id(self) -> str:
-        """One for a single saver, so that its session waits for it; one for each member of a group."""
-        return f"cloud_saver-{self.saver_id or socket.gethostname()}" if self.saver_group else "cloud_saver"
+    cos_sse: Literal["", "AES256", "aws:kms"] = Field(
+        "",
+        description="encryption that the store is asked for with each object, AES256 or aws:kms; empty: as the bucket"
+        " is set up, which is the way at IBM Cloud",
+    )
+    cos_sse_kms_key_id: str = Field(
+        "", pattern=r"^[!-~]{0,2048}$", description="the key that aws:kms takes, unless it is the store's own"
+    )
+    retention_days: int = Field(
+        0,
+        ge=0,
+        le=36500,
+        description="days after which the store itself deletes what it was given, by a rule that"
+        " `python -m cloud_saver retention` puts there; 0 = never",
+    )
 
     def contradictions(self) -> list[str]:
-        lines = tls_contradictions(self.mqtt_url, self.tls, "MQTT_")
-        if self.saver_id and not self.saver_group:
-            lines.append("SAVER_ID: names a member of a group; set SAVER_GROUP as well, or leave it out")
+        lines = []
         iam = {"COS_API_KEY_ID": self.cos_api_key_id, "COS_INSTANCE_CRN": self.cos_instance_crn}
         hmac = {
             "COS_HMAC_ACCESS_KEY_ID": self.cos_hmac_access_key_id,
@@ -94,4 +85,39 @@ class SaverSettings(MqttSettings):
         for pair in (iam, hmac):
             if any(pair.values()):
                 lines += [f"{name}: is not set; it belongs to the other one" for name, v in pair.items() if not v]
+        if self.cos_sse_kms_key_id and self.cos_sse != "aws:kms":
+            lines.append("COS_SSE_KMS_KEY_ID: is for COS_SSE=aws:kms; set that as well, or leave it out")
+        return lines
+
+
+class SaverSettings(StoreSettings, MqttSettings):
+    """What `cloud_saver` can be told."""
+
+    mqtt_url: MqttUrl = Field(description="the cloud broker, such as mqtt://cloud_mosquitto:1883")
+    mqtt_ca_file: Path | None = Field(None, description="PEM file of the CA that signed the broker's certificate")
+    mqtt_cert_file: Path | None = Field(None, description="PEM file of this client's certificate")
+    mqtt_key_file: Path | None = Field(None, description="PEM file of that certificate's key")
+    saver_group: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="name under which several savers share the work (a shared subscription); empty for a single saver",
+    )
+    saver_id: Name | None = Field(
+        None, description="name of this saver within its group, the same after a restart; the host's name unless set"
+    )
+    saver_workers: int = Field(16, ge=1, le=256, description="objects that are written at the same time")
+
+    @property
+    def tls(self) -> TlsFiles:
+        return TlsFiles(self.mqtt_ca_file, self.mqtt_cert_file, self.mqtt_key_file)
+
+    @property
+    def client_id(self) -> str:
+        """One for a single saver, so that its session waits for it; one for each member of a group."""
+        return f"cloud_saver-{self.saver_id or socket.gethostname()}" if self.saver_group else "cloud_saver"
+
+    def contradictions(self) -> list[str]:
+        lines = super().contradictions() + tls_contradictions(self.mqtt_url, self.tls, "MQTT_")
+        if self.saver_id and not self.saver_group:
+            lines.append("SAVER_ID: names a member of a group; set SAVER_GROUP as well, or leave it out")
         return lines

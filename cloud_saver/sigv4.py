@@ -27,7 +27,7 @@ class Signer:
 
         Args:
             method: such as `PUT`.
-            path: percent-encoded as it is sent; there is no query.
+            path: percent-encoded as it is sent; the query's names in their order, each with a `=`.
             headers: with `host`; names in lower case.
             body: all of it.
 
@@ -39,7 +39,8 @@ class Signer:
         names = sorted(headers)
         signed_names = ";".join(names)
         lines = [f"{name}:{' '.join(headers[name].split())}\n" for name in names]
-        canonical = f"{method}\n{path}\n\n{''.join(lines)}\n{signed_names}\n{digest}"
+        path, _, query = path.partition("?")
+        canonical = f"{method}\n{path}\n{query}\n{''.join(lines)}\n{signed_names}\n{digest}"
         to_sign = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
         signature = hmac.digest(self._key(now[:8]), to_sign.encode(), "sha256").hex()
         headers["authorization"] = (

@@ -8,6 +8,7 @@ import time
 from edge_forwarder.settings import ForwarderSettings
 from face_messages import Connection, Monitor, Outbox, Sender, Taken, Taker, program
 from face_messages.backlog import report_backlog
+from face_messages.certificate import watch_certificate
 from face_messages.event import FaceEvent, InvalidEventError, new_id
 from face_messages.message import MAX_MESSAGE_BYTES, Message
 from face_messages.metrics import show_connection, show_outbox, show_sender, show_taker
@@ -88,6 +89,8 @@ def work(settings: ForwarderSettings, stop: program.Stop) -> int:
         show_taker(monitor, forwarder.taker)
         show_connection(monitor, forwarder.edge, "edge")
         show_connection(monitor, forwarder.cloud, "cloud")
+        if settings.cloud_mqtt_cert_file is not None:
+            watch_certificate(settings.cloud_mqtt_cert_file, monitor, stop)
         log.info("started as %s: %d messages wait in the outbox", settings.edge_id, len(outbox))
         forwarder.start()
         report_backlog(outbox, stop)

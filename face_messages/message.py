@@ -17,6 +17,9 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 #: A receipt is one correlation a line, so neither a line break nor a novel fits.
 MAX_CORRELATION_BYTES = 512
 
+# The user property in which the broker says whose certificate a message came with.
+_IDENTITY = "identity"
+
 # The user property that makes an answer a refusal; its value is the reason.
 _REFUSED = "refused"
 _MAX_REASON = 500
@@ -50,11 +53,20 @@ class Message:
         return len(self.payload) + properties
 
     @property
+    def identity(self) -> str | None:
+        """Who has sent this, as the broker knows from a certificate, or None where there was none.
+
+        The last property of that name counts: the broker appends it, behind whatever the sender itself has written.
+        """
+        return next((value for name, value in reversed(self.user_properties) if name == _IDENTITY), None)
+
+    @property
     def wants_receipt(self) -> bool:
         """Whether a keeper owes a receipt, or a refusal, for this message.
 
         The Response Topic comes from whoever published. A keeper that followed it anywhere could be made to
-        write to any topic its own rights reach (status, control), so only one client's receipts topic counts.
+        write to any topic its own rights reach (status, control), so only one client's receipts topic counts: the
+        sender's own, where the broker knows it. A receipt for another would make it discard what nobody has.
         """
         return (
             self.response_topic is not None
@@ -62,6 +74,7 @@ class Message:
             and 0 < len(self.correlation_data) <= MAX_CORRELATION_BYTES
             and b"\n" not in self.correlation_data
             and _RECEIPTS_OF_ONE_CLIENT.fullmatch(self.response_topic) is not None
+            and ((identity := self.identity) is None or self.response_topic == receipts_topic(identity))
         )
 
 

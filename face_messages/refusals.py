@@ -16,7 +16,7 @@ _CONNACK = {
 
 _DISCONNECT = {
     0x8B: "the broker is shutting down",
-    0x8E: "another client connected under the same id: give each its own",
+    0x8E: "another client connected under the same id (give each its own), or this one was revoked",
 }
 
 
@@ -35,7 +35,7 @@ def check_suback(packet: mqtt5.SubAckPacket) -> None:
     """Raises RefusedError unless all subscriptions were granted."""
     for code in packet.reason_codes:
         if int(code) >= _FAILURE:
-            raise RefusedError(f"the broker refuses the subscription ({code.name}): check its access rules")
+            raise RefusedError(f"the broker refuses the subscription ({code.name}): check access rules and certificate")
 
 
 def hung_up(packet: mqtt5.DisconnectPacket) -> RefusedError:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sees to it that programs from the system's package manager are there. Quiet when they are.
 #
-#   scripts/need.sh PACKAGE...        mosquitto (the broker and its clients), strace, spin, gcc (and libc's headers)
+#   scripts/need.sh PACKAGE...        mosquitto (the broker and its clients), strace, spin, openssl,
+#                                 nftables (and ip; Linux only), gcc (and libc's headers)
 set -euo pipefail
 
 # Debian and Homebrew put the broker where not everybody's PATH leads.
@@ -11,6 +12,7 @@ is_there() {
     case $1 in
     mosquitto) command -v mosquitto >/dev/null && command -v mosquitto_sub >/dev/null ;;
     gcc) echo '#include <time.h>' | gcc -E - >/dev/null 2>&1 ;;
+    nftables) [ "$(uname)" != Linux ] || { command -v nft && command -v ip; } >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }
@@ -25,6 +27,7 @@ done
 installer=()
 if command -v apt-get >/dev/null; then
     words=("${missing[@]/#mosquitto/mosquitto mosquitto-clients}")
+    words=("${words[@]/#nftables/nftables iproute2}")
     installer=(apt-get install -y -qq --no-install-recommends "${words[@]/#gcc/gcc libc6-dev}")
 elif command -v dnf >/dev/null; then
     installer=(dnf install -y -q "${missing[@]}")

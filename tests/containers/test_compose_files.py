@@ -49,11 +49,15 @@ def test_savers_may_be_several_where_that_is_asked_for() -> None:
     assert saver["environment"]["SAVER_GROUP"] == "savers"
 
 
-def test_no_port_is_published_unless_asked_for() -> None:
-    """Neither broker wants a password, so none may be reached from outside by accident."""
+def test_no_port_is_published_but_the_one_that_wants_a_certificate() -> None:
+    """On 1883 neither broker wants even a password, so neither may be reached from outside by accident."""
     for files in COMBINATIONS:
-        published = {name for name, service in services(*files).items() if service.get("ports")}
-        assert published == ({"cloud_mosquitto"} if "docker-compose.cloud.insecure.yml" in files else set())
+        ports = [
+            (name, port["published"]) for name, service in services(*files).items() for port in service.get("ports", [])
+        ]
+        expected = [("cloud_mosquitto", "8883")] if CLOUD in files else []
+        expected += [("cloud_mosquitto", "1883")] if "docker-compose.cloud.insecure.yml" in files else []
+        assert sorted(ports) == sorted(expected)
 
 
 def test_the_camera_is_handed_over_by_its_override_only() -> None:

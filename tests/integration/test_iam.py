@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from cloud_saver import iam
 from cloud_saver.problems import Problem
 from tests.support.fake_http import Answer, FakeHttp, Request, stored
+from tests.support.raw_http import RawHttp, answering
 from tests.support.stores import FACE, iam_store, refusal
 
 
@@ -94,3 +97,53 @@ def test_threads_that_ask_for_the_first_token_together_all_get_it() -> None:
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(lambda _: store.put(FACE), range(64)))
         assert {r.headers["authorization"] for r in cos.requests} == {"Bearer the-token"}
+
+
+def lasting(seconds: float, token: str = "the-token") -> Answer:
+    return Answer(200, json.dumps({"access_token": token, "expires_in": seconds}).encode())
+
+
+@pytest.mark.parametrize("seconds", [3600, 1200, 1e999])
+def test_a_token_is_replaced_before_its_end(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After four fifths of its life, of which it has a day at most."""
+    now = time.monotonic()
+    monkeypatch.setattr("cloud_saver.iam.time.monotonic", lambda: now)
+    with FakeHttp(lambda _request: lasting(seconds, f"token-{len(auth.requests)}")) as auth, FakeHttp(stored) as cos:
+        store = iam_store(cos.url, auth.url)
+        for part, number in ((0.0, 1), (0.79, 1), (0.02, 2), (0.75, 2), (0.06, 3)):
+            now += part * min(seconds, 24 * 3600)
+            store.put(FACE)
+            assert cos.requests[-1].headers["authorization"] == f"Bearer token-{number}"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_token_that_is_good_for_no_time_is_asked_for_each_time(seconds: float) -> None:
+    """No loop comes of it."""
+    with FakeHttp(lambda _request: lasting(seconds)) as auth, FakeHttp(stored) as cos:
+        store = iam_store(cos.url, auth.url)
+        store.put(FACE)
+        store.put(FACE)
+        assert len(auth.requests) == 2
+
+
+def test_a_failure_is_shared_for_a_moment_and_then_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that all wait for a token do not each ask in vain; when the server is well again, all goes on."""
+    with FakeHttp(lambda _request: Answer(503)) as auth, FakeHttp(stored) as cos:
+        store = iam_store(cos.url, auth.url)
+        assert {refusal(store).problem for _ in range(5)} == {Problem.FAILING}
+        assert len(auth.requests) == 1
+        auth.answer = token
+        monkeypatch.setattr(iam, "_SHARED_SECONDS", 0.0)
+        store.put(FACE)
+
+
+def test_a_token_server_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while, in which nothing goes to the store."""
+    monkeypatch.setattr(iam, "_TIMEOUT_SECONDS", 0.3)
+    with RawHttp(answering()) as auth, FakeHttp(stored) as cos:
+        silent = socket.create_server(("127.0.0.1", 0))
+        with silent:
+            store = iam_store(cos.url, f"http://127.0.0.1:{silent.getsockname()[1]}")
+            assert refusal(store).problem is Problem.UNREACHABLE
+        assert refusal(iam_store(cos.url, auth.url)).problem is Problem.UNREACHABLE
+        assert cos.requests == []

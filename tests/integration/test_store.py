@@ -15,28 +15,22 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from cloud_saver import store as store_module
 from cloud_saver.keys import StoredObject, object_for
 from cloud_saver.problems import Problem
+from cloud_saver.settings import StoreSettings
 from cloud_saver.store import Store
 from face_messages import FaceEvent
 from local_stack.s3 import S3Server
 from tests.support.fake_http import Answer, FakeHttp, Request, stored
-from tests.support.stores import FACE, SECRET, real_store, refusal, sdk, store_at
+from tests.support.stores import FACE, SECRET, real_store, refusal, running_moto, sdk, store_at
 
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
-    """S3 as AWS defines it, with one bucket `faces`; the endpoint."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    sdk(endpoint).create_bucket(Bucket="faces")
-    yield endpoint
-    server.stop()
+    with running_moto() as endpoint:
+        yield endpoint
 
 
 def test_an_object_is_stored_byte_for_byte(s3: S3Server) -> None:
@@ -223,6 +217,31 @@ def test_only_a_store_s_own_yes_counts(answer: Answer, problem: Problem | None) 
         assert len(puts) == 1, "retries are made in one place only, which is not here"
         assert puts[0].headers["content-md5"]
         assert "x-amz-trailer" not in puts[0].headers
+
+
+def encrypting(endpoint: str, **settings: str) -> Store:
+    keys = {"cos_hmac_access_key_id": "access-key", "cos_hmac_secret_access_key": SECRET}
+    asked = {"cos_endpoint": endpoint, "cos_bucket": "faces", **keys, **settings}
+    return Store(StoreSettings.model_validate(asked))
+
+
+@pytest.mark.parametrize("key", ["", "arn:aws:kms:us-east-1:1:key/k"])
+def test_encryption_is_asked_for_with_each_object(key: str, moto: str) -> None:
+    """Of the kind, and with the key, that the settings name."""
+    kind = "aws:kms" if key else "AES256"
+    encrypting(moto, cos_sse=kind, cos_sse_kms_key_id=key).put(FACE)
+    head = sdk(moto).head_object(Bucket="faces", Key=FACE.key)
+    assert head["ServerSideEncryption"] == kind
+    assert head.get("SSEKMSKeyId", "") == key
+
+
+def test_a_store_that_does_not_encrypt_though_asked_to_is_told(s3: S3Server) -> None:
+    """What it has stored in clear is not taken for stored when it is looked for, either."""
+    store = encrypting(s3.endpoint, cos_sse="AES256")
+    store._signer = real_store(s3)._signer
+    for _ in range(2):
+        assert "stores without the encryption that COS_SSE asks for" in str(refusal(store))
+        assert not store.has(FACE)
 
 
 def test_a_store_that_is_not_there_is_told(s3: S3Server) -> None:

@@ -53,7 +53,7 @@ class FakeHttp:
                 if self.command != "HEAD":
                     self.wfile.write(answer.body)
 
-            do_PUT = do_POST = do_GET = do_HEAD = _serve  # noqa: N815 - the base class wants these names
+            do_PUT = do_POST = do_GET = do_HEAD = do_DELETE = _serve  # noqa: N815 - the base class wants these names
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
                 pass

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import ibm_boto3
 import pytest
 from ibm_botocore.config import Config
+from moto.server import ThreadedMotoServer
 
 from cloud_saver.endpoint import _has_something
 from cloud_saver.keys import StoredObject, object_for
@@ -70,6 +74,32 @@ def sdk(endpoint: str, access_key_id: str = "access-key", secret_access_key: str
             request_checksum_calculation="when_required",
         ),
     )
+
+
+@contextmanager
+def running_moto() -> Iterator[str]:
+    """S3 as AWS defines it, with one bucket `faces`; the endpoint."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        endpoint = f"http://{host}:{port}"
+        # All its servers in one process have the same buckets.
+        urllib.request.urlopen(f"{endpoint}/moto-api/reset", data=b"").close()
+        sdk(endpoint).create_bucket(Bucket="faces")
+        yield endpoint
+    finally:
+        server.stop()
+
+
+def environment(endpoint: str, access_key_id: str = "access-key", secret_access_key: str = SECRET) -> dict[str, str]:
+    """The settings of a bucket `faces` there, as environment variables."""
+    return {
+        "COS_ENDPOINT": endpoint,
+        "COS_BUCKET": "faces",
+        "COS_HMAC_ACCESS_KEY_ID": access_key_id,
+        "COS_HMAC_SECRET_ACCESS_KEY": secret_access_key,
+    }
 
 
 def refusal(store: Store, stored_object: StoredObject = FACE) -> StoreError:

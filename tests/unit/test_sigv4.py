@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from hypothesis import given
@@ -60,6 +60,18 @@ def test_the_sdk_signs_alike(method: str, key: str, metadata: dict[str, str], bo
     expected = SDK.signature(SDK.string_to_sign(request, canonical), request)
     assert signed["authorization"].endswith(f"Signature={expected}")
     assert f"SignedHeaders={SDK.signed_headers(SDK.headers_to_sign(request))}," in signed["authorization"]
+
+
+@given(query=st.dictionaries(TOKEN, st.text(st.characters(exclude_categories=["Cs"])), min_size=1))
+def test_the_sdk_signs_a_query_alike(query: dict[str, str]) -> None:
+    """Of lists, for example."""
+    path = "/faces/?" + urlencode(sorted(query.items()), quote_via=quote, safe="")
+    signed = SIGNER.signed("GET", path, {"host": "store.example:9000"}, b"")
+    unsigned = {name: value for name, value in signed.items() if name != "authorization"}
+    request = AWSRequest("GET", f"http://store.example:9000{path}", headers=unsigned)
+    request.context["timestamp"] = signed["x-amz-date"]
+    expected = SDK.signature(SDK.string_to_sign(request, SDK.canonical_request(request)), request)
+    assert signed["authorization"].endswith(f"Signature={expected}")
 
 
 def test_every_day_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,126 @@
+"""Deletes what a camera saw between two times: people have the right to it."""
+
+from __future__ import annotations
+
+import itertools
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from cloud_saver.keys import moment
+from cloud_saver.listing import Listed, objects, parsed, read_xml
+from cloud_saver.problems import MAYBE_THE_OBJECT, StoreError
+from cloud_saver.store import Store
+
+# As many as S3 takes at once.
+_BATCH = 1000
+# What is stored meanwhile is found by the next pass, and what could not be deleted is tried again.
+_PASSES = 3
+
+
+class Span(NamedTuple):
+    """The objects in a folder whose keys are greater than `after` and less than `before`."""
+
+    folder: str
+    after: str
+    before: str
+
+
+def seen(folder: str, begin: datetime, end: datetime) -> Span:
+    """What the camera with this folder saw from `begin` on and before `end`, both aware."""
+    return Span(folder, *(folder + moment(time.astimezone(UTC)) for time in (begin, end)))
+
+
+def of_nobody(begin: datetime, end: datetime) -> list[Span]:
+    """What no camera is known of, received from the day (UTC) `begin` on and before the day `end`, both aware."""
+    days = [f"{time.astimezone(UTC):%Y/%m/%d}/" for time in (begin, end)]
+    return [Span(folder, *(folder + day for day in days)) for folder in ("faces/unattributed/", "unrecognized/")]
+
+
+@dataclass
+class Erasure:
+    """Of some spans of the bucket.
+
+    Args:
+        spans: what is to be deleted.
+        progress: called with the number of deleted objects after each thousand or fewer.
+
+    """
+
+    store: Store
+    spans: list[Span]
+    progress: Callable[[int], None] = lambda _deleted: None
+    #: Objects deleted so far; in a bucket with versions, versions.
+    deleted: int = 0
+    #: Whether the bucket keeps what is deleted, and these credentials cannot see it.
+    kept_versions: bool = False
+    #: Whether there was more at the end, because it came meanwhile or could not be deleted.
+    unfinished: bool = False
+    _versions: bool | None = field(default=None, init=False)
+
+    def found(self) -> Iterator[Listed]:
+        """What there is to delete.
+
+        Raises:
+            StoreError: it cannot be listed.
+
+        """
+        if self._versions is None:
+            self._versions = has_versions(self.store)
+        for span in self.spans:
+            yield from objects(self.store, span.folder, after=span.after, before=span.before, versions=self._versions)
+
+    def run(self) -> dict[str, str]:
+        """Deletes it all; returns what could not be deleted, keys with the store's reasons.
+
+        May be broken off and run again at any time.
+
+        Raises:
+            StoreError: the store does not list or delete; what was deleted until then is gone.
+
+        """
+        failed: dict[str, str] = {}
+        for _ in range(_PASSES):
+            failed, found, self.unfinished = {}, self.found(), False
+            while batch := list(itertools.islice(found, _BATCH)):
+                self.unfinished = True
+                refused = self._delete(batch)
+                failed |= refused
+                self.deleted += len(batch) - len(refused)
+                self.progress(self.deleted)
+            if not self.unfinished:
+                break
+        return failed
+
+    def _delete(self, batch: list[Listed]) -> dict[str, str]:
+        request = ET.Element("Delete", xmlns="http://s3.amazonaws.com/doc/2006-03-01/")
+        for each in batch:
+            item = ET.SubElement(request, "Object")
+            ET.SubElement(item, "Key").text = each.key
+            if each.version:
+                ET.SubElement(item, "VersionId").text = each.version
+        body = ET.tostring(request, encoding="utf-8", xml_declaration=True)
+        answer = parsed(self.store, self.store.ask("POST", {"delete": ""}, body, doing="delete from"), "DeleteResult")
+        self.kept_versions |= not self._versions and answer.find("Deleted/DeleteMarker") is not None
+        errors = answer.findall("Error")
+        if len(answer.findall("Deleted")) + len(errors) < len(batch):
+            raise self.store.is_no_store("not all objects of a request are told of")
+        return {error.findtext("Key") or "": error.findtext("Code") or "no reason given" for error in errors}
+
+
+def has_versions(store: Store) -> bool:
+    """Whether the bucket keeps, or has kept, what is deleted or written over; False where it does not tell.
+
+    Raises:
+        StoreError: the store is not well.
+
+    """
+    try:
+        told = read_xml(store, {"versioning": ""}, doing="read the settings of")
+    except StoreError as error:
+        if error.problem not in MAYBE_THE_OBJECT and error.code != "NotImplemented":
+            raise
+        return False
+    return told.findtext("Status") in ("Enabled", "Suspended")
