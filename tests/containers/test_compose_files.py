@@ -14,6 +14,7 @@ CLOUD = "docker-compose.cloud.yml"
 COMBINATIONS = (
     (EDGE,),
     (EDGE, "docker-compose.camera.yml"),
+    (EDGE, "docker-compose.camera.yml", "docker-compose.preview.yml"),
     (CLOUD,),
     (CLOUD, "docker-compose.cloud.insecure.yml"),
     FILES,
@@ -36,7 +37,7 @@ def test_containers_carry_the_folder_s_name_and_use_one_network(files: tuple[str
         assert (ROOT / name).is_dir() or name == "demo_clip"
 
 
-@pytest.mark.parametrize("file", [*FILES, "docker-compose.camera.yml", "docker-compose.cloud.insecure.yml"])
+@pytest.mark.parametrize("file", [path.name for path in ROOT.glob("docker-compose*.yml")])
 def test_files_suit_compose_of_any_age(file: str) -> None:
     """`version:` is obsolete, and `name:` is unknown to the first compose v2 releases."""
     assert not [line for line in (ROOT / file).read_text().splitlines() if line.startswith(("version:", "name:"))]
@@ -51,9 +52,39 @@ def test_savers_may_be_several_where_that_is_asked_for() -> None:
 
 def test_no_port_is_published_unless_asked_for() -> None:
     """Neither broker wants a password, so none may be reached from outside by accident."""
+    asked = {
+        "docker-compose.cloud.insecure.yml": "cloud_mosquitto",
+        "docker-compose.preview.yml": "edge_face_detection",
+    }
     for files in COMBINATIONS:
         published = {name for name, service in services(*files).items() if service.get("ports")}
-        assert published == ({"cloud_mosquitto"} if "docker-compose.cloud.insecure.yml" in files else set())
+        assert published == {asked[file] for file in files if file in asked}
+
+
+def test_the_preview_is_published_to_this_host_alone() -> None:
+    """It shows what the camera sees."""
+    files = (EDGE, "docker-compose.preview.yml")
+    assert {name: service["ports"] for name, service in services(*files).items() if "ports" in service} == {
+        "edge_face_detection": [
+            {"host_ip": "127.0.0.1", "mode": "ingress", "protocol": "tcp", "published": "9100", "target": 9100}
+        ]
+    }
+    assert services(*files)["edge_face_detection"]["environment"]["PREVIEW"] == "true"
+    assert not services(EDGE)["edge_face_detection"]["environment"].get("PREVIEW")
+
+
+def test_a_second_camera_differs_in_nothing_but_what_is_its_own() -> None:
+    """The same limits and rights, another name, device, and outbox."""
+    detectors = services(EDGE, "docker-compose.camera.yml", "docker-compose.cameras.yml")
+    one, other = detectors["edge_face_detection"], detectors["edge_face_detection_2"]
+    differs = {key for key in one | other if one.get(key) != other.get(key)}
+    assert differs - {"depends_on"} == {"container_name", "devices", "environment", "volumes"}
+    assert other["container_name"] == "edge_face_detection_2"
+    assert [device["source"] for device in (*one["devices"], *other["devices"])] == ["/dev/video0", "/dev/video1"]
+    changed = dict(other["environment"].items() - one["environment"].items())
+    assert changed == {"CAMERA_ID": "camera1"}
+    assert [volume["target"] for volume in other["volumes"]] == ["/var/lib/facedetection"]
+    assert one["volumes"][0]["source"] != other["volumes"][0]["source"]
 
 
 def test_the_camera_is_handed_over_by_its_override_only() -> None:
