@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +23,8 @@ COMBINATIONS = (
 )
 
 
-def services(*files: str) -> dict[str, Any]:
-    config = json.loads(compose("config", "--format", "json", files=files))
+def services(*files: str, env: str = os.devnull) -> dict[str, Any]:
+    config = json.loads(compose("config", "--format", "json", files=files, env=env))
     found: dict[str, Any] = config["services"]
     return found
 
@@ -94,6 +96,17 @@ def test_the_camera_is_handed_over_by_its_override_only() -> None:
     assert detector["devices"][0]["target"] == "/dev/video0"
     assert detector["environment"]["VIDEO_SOURCE"] == "/dev/video0"
     assert detector["group_add"] == ["44"]
+
+
+def test_a_camera_that_may_change_its_number_is_found_by_name_and_nothing_else_is_opened(tmp_path: Path) -> None:
+    """The devices of the host are seen, but only cameras (81 is Video4Linux) may be opened."""
+    env = tmp_path / "env"
+    env.write_text("VIDEO_DEVICE=/dev/v4l/by-id/usb-camera\n")
+    detector = services(EDGE, "docker-compose.replug.yml", env=str(env))["edge_face_detection"]
+    assert detector["environment"]["VIDEO_SOURCE"] == "/dev/v4l/by-id/usb-camera"
+    assert detector["device_cgroup_rules"] == ["c 81:* rw"]
+    assert [v["read_only"] for v in detector["volumes"] if v["target"] == "/dev"] == [True]
+    assert not detector.get("privileged")
 
 
 @pytest.mark.parametrize("name", ["edge", "cloud"])
