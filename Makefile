@@ -10,7 +10,8 @@ PACKAGES := edge_face_detection edge_forwarder cloud_saver face_messages local_s
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-containers chaos check docs format lock audit sbom bench outage clean mosquitto strace spin nftables openssl
+.PHONY: help setup demo test test-containers test-camera chaos check docs format lock audit sbom bench outage clean \
+	mosquitto strace spin openssl nftables chromium rtsp-server qemu
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +21,7 @@ setup: $(STAMP_DEV) ## virtual environment with everything, tests and tools incl
 demo: $(STAMP_DEMO) mosquitto ## the whole path on this machine; VIDEO=0 is the webcam, VIDEO=some.mp4 a file
 	@$(BIN)/python -m local_stack demo --video "$(VIDEO)"
 
-test: $(STAMP_DEV) mosquitto strace spin openssl nftables ## unit and integration tests, and the containers' where a Docker engine answers
+test: $(STAMP_DEV) mosquitto strace spin openssl nftables chromium rtsp-server ## unit and integration tests, and the containers' where a Docker engine answers
 	@if docker version >/dev/null 2>&1; then \
 		echo "A Docker engine answers: unit, integration and container tests."; \
 		$(BIN)/pytest && $(BIN)/pytest tests/containers; \
@@ -32,6 +33,9 @@ test: $(STAMP_DEV) mosquitto strace spin openssl nftables ## unit and integratio
 test-containers: $(STAMP_DEV) ## tests of the images and compose files; needs a Docker engine
 	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
 	@$(BIN)/pytest tests/containers
+
+test-camera: $(STAMP_DEV) mosquitto qemu ## tests with USB cameras, in a virtual machine that emulates them; needs Debian on x86_64
+	@$(BIN)/python -m tests.camera.machine $(BIN)/python -m pytest -p no:cacheprovider tests/camera
 
 chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1
 	@$(BIN)/python -m chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS, \
@@ -61,8 +65,8 @@ format: $(STAMP_DEV) ## put the code in its form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(STAMP_DEV) mosquitto ## throughput and latency on this machine
-	@$(BIN)/python -m benchmarks
+bench: $(STAMP_DEV) mosquitto ## what all costs and how well faces are found; CLIPS and LABELS: your own, see docs/benchmarks.md
+	@$(BIN)/python -m benchmarks $(if $(CLIPS),--clip $(CLIPS)) $(if $(LABELS),--labels $(LABELS))
 
 outage: $(STAMP_DEV) mosquitto ## the cloud gone while 100,000 faces come in: memory, disk, and how they go out; minutes, and 6 GB in TMPDIR
 	@$(BIN)/python -m benchmarks outage
@@ -94,3 +98,13 @@ openssl:
 
 spin:
 	@scripts/need.sh spin gcc
+
+chromium:
+	@scripts/need.sh chromium
+
+qemu:
+	@command -v apt-get >/dev/null || { echo "make test-camera boots Debian's kernel: call it on Debian, or in a container of it." >&2; exit 1; }
+	@scripts/need.sh qemu-system-x86 busybox-static
+
+rtsp-server:
+	@scripts/need.sh gst-rtsp-server

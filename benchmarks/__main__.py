@@ -1,4 +1,4 @@
-"""`python -m benchmarks [detector|forwarder|saver|path|outage] [--quick]`: see `--help`."""
+"""`python -m benchmarks [detector|stills|forwarder|saver|path|cameras|outage] [--quick]`: see `--help`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import detector, forwarder, machine, outage, path, saver
+from benchmarks import cameras, detector, forwarder, machine, outage, path, saver, stills
+from benchmarks.films import SMALLEST
 from benchmarks.measure import FULL, QUICK, BenchmarkError, Scale, Table
 from local_stack.processes import ProcessError
 
 BENCHMARKS: dict[str, Callable[[Scale, Path, argparse.Namespace], list[Table]]] = {
     "detector": lambda scale, folder, given: detector.run(scale, folder, given.clip),
+    "stills": lambda _scale, _folder, given: stills.run(given.labels, smallest=given.smallest),
     "forwarder": lambda scale, folder, _given: forwarder.run(scale, folder),
     "saver": lambda scale, folder, _given: saver.run(scale, folder),
     "path": lambda scale, folder, _given: path.run(scale, folder),
+    "cameras": lambda scale, folder, _given: cameras.run(scale, folder),
     "outage": lambda _scale, folder, given: outage.run(_outage(given), folder),
 }
-# The others take minutes and gigabytes.
-UNLESS_NAMED = ("detector", "forwarder", "saver", "path")
+# Of the others one wants labels, and one takes minutes and gigabytes.
+UNLESS_NAMED = ("detector", "forwarder", "saver", "path", "cameras")
 
 
 def _outage(given: argparse.Namespace) -> outage.Outage:
@@ -34,22 +37,33 @@ def main() -> int:
         epilog="Machines differ: quote the ratios, and only from a machine that has nothing else to do, as other work"
         " slows what keeps all cores busy the most.",
     )
-    parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="only this one; outage runs only when it is named")
+    parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="only this one; else all but outage")
     parser.add_argument("--quick", action="store_true", help="one short round each: shows that it works, not how fast")
     parser.add_argument("--clip", nargs="+", type=Path, default=[], metavar="FILE", help="further clips, for detector")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FOLDER",
+        help=f"stills: pictures and their {stills.LABELS} (picture,x,y,width,height)",
+    )
+    parser.add_argument(
+        "--smallest", type=int, default=SMALLEST, help="stills: smallest face that counts, in pixels (%(default)s)"
+    )
     parser.add_argument("--faces", type=int, help="outage: faces that come in meanwhile (default: 100000)")
     parser.add_argument("--size", type=int, default=20_000, help="outage: bytes of a face (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=0, help="outage: faces a second (default: all that are taken)")
     given = parser.parse_args()
     if missing := [str(clip) for clip in given.clip if not clip.is_file()]:
         parser.error(f"--clip: there is no file {', '.join(missing)}")
+    if given.smallest < 1 or (given.name == "stills" and given.labels is None):
+        parser.error("stills: --labels FOLDER is needed, and --smallest is from 1 on")
     if given.size < 100 or given.rate < 0 or (given.faces is not None and given.faces < 1000):
         parser.error("outage: --faces from 1000 on, --size from 100 bytes on, --rate from 0 on")
     scale = QUICK if given.quick else FULL
     load_before = machine.load()
     tables: list[Table] = []
     try:
-        for name in [given.name] if given.name else UNLESS_NAMED:
+        for name in [given.name] if given.name else UNLESS_NAMED + ("stills",) * (given.labels is not None):
             with tempfile.TemporaryDirectory(prefix="facedetection-benchmark-") as folder:
                 tables += BENCHMARKS[name](scale, Path(folder), given)
     except (BenchmarkError, ProcessError, FileNotFoundError) as error:

@@ -23,19 +23,18 @@ class BenchmarkError(RuntimeError):
 class Scale:
     """How much of everything.
 
-    `messages` go through the forwarder, `objects` through the saver, `fps` is that of the generated clip of 10 s,
-    and `seconds` how long faces are published on the whole path.
+    `messages` go through the forwarder, `objects` through the saver, and `seconds` is how long faces are published
+    on the whole path.
     """
 
     rounds: int
     messages: int
     objects: int
-    fps: int
     seconds: int
 
 
-FULL = Scale(rounds=3, messages=10_000, objects=5_000, fps=15, seconds=30)
-QUICK = Scale(rounds=1, messages=1_000, objects=300, fps=1, seconds=3)
+FULL = Scale(rounds=3, messages=10_000, objects=5_000, seconds=30)
+QUICK = Scale(rounds=1, messages=1_000, objects=300, seconds=3)
 
 
 def by_turns(

@@ -19,5 +19,6 @@ if __name__ == "__main__":
             work,
             name="edge_face_detection",
             about="Reads a camera or a video, finds faces, and publishes each as a PNG message.",
+            flags=["preview"],
         )
     )

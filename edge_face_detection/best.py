@@ -64,7 +64,8 @@ def sharpness(frame: Frame, face: Face) -> float:
 def _quality(frame: Frame, face: Face) -> float:
     """Size × sharpness × frontality: a product, so that no factor's unit matters within a track.
 
-    The size is s / (s + 80) for a face of s pixels a side: twice the pixels are worth less and less.
+    The size is s / (s + 80) for a face of s pixels a side: twice the pixels are worth less and less. The frontality is
+    the detector's, where it knows one: YuNet does, a cascade does not.
     """
     side = math.sqrt(face.width * face.height)
     return side / (side + _HALF_SIZE) * sharpness(frame, face) * face.frontality
@@ -99,7 +100,8 @@ class BestShots:
         ended = [number for number in self._candidates if number not in tracks]
         ready = [self._candidates.pop(number) for number in ended]
         for number, best in self._candidates.items():
-            if now - best.began >= self._seconds:
+            # Either way: a clock that was set back must not put it off for as long again.
+            if abs(now - best.began) >= self._seconds:
                 ready.append(best)
                 self._candidates[number] = _Candidate(began=now)
         return [best.shot for best in ready if best.shot]

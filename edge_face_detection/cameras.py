@@ -1,5 +1,6 @@
 """Opening a live camera, a Video4Linux device or a stream behind a URL, and saying why that fails."""
 
+import logging
 import os
 import socket
 import stat
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
+from edge_face_detection.capture import MJPG, Capture, leave_jpegs_to_us
 from edge_face_detection.frames import SourceError
 from edge_face_detection.opencv import cv2
 
@@ -17,6 +19,10 @@ URL_SCHEMES = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 URL_TIMEOUT_SECONDS = 8.0
 VIDEO4LINUX_MAJOR = 81  # Linux, Documentation/admin-guide/devices.txt
+# One that is shown, and one that the camera fills meanwhile: with more, what is shown is older.
+BUFFERS = 2
+
+_log = logging.getLogger(__name__)
 
 
 class CameraError(Exception):
@@ -28,18 +34,25 @@ class Camera(Protocol):
     def description(self) -> str:
         """What it is, without credentials."""
 
-    def open(self) -> cv2.VideoCapture:
+    def open(self) -> Capture:
         """The camera, opened. Raises CameraError."""
 
 
 class DeviceCamera:
-    """A Video4Linux device such as `/dev/video0` or a link to it in `/dev/v4l/by-id/`."""
+    """A Video4Linux device such as `/dev/video0` or a link to it in `/dev/v4l/by-id/`, looked up at each opening.
 
-    def __init__(self, path: str) -> None:
+    It is asked for Motion-JPEG of this size (width and height in pixels) and rate (frames a second), and may choose
+    otherwise.
+    """
+
+    def __init__(self, path: str, *, size: tuple[int, int] = (640, 480), rate: float = 30.0) -> None:
         self.description = path
         self._path = path
+        self._size = size
+        self._rate = rate
+        self._told = ""
 
-    def open(self) -> cv2.VideoCapture:
+    def open(self) -> Capture:
         path = self._path
         # OpenCV says nothing but "not opened", so what a person can mend is looked for first.
         try:
@@ -55,21 +68,45 @@ class DeviceCamera:
         if not os.access(path, os.R_OK | os.W_OK):
             raise CameraError(f"no permission to use {path}: add the user to the group video")
         capture = cv2.VideoCapture(path, cv2.CAP_V4L2)
+        # Each of these may be refused. The format comes first, since most cameras are fast and large in JPEG only.
+        for name, value in (
+            (cv2.CAP_PROP_FOURCC, MJPG),
+            (cv2.CAP_PROP_FRAME_WIDTH, self._size[0]),
+            (cv2.CAP_PROP_FRAME_HEIGHT, self._size[1]),
+            (cv2.CAP_PROP_FPS, self._rate),
+            (cv2.CAP_PROP_BUFFERSIZE, BUFFERS),
+        ):
+            capture.set(name, value)
         if not capture.isOpened():
             raise CameraError(
                 f"{path} cannot be opened: is another program using it (fuser -v {path})? A camera may have"
                 " several devices of which one gives pictures: try the others of ls /dev/video*"
             )
-        return capture
+        self._tell_of_choice(capture)
+        is_jpeg = capture.get(cv2.CAP_PROP_FOURCC) == MJPG
+        return Capture(capture, is_raw=is_jpeg and capture.set(cv2.CAP_PROP_CONVERT_RGB, 0))
+
+    def _tell_of_choice(self, capture: cv2.VideoCapture) -> None:
+        """Say what the camera gives instead of what it was asked for, when that is news."""
+        width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        rate, fourcc = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FOURCC))
+        is_as_asked = (width, height, fourcc) == (*self._size, MJPG) and abs(rate - self._rate) < 1
+        code = (fourcc & 0xFFFFFFFF).to_bytes(4, "little").decode("ascii", "replace")
+        gives = "" if is_as_asked else f"{code} {width}x{height} at {rate:g}"
+        if gives != self._told:
+            asked = f"MJPG {self._size[0]}x{self._size[1]} at {self._rate:g}"
+            _log.info("Camera %s: asked for %s, gives %s frames/s", self._path, asked, gives or asked)
+            self._told = gives
 
 
 class UrlCamera:
     """A stream behind an rtsp, rtsps, http or https URL, read by FFmpeg.
 
+    `timeout`: after so many seconds without any data, reading ends; 0 for never.
     Raises SourceError for a URL that cannot be one.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
         self.description = _without_credentials(url)
         if not url.isprintable() or " " in url:
             raise SourceError("the URL of the camera has spaces or control characters in it: percent-encode them")
@@ -84,20 +121,20 @@ class UrlCamera:
         if not host:
             raise SourceError(f"{self.description} names no host: write the URL as {scheme}://host/path")
         self._url = url
+        self._timeout = timeout
         self._address = (host, port or URL_SCHEMES[scheme])
 
-    def open(self) -> cv2.VideoCapture:
-        milliseconds = round(URL_TIMEOUT_SECONDS * 1000)
+    def open(self) -> Capture:
         timeouts = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-            milliseconds,
+            round(URL_TIMEOUT_SECONDS * 1000),
             cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-            milliseconds,
+            round(self._timeout * 1000),
         ]
         capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts)
         if not capture.isOpened():
             raise CameraError(self._why())
-        return capture
+        return Capture(capture, is_raw=leave_jpegs_to_us(capture))
 
     def _why(self) -> str:
         """FFmpeg's own reason is not to be had from OpenCV, so the first of its steps is tried again."""

@@ -44,7 +44,7 @@ class FaceCutter:
         self._min_sharpness = min_sharpness
         self._best = None if best_seconds is None else BestShots(seconds=best_seconds, margin=margin)
         self._max_png = max_png
-        # Tracks are numbered from 1 in each run of the program.
+        # A track's number means something else in each run of the program, and after each `finish`.
         self._run = secrets.token_hex(4)
 
     def faces_in(self, frame: Frame) -> list[tuple[FaceEvent, bytes]]:
@@ -59,8 +59,10 @@ class FaceCutter:
         return [self._publish(shot) for shot in self._best.next(frame, faces, self._detector.tracks)]
 
     def finish(self) -> list[tuple[FaceEvent, bytes]]:
-        """What is still to be published when no more frames come."""
-        return [self._publish(shot) for shot in self._best.finish()] if self._best else []
+        """What is still to be published when no more frames come, or others; all tracks have ended then."""
+        ready = [self._publish(shot) for shot in self._best.finish()] if self._best else []
+        self._run = secrets.token_hex(4)
+        return ready
 
     def _publish(self, shot: Shot) -> tuple[FaceEvent, bytes]:
         cut, face = shot.image, shot.face

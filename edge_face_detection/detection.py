@@ -8,17 +8,22 @@ import time
 from pathlib import Path
 
 from edge_face_detection.clock import CaptureClock, last_face_at, remember_face
+from edge_face_detection.control import PauseSwitch
 from edge_face_detection.cutter import FaceCutter
-from edge_face_detection.detector import DetectorError
+from edge_face_detection.detector import DetectorError, FaceDetector
 from edge_face_detection.frames import SourceError, UnreadableFrameError
 from edge_face_detection.haar import HaarFinder
+from edge_face_detection.mask import Mask
+from edge_face_detection.preview import PORT as PREVIEW_PORT
+from edge_face_detection.preview import Preview
 from edge_face_detection.settings import DetectorSettings
 from edge_face_detection.sources import Source, open_source
 from edge_face_detection.tracker import Tracker
 from edge_face_detection.yunet import YuNetFinder
 from face_messages import Connection, FaceEvent, Monitor, Outbox, Sender, program
 from face_messages.backlog import report_backlog
-from face_messages.message import MAX_MESSAGE_BYTES
+from face_messages.besides import Besides
+from face_messages.message import MAX_MESSAGE_BYTES, control_topic
 from face_messages.metrics import show_connection, show_outbox, show_sender
 from face_messages.settings import broker_url
 
@@ -26,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # Faces that may wait for the outbox's disk while detection goes on with the next frames.
 _WAITING_FACES = 64
+# What the broker gets to tell whether the camera is paused, before the camera is opened all the same.
+_BROKER_SECONDS = 1.0
 
 
 class Detection:
@@ -41,6 +48,8 @@ class Detection:
         cutter: FaceCutter,
         outbox: Outbox,
         *,
+        mask: Mask,
+        switch: PauseSwitch,
         outbox_path: Path,
         topic: str,
         stop: threading.Event,
@@ -48,6 +57,8 @@ class Detection:
         self._source = source
         self._cutter = cutter
         self._outbox = outbox
+        self._mask = mask
+        self._switch = switch
         self._outbox_path = outbox_path
         self._clock = CaptureClock(last_face_at(outbox_path))
         self._topic = topic
@@ -61,7 +72,13 @@ class Detection:
 
     def run(self) -> None:
         """Returns at the source's end or when `stop` is set; what was found is then in the outbox, if it has room."""
+        pauses = 0
         for frame in map(self._clock.stamped, self._source.frames()):
+            frame.hide(self._mask.paint)
+            if self._switch.pauses != pauses:
+                pauses = self._switch.pauses
+                if not self._put(self._cutter.finish()):
+                    return
             try:
                 faces = self._cutter.faces_in(frame)
             except UnreadableFrameError as error:
@@ -100,19 +117,38 @@ class Detection:
 def work(settings: DetectorSettings, stop: program.Stop) -> int:
     """Runs until the source ends or `stop` is set."""
     try:
-        source = open_source(settings.video_source, realtime=settings.video_realtime, loop=settings.video_loop)
-        finder = HaarFinder() if settings.detector == "haar" else YuNetFinder(settings.yunet_model)
-        tracker = Tracker(finder, min_face_size=settings.min_face_size, max_side=settings.detection_max_side)
+        source = open_source(
+            settings.video_source,
+            realtime=settings.video_realtime,
+            loop=settings.video_loop,
+            size=settings.video_size_pixels,
+            rate=settings.video_fps,
+            stall_seconds=settings.stall_seconds,
+        )
+        detector: FaceDetector = _tracker(settings)
+        finer = _tracker(settings, finer=2) if settings.preview else None
     except (SourceError, DetectorError) as error:
         log.log(logging.ERROR, "%s", error)  # no traceback: the line says it all
         return program.EXIT_FAILED
     monitor = Monitor()
+    if finer:
+        settings = settings.model_copy(update={"metrics_port": settings.metrics_port or PREVIEW_PORT})
+        preview = Preview(detector, settings=settings, source=source, finer=finer)
+        monitor.page("preview", preview.answer)
+        log.info("the preview is at %s", preview.url(settings.metrics_port))
+        detector = preview
     with program.monitored(monitor, settings):
         outbox = program.open_outbox(settings, stop)
         if outbox is None:
             return 0
         sender = Sender(outbox, client_id=settings.client_id)
-        connection = Connection(broker_url(settings.mqtt_url), client_id=settings.client_id, endpoint=sender)
+        control = f"{control_topic(settings.edge_id)}/{settings.camera_id}"
+        switch = PauseSwitch(source, topic=control, outbox=settings.outbox_path)
+        connection = Connection(
+            broker_url(settings.mqtt_url),
+            client_id=settings.client_id,
+            endpoint=Besides(sender, switch, topic=control),
+        )
 
         def kept() -> None:
             sender.outbox_has_more()
@@ -120,7 +156,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
 
         outbox.on_kept = kept
         cutter = FaceCutter(
-            tracker,
+            detector,
             edge_id=settings.edge_id,
             camera_id=settings.camera_id,
             margin=settings.face_margin,
@@ -129,7 +165,14 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             max_png=min(MAX_MESSAGE_BYTES, outbox.largest_message),
         )
         detection = Detection(
-            source, cutter, outbox, outbox_path=settings.outbox_path, topic=settings.mqtt_topic, stop=stop
+            source,
+            cutter,
+            outbox,
+            mask=Mask(settings.privacy_mask),
+            switch=switch,
+            outbox_path=settings.outbox_path,
+            topic=settings.mqtt_topic,
+            stop=stop,
         )
         _show(monitor, source, detection)
         show_outbox(monitor, outbox)
@@ -140,7 +183,9 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         reporter = threading.Thread(target=report_backlog, args=(outbox, stop), name="backlog", daemon=True)
         reporter.start()
         threading.Thread(target=_close_on_stop, args=(stop, source), name="closer", daemon=True).start()
-        detection.run()
+        # A pause that was said while this program was off holds from the first frame on, where the broker is there.
+        switch.told.wait(_BROKER_SECONDS)
+        status = _run(detection)
         source.close()
         _drain(outbox, stop, 0.0 if source.live else settings.drain_seconds)
         # A recording ends without a signal; the reporter must not ask an outbox that is closed.
@@ -158,6 +203,24 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             outbox.confirmed,
             outbox.messages_on_disk,
         )
+    return status
+
+
+def _tracker(settings: DetectorSettings, *, finer: int = 1) -> Tracker:
+    """`finer` times smaller faces are found. Raises DetectorError."""
+    return Tracker(
+        HaarFinder() if settings.detector == "haar" else YuNetFinder(settings.yunet_model),
+        min_face_size=max(1, settings.min_face_size // finer),
+        max_side=settings.detection_max_side * finer,
+    )
+
+
+def _run(detection: Detection) -> int:
+    try:
+        detection.run()
+    except SourceError as error:
+        log.log(logging.ERROR, "%s", error)  # no traceback: the line says it all
+        return program.EXIT_FAILED
     return 0
 
 
@@ -177,8 +240,15 @@ def _show(monitor: Monitor, source: Source, detection: Detection) -> None:
     monitor.counter("frames_read", "frames the source gave, skipped ones included", lambda: source.frames_read)
     monitor.counter("frames_skipped", "frames passed over for a newer one", lambda: source.frames_skipped)
     monitor.counter("frames_processed", "frames in which faces were looked for", lambda: detection.frames)
-    monitor.counter("frames_unreadable", "frames that could not be decoded", lambda: detection.unreadable)
+    monitor.counter(
+        "frames_unreadable",
+        "frames that could not be decoded",
+        lambda: source.frames_unreadable + detection.unreadable,
+    )
     monitor.counter("faces", "faces found and handed to the outbox", lambda: detection.faces)
     monitor.counter("source_reconnects", "times the camera came back after it was lost", lambda: source.reconnects)
+    monitor.counter("source_stalls", "times the camera gave nothing new, or its driver hung", lambda: source.stalls)
+    monitor.gauge("paused", "1 while an operator has paused the camera", lambda: source.paused)
     monitor.gauge("source_up", "1 while frames are coming", lambda: source.is_up)
-    monitor.state("source", lambda: "up" if source.is_up else "down")
+    monitor.state("source", lambda: "paused" if source.paused else "up" if source.is_up else source.trouble or "down")
+    monitor.check("camera", lambda: source.is_well)

@@ -1,5 +1,6 @@
 """A frame, and what all sources of frames share."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeAlias, cast
 
@@ -57,14 +58,17 @@ class Frame:
 
     """
 
-    __slots__ = ("_decoded", "_jpeg", "captured_at", "captured_monotonic", "number", "size")
+    __slots__ = ("_decoded", "_jpeg", "_paint", "captured_at", "captured_monotonic", "is_damaged", "number", "size")
 
     def __init__(self, picture: Image | Jpeg, number: int, captured_at: datetime, captured_monotonic: float) -> None:
         self.number = number
         self.captured_at = captured_at
         self.captured_monotonic = captured_monotonic
+        #: Whether UnreadableFrameError was raised.
+        self.is_damaged = False
         # By reduction and whether in grey.
         self._decoded: dict[tuple[int, bool], Image] = {}
+        self._paint: Callable[[Image], None] | None = None
         self._jpeg = picture if isinstance(picture, Jpeg) else None
         #: Width and height in pixels.
         self.size: tuple[int, int]
@@ -73,6 +77,12 @@ class Frame:
         else:
             self.size = picture.shape[1], picture.shape[0]
             self._decoded[1, False] = picture
+
+    def hide(self, paint: Callable[[Image], None]) -> None:
+        """Have `paint` paint over each picture of this frame, in place, before anybody sees it; see Mask."""
+        self._paint = paint
+        for picture in self._decoded.values():
+            paint(picture)
 
     @property
     def image(self) -> Image:
@@ -117,14 +127,21 @@ class Frame:
             if step <= reduction and (grey or not is_grey):
                 return picture
         assert self._jpeg is not None  # a picture that is no JPEG is there in full
+        self.is_damaged = True
         try:
             # Orientation is for photographs: a camera's frames all lie the same way.
             decoded = cv2.imdecode(self._jpeg.data, _REDUCTIONS[reduction][grey] | cv2.IMREAD_IGNORE_ORIENTATION)
         except cv2.error as error:
             raise UnreadableFrameError(str(error).strip()) from error
-        if decoded is None or decoded.size == 0:
+        # A crafted header can say another size to the decoder than to us; whoever cuts a face out would fall for it.
+        size = tuple(-(-side // reduction) for side in self.size)
+        if decoded is None or decoded.shape[1::-1] != size:
             raise UnreadableFrameError("a JPEG that is damaged, or of a kind that OpenCV cannot decode")
-        picture = self._decoded[reduction, grey] = cast("Image", decoded)
+        self.is_damaged = False
+        picture = cast("Image", decoded)
+        if self._paint is not None:
+            self._paint(picture)
+        self._decoded[reduction, grey] = picture
         return picture
 
 

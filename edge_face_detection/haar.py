@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 
@@ -19,8 +19,11 @@ _WINDOW = 20  # pixels, the side of the smallest face that the cascade knows
 _SCAN_FACTOR = 1.3
 _LOOK_FACTOR = 1.1
 _LOOK_BAND = 1.35
-_NEIGHBORS_SURE = 3
+_NEIGHBORS_SURE = 4
 _NEIGHBORS = 2
+# Standard deviation of a picture's grey levels below which they are spread, and by how much at most.
+_DEVIATION = 30.0
+_MOST_GAIN = 4.0
 
 
 class HaarFinder:
@@ -32,8 +35,8 @@ class HaarFinder:
 
     A face's `score` is the sum of the cascade's last stage (OpenCV's level weight), the highest of the
     windows that were merged into the face: the further above the stage's threshold, the surer. It is no
-    probability, and compares only with scores of the same cascade. Its `frontality` is the score, the
-    cascade being one of frontal faces.
+    probability, and compares only with scores of the same cascade. Its `frontality` is always 1: it is a
+    cascade of frontal faces, and neither its score nor a face's symmetry tells which are more so.
 
     OpenCV slides a window of up to twice the smallest in steps of two pixels, a larger one in steps of one. So
     the scan never takes larger ones but shrinks the picture by half instead: that is four times cheaper.
@@ -53,7 +56,7 @@ class HaarFinder:
 
     def scan(self, picture: Image, smallest: float, largest: float) -> list[Box]:
         boxes = self._classifier.detectMultiScale(
-            picture,
+            _contrasted(picture),
             scaleFactor=_SCAN_FACTOR,
             minNeighbors=0,
             minSize=(round(smallest), round(smallest)),
@@ -64,7 +67,7 @@ class HaarFinder:
     def look(self, picture: Image, *, sure: bool) -> list[Sighting]:
         smallest, largest = (round(self.look_side * band) for band in (1 / _LOOK_BAND, _LOOK_BAND))
         boxes, _, weights = self._classifier.detectMultiScale3(
-            picture,
+            _contrasted(picture),
             scaleFactor=_LOOK_FACTOR,
             minNeighbors=_NEIGHBORS_SURE if sure else _NEIGHBORS,
             minSize=(smallest, smallest),
@@ -72,9 +75,19 @@ class HaarFinder:
             outputRejectLevels=True,
         )
         return [
-            Sighting(Box(*map(float, box)), float(weight), float(weight))
+            Sighting(Box(*map(float, box)), float(weight), 1.0)
             for box, weight in zip(boxes, np.ravel(weights), strict=True)
         ]
+
+
+def _contrasted(picture: Image) -> Image:
+    """With its grey levels spread where they are close: OpenCV passes over windows whose deviation is below ten."""
+    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(picture))
+    gain = min(_DEVIATION / deviation, _MOST_GAIN) if deviation > 0 else 1.0
+    if gain <= 1:
+        return picture
+    levels = np.clip((np.arange(256) - mean) * gain + 128, 0, 255).astype(np.uint8)
+    return cast("Image", cv2.LUT(picture, levels))
 
 
 def _load(cascade: str) -> cv2.CascadeClassifier:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from edge_face_detection.capture import Capture, leave_jpegs_to_us
 from edge_face_detection.frames import Frame, Image, Jpeg, SourceError, to_bgr
 from edge_face_detection.opencv import cv2
 
@@ -21,6 +22,8 @@ GRAB_ATTEMPTS = 10
 # Where decoding is slower than the recording, not all may be skipped: after so long, a late frame is given.
 LONGEST_SKIP_SECONDS = 1.0
 UNREADABLE_WARNINGS = 10
+# How soon a paused recording goes on.
+WAKE_SECONDS = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -55,17 +58,25 @@ class RecordedSource:
     """
 
     live = False
-    reconnects = 0
+    reconnects = stalls = 0
+    trouble: str | None = None
+    is_well = True
 
     def __init__(self, recording: Recording, *, realtime: bool, loop: bool) -> None:
         self.description = recording.description
         self.frames_read = 0
         self.frames_skipped = 0
-        self.is_up = False
+        self.frames_unreadable = 0
+        self.paused = False
+        self._is_playing = False
         self._recording = recording
         self._realtime = realtime
         self._loop = loop
         self._closed = threading.Event()
+
+    @property
+    def is_up(self) -> bool:
+        return self._is_playing and not self.paused
 
     def frames(self) -> Iterator[Frame]:
         """The frames until the recording's end or `close()`. Raises SourceError when it has vanished."""
@@ -75,10 +86,10 @@ class RecordedSource:
                 readable = 0
                 self._recording.rewind()
                 while not self._closed.is_set() and self._recording.grab():
-                    self.is_up = True
+                    self._is_playing = True
                     number = self.frames_read
                     self.frames_read += 1
-                    if self._realtime and not pace.wait_for(self._recording):
+                    if not self._is_due(pace):
                         readable += 1
                         self.frames_skipped += 1
                         continue
@@ -86,6 +97,7 @@ class RecordedSource:
                     image = self._recording.retrieve()
                     if image is None:
                         self.frames_skipped += 1
+                        self.frames_unreadable += 1
                         continue
                     readable += 1
                     yield Frame(image, number, captured_at, captured_monotonic)
@@ -94,12 +106,29 @@ class RecordedSource:
                     return
                 pace.begin_again(self._recording)
         finally:
-            self.is_up = False
+            self._is_playing = False
             self._recording.release()
+
+    def pause(self) -> None:
+        """Stop where it is, until `resume()`."""
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
 
     def close(self) -> None:
         """End `frames()`, from whichever thread."""
         self._closed.set()
+
+    def _is_due(self, pace: "_Pace") -> bool:
+        """Wait for the grabbed frame's time; False when it is to be skipped."""
+        if self._realtime and not pace.wait_for(self._recording):
+            return False
+        paused_at = time.monotonic()
+        while self.paused and not self._closed.wait(WAKE_SECONDS):
+            pass
+        pace.put_off(time.monotonic() - paused_at)
+        return not self._closed.is_set()
 
 
 class _Pace:
@@ -116,7 +145,10 @@ class _Pace:
 
     def begin_again(self, recording: Recording) -> None:
         """The recording is at its end and will be played once more."""
-        self._began += recording.position + recording.step
+        self.put_off(recording.position + recording.step)
+
+    def put_off(self, seconds: float) -> None:
+        self._began += seconds
 
     def wait_for(self, recording: Recording) -> bool:
         """Wait until the grabbed frame is due; False when it is to be skipped, its time being over."""
@@ -135,16 +167,16 @@ class VideoFile:
         # The leading slash keeps FFmpeg from taking a file named "concat:a.avi" for one of its protocols.
         self._path = str(path.absolute())
         self._told_broken = False
-        # Motion-JPEG is taken as it is where that can be: FFmpeg needs twice the time for it that OpenCV does.
-        self._is_raw = True
+        self._may_be_raw = True
         if not self._is_readable():
-            self._is_raw = False
+            self._may_be_raw = False
             if not self._is_readable():
                 raise SourceError(self._complaint())
 
     def _is_readable(self) -> bool:
         self.rewind()
-        width, height = (int(self._capture.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        video = self._capture.video
+        width, height = (int(video.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         picture = self.retrieve() if self.grab() else None
         self.release()
         if not isinstance(picture, Jpeg):
@@ -153,25 +185,24 @@ class VideoFile:
         return picture.size == (width, height) and cv2.imdecode(picture.data, cv2.IMREAD_COLOR) is not None
 
     def rewind(self) -> None:
-        self._capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG)
+        video = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG)
         # FFmpeg "plays" text files: https://ffmpeg.org/ffmpeg-formats.html#tty
-        is_text = self._capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"ansi")
-        if is_text or not self._capture.isOpened():
+        is_text = video.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"ansi")
+        if is_text or not video.isOpened():
             raise SourceError(self._complaint())
-        is_jpeg = self._capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"MJPG")
-        self._is_raw = self._is_raw and is_jpeg and self._capture.set(cv2.CAP_PROP_FORMAT, -1)
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self._capture = Capture(video, is_raw=self._may_be_raw and leave_jpegs_to_us(video))
+        rate = video.get(cv2.CAP_PROP_FPS)
         self.step = 1 / rate if 0 < rate <= 1000 else 1 / DEFAULT_FRAMES_PER_SECOND
         self.position = -self.step
         self._first_timestamp: float | None = None
-        self._claimed_seconds = max(0.0, self._capture.get(cv2.CAP_PROP_FRAME_COUNT)) * self.step
+        self._claimed_seconds = max(0.0, video.get(cv2.CAP_PROP_FRAME_COUNT)) * self.step
 
     def grab(self) -> bool:
         if not any(self._capture.grab() for _ in range(GRAB_ATTEMPTS)):
             self._tell_if_broken()
             return False
         # Timestamps, since many recordings have no fixed rate, and some name a wrong one.
-        timestamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        timestamp = self._capture.video.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if self._first_timestamp is None:
             self._first_timestamp = timestamp
         step = timestamp - self._first_timestamp - self.position
@@ -181,13 +212,7 @@ class VideoFile:
         return True
 
     def retrieve(self) -> Image | Jpeg | None:
-        decoded, image = self._capture.retrieve()
-        if not decoded:
-            return None
-        try:
-            return Jpeg(image.tobytes()) if self._is_raw else to_bgr(image)
-        except ValueError:
-            return None
+        return self._capture.retrieve()
 
     def release(self) -> None:
         self._capture.release()

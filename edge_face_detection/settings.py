@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from edge_face_detection.mask import Mask
 from face_messages.settings import MqttSettings, MqttUrl, Name, OutboxSettings
+
+
+def _check_mask(text: str) -> str:
+    Mask(text)
+    return text
+
+
+def _check_size(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", text):
+        raise ValueError("must be width x height in pixels, such as 1280x720")
+    return text
+
+
+VideoSize = Annotated[str, AfterValidator(_check_size)]
 
 
 class DetectorSettings(MqttSettings, OutboxSettings):
@@ -23,6 +39,20 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         True, description="a file plays at its own pace, as a camera would; false: as fast as it goes, every frame"
     )
     video_loop: bool = Field(False, description="a file begins again when it has come to its end")
+    video_size: VideoSize = Field(
+        "640x480", description="what a USB camera is asked for, width x height in pixels; it may choose otherwise"
+    )
+    video_fps: float = Field(
+        30, gt=0, le=1000, description="what a USB camera is asked for, frames a second; it may choose otherwise"
+    )
+    stall_seconds: float = Field(
+        10,
+        ge=0,
+        le=86400,
+        allow_inf_nan=False,
+        description="a camera is opened anew that gives no new frame for so long, or the very same one over and over,"
+        " in seconds; 0 = never",
+    )
     edge_id: Name = Field(description="name of this edge device")
     camera_id: Name = Field("camera0", description="name of this camera, unique at its edge")
     mqtt_url: MqttUrl = Field(description="the edge broker, such as mqtt://edge_mqtt_broker:1883")
@@ -34,7 +64,11 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         None, description="the file face_detection_yunet_2023mar.onnx of OpenCV Zoo, for DETECTOR=yunet"
     )
     detection_max_side: int = Field(
-        640, ge=64, le=16384, description="larger frames are shrunk to this largest side for detection, in pixels"
+        640,
+        ge=64,
+        le=16384,
+        description="larger frames are shrunk to this largest side for detection, in pixels; where a face then has"
+        " less than 20 (haar) or 11 (yunet) of them it is not found",
     )
     min_face_size: int = Field(
         40, ge=1, le=16384, description="smaller faces are passed over; side of the face's box in the frame, in pixels"
@@ -48,16 +82,31 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         lt=1,
         description="more blurred faces are passed over; from 0, which takes all, to 1; in focus is about 0.4",
     )
+    privacy_mask: Annotated[str, AfterValidator(_check_mask)] = Field(
+        "",
+        description="what is painted over before anything looks at the picture: polygons as fractions of its width and"
+        " height, such as 0,0 0.5,0 0.5,1 0,1; 0.8,0 1,0 1,0.3",
+    )
     face_selection: Literal["all", "best"] = Field(
         "all",
         description="which faces are published: all, every face of every frame; best, the best picture of each track",
     )
     best_seconds: float = Field(
-        60, gt=0, description="how often best publishes a face that stays in view, in seconds; besides when it goes"
+        600, gt=0, description="how often best publishes a face that stays in view, in seconds; besides when it goes"
+    )
+    preview: bool = Field(
+        False,
+        description="a page for aiming the camera and choosing settings by eye, on METRICS_PORT (9100 if that is 0);"
+        " its address, which holds a key, is in the log",
     )
     drain_seconds: float = Field(
         30, ge=0, description="how long the outbox may drain when a file has come to its end, in seconds"
     )
+
+    @property
+    def video_size_pixels(self) -> tuple[int, int]:
+        width, height = self.video_size.split("x")
+        return int(width), int(height)
 
     @property
     def client_id(self) -> str:

@@ -32,35 +32,73 @@ class Source(Protocol):
         """Frames never given: a newer one took their place, or they could not be decoded."""
 
     @property
+    def frames_unreadable(self) -> int:
+        """Those of the skipped ones that could not be decoded."""
+
+    @property
     def reconnects(self) -> int:
         """How often it came back after it was lost."""
+
+    @property
+    def stalls(self) -> int:
+        """How often it was lost because it gave nothing new, or its driver did not return."""
 
     @property
     def is_up(self) -> bool:
         """Whether frames are coming."""
 
     @property
+    def paused(self) -> bool:
+        """Whether it was told to `pause()`."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why frames are not coming; None when that is as it should be."""
+
+    @property
+    def is_well(self) -> bool:
+        """False when only the program's restart may bring it back; `frames()` then raises SourceError."""
+
+    @property
     def description(self) -> str:
         """What it is, for logs: without credentials."""
 
     def frames(self) -> Iterator[Frame]:
-        """The frames until a recording's end or `close()`; waits while a camera is away."""
+        """The frames until a recording's end or `close()`; waits while a camera is away or while paused."""
+
+    def pause(self) -> None:
+        """Let the camera go within a second, from whichever thread; a recording stops where it is."""
+
+    def resume(self) -> None:
+        """Take the camera up again, from whichever thread; a recording goes on where it was."""
 
     def close(self) -> None:
         """End `frames()` within a second, from whichever thread."""
 
 
-def open_source(video_source: str, *, realtime: bool, loop: bool) -> Source:
+def open_source(
+    video_source: str,
+    *,
+    realtime: bool,
+    loop: bool,
+    size: tuple[int, int] = (640, 480),
+    rate: float = 30.0,
+    stall_seconds: float = 10.0,
+) -> Source:
     """The source named: a camera's number or device, a URL, a video file, a picture, or a folder of pictures.
 
-    `realtime` and `loop` are for recordings, see RecordedSource; a camera does not know them.
+    `realtime` and `loop` are for recordings, see RecordedSource; `size` and `rate` for devices, see DeviceCamera;
+    `stall_seconds` for all cameras, see LiveSource.
     A camera need not be there yet. Raises SourceError for what cannot be used and never will be.
     """
     if re.fullmatch(r"[0-9]{1,4}", video_source):
-        return LiveSource(DeviceCamera(f"/dev/video{int(video_source)}"))
+        video_source = f"/dev/video{int(video_source)}"
     # With a slash forgotten it is no file either, and its password must not appear as part of a file's name.
     if re.match(r"(?i)[a-z][a-z0-9+.-]*://|(rtsp|http)s?:", video_source):
-        return LiveSource(UrlCamera(video_source))
+        # A second more, so that a stall is known as one.
+        return LiveSource(
+            UrlCamera(video_source, timeout=stall_seconds and stall_seconds + 1), stall_seconds=stall_seconds
+        )
     if not video_source or not video_source.isprintable():
         raise SourceError(f"no video source: {video_source!r} is empty or has control characters in it")
     path = Path(video_source)
@@ -71,7 +109,7 @@ def open_source(video_source: str, *, realtime: bool, loop: bool) -> Source:
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from None
     if stat.S_ISCHR(mode) or (mode == 0 and path.is_relative_to("/dev")):
-        return LiveSource(DeviceCamera(video_source))
+        return LiveSource(DeviceCamera(video_source, size=size, rate=rate), stall_seconds=stall_seconds)
     return RecordedSource(_recording(path, mode), realtime=realtime, loop=loop)
 
 

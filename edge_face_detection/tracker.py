@@ -16,11 +16,11 @@ __all__ = ["Tracker"]
 
 # Likeness (normalised correlation) at which a face is followed without detecting it again, and for how many frames at
 # most though the detector does not see it.
-_FOLLOW = 0.8
+_FOLLOW = 0.9
 _BRIDGE_FRAMES = 10
 # A track is detected in each frame until it has proved itself.
 _PROOF = 3
-# At which a face that is detected is still the same person, and so after a longer absence.
+# At which a face that is detected is still the same person, and so after a longer absence or when much has changed.
 _ALIKE = 0.25
 _ALIKE_LATE = 0.7
 # Two boxes are the same face from here on.
@@ -31,8 +31,13 @@ _SELDOM = 3
 # How far from where it is expected a lost face may come back: sides of its box, at once and for each frame away.
 _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
-# Grey levels of 255 by which the frame differs on average from the one before when it shows something else altogether.
-_CUT = 40.0
+# A part of the picture has changed when it is so many grey levels of 255 from the frame before. Another scene has
+# changed by this share; something has come when it is this much besides a few times what is usual, which is learnt.
+_CHANGED = 25
+_CUT = 0.5
+_STIR, _STIR_USUAL, _USUAL_GAIN = 0.02, 2, 0.05
+# Frames from one such surprise to the next that counts, while there are no faces.
+_CALM = 3
 # A pass of the scan is done in so many turns.
 _TURNS = 2
 _GLANCE = (32, 24)
@@ -44,8 +49,9 @@ class Tracker:
     Each known face is looked for in a small window around the place where it is expected to be, shown so large that a
     narrow band of sizes is enough: first by the likeness to what was last detected there (normalised correlation),
     and in each `refresh`-th frame, or when that fails, by the detector. The rest of the frame is looked through for
-    new faces in slices, a whole pass in `scan_frames` frames; the first frame, and one that shows another scene than
-    the one before, in full at once. What the pass finds counts once the detector is sure of it in such a window.
+    new faces in slices, a whole pass in `scan_frames` frames; and in full at once in the first frame, and where more of
+    the picture changes from one frame to the next than is usual: somebody came, or all is another scene. What the pass
+    finds counts once the detector is sure of it in such a window.
 
     A track that is not seen goes on at its speed for `patience` frames and keeps its number when its face is found
     again near there. Where two tracks claim one face it goes to the one that it resembles and that expected it there.
@@ -58,8 +64,7 @@ class Tracker:
         finder: the detector.
         min_face_size: smaller faces are passed over; side of the face's box, pixels of the frame.
         max_side: larger frames are shrunk to this largest side for the scan, in pixels.
-        scan_frames: frames of a pass while there are faces,
-        idle_frames: and while there are none.
+        scan_frames: frames of a pass.
         refresh: a face is detected again in each such frame.
         patience: frames after which a face that is not seen is gone.
 
@@ -73,7 +78,6 @@ class Tracker:
         min_face_size: int = 40,
         max_side: int = 640,
         scan_frames: int = 10,
-        idle_frames: int = 6,
         refresh: int = 4,
         patience: int = 30,
     ) -> None:
@@ -81,7 +85,6 @@ class Tracker:
             "min_face_size": min_face_size,
             "max_side": max_side,
             "scan_frames": scan_frames,
-            "idle_frames": idle_frames,
             "refresh": refresh,
         }.items():
             if value < 1:
@@ -92,12 +95,14 @@ class Tracker:
         self._min_face_size = min_face_size
         self._max_side = max_side
         self._scan_frames = scan_frames
-        self._idle_frames = idle_frames
         self._refresh = refresh
         self._patience = patience
         self._scan: Scan | None = None
         self._glance = np.zeros(_GLANCE[::-1], np.uint8)
         self._waited = 0
+        self._calm = 0
+        self._usual = 0.0
+        self._alike = _ALIKE
         self._tracks: list[Track] = []
         self._last_number = 0
 
@@ -113,19 +118,23 @@ class Tracker:
             limits = {"min_face_size": self._min_face_size, "max_side": self._max_side}
             self._scan = Scan(self._finder, frame.size, turns=_TURNS, **limits)
         self._waited += 1
-        wait = self._scan_frames if self._present() else self._idle_frames
-        is_turn = 0 < wait <= self._waited * self._scan.turns
-        if not (is_turn or is_new_size or self._tracks):
-            return []  # without a look at the frame, which then need not be decoded
+        self._calm += 1
         glance = frame.glance(_GLANCE, shrink=1 / self._scan.scale)
-        is_new_scene = is_new_size or cv2.norm(glance, self._glance, cv2.NORM_L1) > _CUT * glance.size
+        changed = np.count_nonzero(cv2.absdiff(glance, self._glance) > _CHANGED) / glance.size
         self._glance = glance
+        is_new_scene = is_new_size or changed > _CUT
+        is_stir = changed > _STIR + _STIR_USUAL * self._usual and self._calm >= (
+            self._scan_frames if self._present() else _CALM
+        )
+        self._usual += _USUAL_GAIN * (min(changed, _CUT) - self._usual)
+        self._alike = _ALIKE_LATE if is_stir else _ALIKE
         if is_new_scene:
             self._tracks.clear()
         rough = self._follow(frame)
-        if is_new_scene:
+        if is_new_scene or is_stir:
+            self._waited = self._calm = 0
             rough.extend(self._scan.whole(frame))
-        elif is_turn:
+        elif self._scan_frames <= self._waited * self._scan.turns:
             self._waited = 0
             rough.extend(self._scan.next(frame))
         tried: list[Box] = []
@@ -145,7 +154,7 @@ class Tracker:
         claims, others = [], []
         for track in self._tracks:
             claim = self._claim(track, frame)
-            if claim and _is_known(track, claim):
+            if claim and self._is_known(track, claim):
                 claims.append((track, claim))
             elif claim:
                 others.append(claim.box)
@@ -173,7 +182,7 @@ class Tracker:
         is_proved = track.detections >= _PROOF and not track.away
         if not is_proved or followed.likeness < _FOLLOW or track.undetected + 1 >= self._refresh:
             near = followed.box if followed.likeness >= _FOLLOW else track.expected
-            sighting = window.detect(near, sure=False)
+            sighting = window.detect(near, sure=track.detections < _PROOF)
             if sighting is not None:
                 return track.detected(window, sighting)
         if is_proved and followed.likeness >= _FOLLOW and track.undetected < _BRIDGE_FRAMES:
@@ -190,7 +199,7 @@ class Tracker:
         window, sighting = seen
         claims = [(track.detected(window, sighting), track) for track in self._tracks if _may_be(track, sighting.box)]
         claim, track = max(claims, key=lambda pair: pair[0].likeness, default=(None, None))
-        if claim and track and _is_known(track, claim):
+        if claim and track and self._is_known(track, claim):
             track.accept(claim)
         else:
             self._last_number += 1
@@ -207,6 +216,13 @@ class Tracker:
             return None
         return window, sighting
 
+    def _is_known(self, track: Track, claim: Claim) -> bool:
+        """Whether it is the same face: the longer it was away, the more alike it must be.
+
+        One that passed behind another is known by where it comes up again, since at first not all of it is to be seen.
+        """
+        return track.hidden or claim.likeness >= (self._alike if track.away <= _KEEN_FRAMES else _ALIKE_LATE)
+
 
 def _is_same(rough: Box, box: Box) -> bool:
     x, y = rough.centre
@@ -221,11 +237,3 @@ def _may_be(track: Track, box: Box) -> bool:
     (x, y), (old_x, old_y) = box.centre, track.box.centre
     reach = track.box.side * min(_REACH + _REACH_FRAME * track.away, _REACH_MOST)
     return math.hypot(x - old_x, y - old_y) <= reach and 1 / _SIZES <= box.side / track.box.side <= _SIZES
-
-
-def _is_known(track: Track, claim: Claim) -> bool:
-    """Whether it is the same face: the longer it was away, the more alike it must be.
-
-    One that passed behind another is known by where it comes up again, since at first not all of it is to be seen.
-    """
-    return track.hidden or claim.likeness >= (_ALIKE if track.away <= _KEEN_FRAMES else _ALIKE_LATE)

@@ -21,8 +21,8 @@ _WHERE = (
 )
 
 _SCAN_SCORE = 0.5
-_SURE_SCORE = 0.75
-_SCORE = 0.6
+_SURE_SCORE = 0.7
+_SCORE = 0.5
 # Each size that is shown has a network of its own, since OpenCV sets one up anew whenever its size changes.
 _MAX_NETWORKS = 16
 

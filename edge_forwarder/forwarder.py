@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 
+from edge_forwarder.control import ControlRelay
 from edge_forwarder.settings import ForwarderSettings
 from face_messages import Connection, Monitor, Outbox, Sender, Taken, Taker, program
 from face_messages.backlog import report_backlog
+from face_messages.besides import Besides
 from face_messages.certificate import watch_certificate
 from face_messages.event import FaceEvent, InvalidEventError, new_id
-from face_messages.message import MAX_MESSAGE_BYTES, Message
+from face_messages.message import MAX_MESSAGE_BYTES, Message, control_topic
 from face_messages.metrics import show_connection, show_outbox, show_sender, show_taker
 from face_messages.settings import broker_url
 
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 # Unacknowledged messages that the edge broker may send: enough to fill a group commit, few enough to bound memory.
 _RECEIVE_MAXIMUM = 256
 _SETTLE_SECONDS = 3.0
+# What an operator may say, in bytes.
+_MAX_CONTROL = 1024
 
 
 def outbox_id(message: Message) -> bytes:
@@ -32,25 +36,32 @@ def outbox_id(message: Message) -> bytes:
 
 
 class Forwarder:
-    """Wires a taker at the edge broker, an outbox and a sender at the cloud broker together."""
+    """Wires a taker at the edge broker, an outbox and a sender at the cloud broker together.
+
+    What an operator says to this edge's cameras goes the other way.
+    """
 
     def __init__(self, settings: ForwarderSettings, outbox: Outbox) -> None:
         self.outbox = outbox
         self.sender = Sender(outbox, client_id=settings.edge_id, window=settings.send_window)
+        control = control_topic(settings.edge_id)
+        relay = ControlRelay(control)
+        said = Taker(control, relay.take, max_size=_MAX_CONTROL)
         self.cloud = Connection(
             broker_url(settings.cloud_mqtt_url),
             client_id=settings.edge_id,
-            endpoint=self.sender,
+            endpoint=Besides(self.sender, said, topic=control),
             tls=settings.cloud_tls,
         )
         self.taker = Taker(settings.mqtt_topic, self._take, max_size=min(MAX_MESSAGE_BYTES, outbox.largest_message))
         self.edge = Connection(
             broker_url(settings.edge_mqtt_url),
             client_id=settings.edge_id,
-            endpoint=self.taker,
+            endpoint=Besides(self.taker, relay, topic=control),
             receive_maximum=_RECEIVE_MAXIMUM,
         )
-        self.taker.wake = self.edge.wake
+        self.taker.wake = relay.wake = self.edge.wake
+        said.wake = self.cloud.wake
         outbox.on_kept = self._kept
 
     def _take(self, taken: Taken) -> None:

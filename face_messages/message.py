@@ -10,6 +10,7 @@ from itertools import chain
 TOPIC = "facedetection_topic"
 RECEIPTS_TOPIC = "facedetection_receipts"
 STATUS_TOPIC = "facedetection_status"
+CONTROL_TOPIC = "facedetection_control"
 
 #: What takers accept at most: payload and properties, in bytes. The shipped brokers let a little more through.
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -110,3 +111,8 @@ def receipts_topic(client_id: str) -> str:
 
 def status_topic(client_id: str) -> str:
     return f"{STATUS_TOPIC}/{client_id}"
+
+
+def control_topic(edge_id: str) -> str:
+    """Below it each camera of this edge has its own."""
+    return f"{CONTROL_TOPIC}/{edge_id}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -34,6 +36,16 @@ class _Figures(Collector):
             yield GaugeMetricFamily(name, text, value=read())
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an HTTP request is answered with."""
+
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+    status: HTTPStatus = HTTPStatus.OK
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 class Monitor:
     """What a program shows of itself.
 
@@ -48,6 +60,7 @@ class Monitor:
         ProcessCollector(registry=self.registry)
         self._checks: dict[str, Callable[[], bool]] = {}
         self._states: dict[str, Callable[[], object]] = {}
+        self._pages: dict[str, Callable[[str, str], Answer]] = {}
 
     def counter(self, name: str, text: str, read: Callable[[], float]) -> None:
         """`name` without the unit's `_total`; `read` is called at each scrape, in another thread."""
@@ -67,6 +80,26 @@ class Monitor:
         """Something to tell in the body of /healthz."""
         self._states[name] = read
 
+    def page(self, name: str, answer: Callable[[str, str], Answer]) -> None:
+        """Serves /<name>/ and all below it.
+
+        `answer` gets the rest of the path, query included, and the header Host; it is called in several threads.
+        """
+        self._pages[name] = answer
+
+    def answer(self, path: str, host: str) -> Answer:
+        """To GET `path`, asked for under the name `host`."""
+        if path == "/metrics":
+            return Answer(generate_latest(self.registry), CONTENT_TYPE_LATEST)
+        if path == "/healthz":
+            well, body = self.health()
+            status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+            return Answer(json.dumps(body).encode(), "application/json", status)
+        name, _, rest = path.removeprefix("/").partition("/")
+        if name in self._pages:
+            return self._pages[name](rest, host)
+        return Answer(b"/metrics or /healthz\n", status=HTTPStatus.NOT_FOUND)
+
     def health(self) -> tuple[bool, dict[str, object]]:
         failed = [name for name, is_well in self._checks.items() if not is_well()]
         return not failed, {
@@ -85,6 +118,16 @@ class Monitor:
         return MonitorServer(self, host, port) if port else None
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base class's
+        """Logs; the base class prints. A client that went away in mid-answer is nobody's business."""
+        is_gone = isinstance(sys.exception(), OSError)
+        level = logging.DEBUG if is_gone else logging.ERROR
+        log.log(level, "an HTTP request from %s failed", client_address, exc_info=True)
+
+
 class MonitorServer:
     """The HTTP server, in a thread of its own."""
 
@@ -93,27 +136,19 @@ class MonitorServer:
             timeout = 10
 
             def do_GET(self) -> None:
-                if self.path == "/metrics":
-                    self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(monitor.registry))
-                elif self.path == "/healthz":
-                    well, body = monitor.health()
-                    status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
-                    self._answer(status, "application/json", json.dumps(body).encode())
-                else:
-                    self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"/metrics or /healthz\n")
-
-            def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(body)))
+                answer = monitor.answer(self.path, self.headers.get("Host", ""))
+                self.send_response(answer.status)
+                self.send_header("Content-Type", answer.content_type)
+                self.send_header("Content-Length", str(len(answer.body)))
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(answer.body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
                 log.debug(format, *args)
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server((host, port), Handler)
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, name="monitor", daemon=True).start()
 

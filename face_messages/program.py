@@ -45,16 +45,24 @@ def run(
     *,
     name: str,
     about: str,
+    flags: Sequence[str] = (),
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Runs `work` and returns the exit status: its own, 2 for bad settings, 1 when a thread died."""
+    """Runs `work` and returns the exit status: its own, 2 for bad settings, 1 when a thread died.
+
+    `flags` are the settings, true or false, that may also be switched on in the command line.
+    """
     parser = argparse.ArgumentParser(
         prog=f"python -m {name}",
         description=about,
         epilog=_help(settings_type),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.parse_args(argv)
+    for flag in flags:
+        parser.add_argument(f"--{flag}", action="store_true", help=f"the same as {flag.upper()}=true")
+    for flag, is_given in vars(parser.parse_args(argv)).items():
+        if is_given:
+            os.environ[flag.upper()] = "true"
     try:
         settings = settings_type.load()
     except SettingsError as error:

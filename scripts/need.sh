@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Sees to it that programs from the system's package manager are there. Quiet when they are.
 #
-#   scripts/need.sh PACKAGE...        mosquitto (the broker and its clients), strace, spin, openssl,
-#                                 nftables (and ip; Linux only), gcc (and libc's headers)
+#   scripts/need.sh PACKAGE...        mosquitto (the broker and its clients), strace, spin, openssl, gcc (and libc's headers),
+#                                     nftables (and ip; Linux only), chromium, qemu-system-x86, busybox-static,
+#                                     gst-rtsp-server (with the system's Python's bindings)
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 # Debian and Homebrew put the broker where not everybody's PATH leads.
 export PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
@@ -13,6 +15,10 @@ is_there() {
     mosquitto) command -v mosquitto >/dev/null && command -v mosquitto_sub >/dev/null ;;
     gcc) echo '#include <time.h>' | gcc -E - >/dev/null 2>&1 ;;
     nftables) [ "$(uname)" != Linux ] || { command -v nft && command -v ip; } >/dev/null ;;
+    qemu-system-x86) command -v qemu-system-x86_64 >/dev/null ;;
+    busybox-static) command -v busybox >/dev/null && ! ldd "$(command -v busybox)" >/dev/null 2>&1 ;;
+    chromium) command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ;;
+    gst-rtsp-server) /usr/bin/python3 tests/support/rtsp_server.py 2>/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }
@@ -28,7 +34,9 @@ installer=()
 if command -v apt-get >/dev/null; then
     words=("${missing[@]/#mosquitto/mosquitto mosquitto-clients}")
     words=("${words[@]/#nftables/nftables iproute2}")
-    installer=(apt-get install -y -qq --no-install-recommends "${words[@]/#gcc/gcc libc6-dev}")
+    words=("${words[@]/#gcc/gcc libc6-dev}")
+    gst="gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly"
+    installer=(apt-get install -y -qq --no-install-recommends "${words[@]/#gst-rtsp-server/$gst}")
 elif command -v dnf >/dev/null; then
     installer=(dnf install -y -q "${missing[@]}")
 elif command -v apk >/dev/null; then

@@ -46,10 +46,10 @@ def docker(*arguments: str, within: float = 120) -> str:
     return run("docker", *arguments, within=within).stdout.decode()
 
 
-def compose(*arguments: str, files: Sequence[str] = FILES, within: float = 120) -> str:
-    """The same of a compose command on the test's project. A person's .env has no part in it."""
+def compose(*arguments: str, files: Sequence[str] = FILES, env: str = os.devnull, within: float = 120) -> str:
+    """The same of a compose command on the test's project, with the file `env` in place of a person's .env."""
     named = [part for file in files for part in ("-f", file)]
-    return docker("compose", "--project-name", PROJECT, "--env-file", os.devnull, *named, *arguments, within=within)
+    return docker("compose", "--project-name", PROJECT, "--env-file", env, *named, *arguments, within=within)
 
 
 def in_network(*command: str, image: str = "cloud_mosquitto", options: Sequence[str] = ()) -> bytes:

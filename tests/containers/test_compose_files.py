@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +16,15 @@ CLOUD = "docker-compose.cloud.yml"
 COMBINATIONS = (
     (EDGE,),
     (EDGE, "docker-compose.camera.yml"),
+    (EDGE, "docker-compose.camera.yml", "docker-compose.preview.yml"),
     (CLOUD,),
     (CLOUD, "docker-compose.cloud.insecure.yml"),
     FILES,
 )
 
 
-def services(*files: str) -> dict[str, Any]:
-    config = json.loads(compose("config", "--format", "json", files=files))
+def services(*files: str, env: str = os.devnull) -> dict[str, Any]:
+    config = json.loads(compose("config", "--format", "json", files=files, env=env))
     found: dict[str, Any] = config["services"]
     return found
 
@@ -36,7 +39,7 @@ def test_containers_carry_the_folder_s_name_and_use_one_network(files: tuple[str
         assert (ROOT / name).is_dir() or name == "demo_clip"
 
 
-@pytest.mark.parametrize("file", [*FILES, "docker-compose.camera.yml", "docker-compose.cloud.insecure.yml"])
+@pytest.mark.parametrize("file", [path.name for path in ROOT.glob("docker-compose*.yml")])
 def test_files_suit_compose_of_any_age(file: str) -> None:
     """`version:` is obsolete, and `name:` is unknown to the first compose v2 releases."""
     assert not [line for line in (ROOT / file).read_text().splitlines() if line.startswith(("version:", "name:"))]
@@ -57,7 +60,34 @@ def test_no_port_is_published_but_the_one_that_wants_a_certificate() -> None:
         ]
         expected = [("cloud_mosquitto", "8883")] if CLOUD in files else []
         expected += [("cloud_mosquitto", "1883")] if "docker-compose.cloud.insecure.yml" in files else []
+        expected += [("edge_face_detection", "9100")] if "docker-compose.preview.yml" in files else []
         assert sorted(ports) == sorted(expected)
+
+
+def test_the_preview_is_published_to_this_host_alone() -> None:
+    """It shows what the camera sees."""
+    files = (EDGE, "docker-compose.preview.yml")
+    assert {name: service["ports"] for name, service in services(*files).items() if "ports" in service} == {
+        "edge_face_detection": [
+            {"host_ip": "127.0.0.1", "mode": "ingress", "protocol": "tcp", "published": "9100", "target": 9100}
+        ]
+    }
+    assert services(*files)["edge_face_detection"]["environment"]["PREVIEW"] == "true"
+    assert not services(EDGE)["edge_face_detection"]["environment"].get("PREVIEW")
+
+
+def test_a_second_camera_differs_in_nothing_but_what_is_its_own() -> None:
+    """The same limits and rights, another name, device, and outbox."""
+    detectors = services(EDGE, "docker-compose.camera.yml", "docker-compose.cameras.yml")
+    one, other = detectors["edge_face_detection"], detectors["edge_face_detection_2"]
+    differs = {key for key in one | other if one.get(key) != other.get(key)}
+    assert differs - {"depends_on"} == {"container_name", "devices", "environment", "volumes"}
+    assert other["container_name"] == "edge_face_detection_2"
+    assert [device["source"] for device in (*one["devices"], *other["devices"])] == ["/dev/video0", "/dev/video1"]
+    changed = dict(other["environment"].items() - one["environment"].items())
+    assert changed == {"CAMERA_ID": "camera1"}
+    assert [volume["target"] for volume in other["volumes"]] == ["/var/lib/facedetection"]
+    assert one["volumes"][0]["source"] != other["volumes"][0]["source"]
 
 
 def test_the_camera_is_handed_over_by_its_override_only() -> None:
@@ -67,6 +97,17 @@ def test_the_camera_is_handed_over_by_its_override_only() -> None:
     assert detector["devices"][0]["target"] == "/dev/video0"
     assert detector["environment"]["VIDEO_SOURCE"] == "/dev/video0"
     assert detector["group_add"] == ["44"]
+
+
+def test_a_camera_that_may_change_its_number_is_found_by_name_and_nothing_else_is_opened(tmp_path: Path) -> None:
+    """The devices of the host are seen, but only cameras (81 is Video4Linux) may be opened."""
+    env = tmp_path / "env"
+    env.write_text("VIDEO_DEVICE=/dev/v4l/by-id/usb-camera\n")
+    detector = services(EDGE, "docker-compose.replug.yml", env=str(env))["edge_face_detection"]
+    assert detector["environment"]["VIDEO_SOURCE"] == "/dev/v4l/by-id/usb-camera"
+    assert detector["device_cgroup_rules"] == ["c 81:* rw"]
+    assert [v["read_only"] for v in detector["volumes"] if v["target"] == "/dev"] == [True]
+    assert not detector.get("privileged")
 
 
 @pytest.mark.parametrize("name", ["edge", "cloud"])

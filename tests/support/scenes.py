@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge_face_detection.detector import Box, Finder
-from edge_face_detection.frames import Frame, Image
+from edge_face_detection.frames import Frame, Image, Jpeg
 from edge_face_detection.haar import HaarFinder
 from edge_face_detection.yunet import YuNetFinder
 
@@ -71,7 +71,7 @@ def scene(
     return image
 
 
-def frame(image: Image, number: int = 0, seconds: float = 0.0) -> Frame:
+def frame(image: Image | Jpeg, number: int = 0, seconds: float = 0.0) -> Frame:
     return Frame(image, number, datetime.now(UTC), seconds)
 
 

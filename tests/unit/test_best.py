@@ -74,6 +74,13 @@ def test_a_track_that_stays_gives_a_shot_every_so_often() -> None:
     assert len(best.finish()) == 1
 
 
+def test_a_clock_that_was_set_back_does_not_put_the_shot_off() -> None:
+    best = BestShots(seconds=10, margin=0)
+    seconds = [100, 101, *range(30)]
+    shots = [shot.number for at, now in enumerate(seconds) for shot in best.next(frame(PICTURE, at, now), [FACE], ONE)]
+    assert len(shots) == 3
+
+
 def test_each_track_has_its_own() -> None:
     best = _best()
     other = replace(FACE, track=2)

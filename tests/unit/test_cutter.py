@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_face_detection.cutter import FaceCutter
+from edge_face_detection.frames import Image, Jpeg, UnreadableFrameError, to_bgr
 from edge_face_detection.haar import HaarFinder
 from edge_face_detection.tracker import Tracker
 from face_messages import FaceEvent
@@ -73,3 +76,39 @@ def test_blurred_faces_are_passed_over() -> None:
     cutter = _cutter(min_sharpness=0.2)
     assert cutter.faces_in(frame(BLURRED, 0)) == []
     assert len(cutter.faces_in(frame(PICTURE, 1))) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_whatever_a_camera_sends_faces_are_cut_out_of_it_or_it_is_unreadable(data: st.DataObject) -> None:
+    """Sizes change in mid-stream, there is grey and alpha, JPEGs are damaged and cut off, the clock runs backwards."""
+    cutter = _cutter(best_seconds=data.draw(st.sampled_from([None, 0.5])))
+    for number in range(data.draw(st.integers(2, 8))):
+        size = data.draw(st.sampled_from([(320, 240), (320, 240), (1, 240), (320, 1), (97, 61)]))
+        image = scene([(size[0] / 2, size[1] / 2, min(size) / 3)], size=size)
+        picture: Image | Jpeg = image
+        kind = data.draw(st.sampled_from(["plain", "grey", "alpha", "jpeg", "damaged"]))
+        try:
+            if kind == "grey":
+                picture = to_bgr(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+            elif kind == "alpha":
+                picture = to_bgr(cv2.cvtColor(image, cv2.COLOR_BGR2BGRA))
+            elif kind != "plain":
+                content = bytearray(cv2.imencode(".jpg", image)[1].tobytes())
+                for at in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4 * (kind == "damaged"))):
+                    content[at] = data.draw(st.integers(0, 255))
+                picture = Jpeg(
+                    bytes(content[: data.draw(st.integers(2, len(content)))] if kind == "damaged" else content)
+                )
+            found = cutter.faces_in(frame(picture, number, data.draw(st.floats(-1e6, 1e6))))
+        except (ValueError, UnreadableFrameError):
+            assert kind == "damaged"
+            continue
+        for event, png in found:
+            assert event.facebox is not None
+            assert event.framesize is not None
+            x, y, width, height = event.facebox
+            assert 0 <= x < x + width <= event.framesize[0]
+            assert 0 <= y < y + height <= event.framesize[1]
+            assert _shape(png)[2] == 3
+    cutter.finish()

@@ -124,6 +124,21 @@ def test_a_jpeg_that_claims_to_be_huge_is_refused() -> None:
         Jpeg(bytes(data))
 
 
+def test_a_jpeg_that_turns_out_to_be_of_another_size_is_unreadable() -> None:
+    """TEM, a marker without length: who reads one there comes to a frame header that is none, in a comment."""
+    data = _jpeg()
+    at = data.index(b"\xff\xc0")
+    header = data[at : at + 2 + int.from_bytes(data[at + 2 : at + 4])]
+    other = header[:5] + b"\x07\xd0\x07\xd0" + header[9:]
+    comment = b"\xff\xfe" + (2 + len(other)).to_bytes(2) + other
+    trick = b"\xff\x01" + (2 + len(header) + 4).to_bytes(2) + header + comment
+    jpeg = Jpeg(data[:2] + trick + data[2:at] + data[at + len(header) :])
+    assert jpeg.size == (2000, 2000)
+    for reduction in (1, 2, 8):
+        with pytest.raises(UnreadableFrameError):
+            _frame(jpeg).glance((32, 24), shrink=reduction)
+
+
 def test_a_jpeg_is_cut_off_or_damaged_without_harm() -> None:
     """Wherever it ends, and whatever stands in it: a picture of its size, or one error."""
     data, noise = _jpeg(), np.random.default_rng(2)

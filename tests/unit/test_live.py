@@ -5,25 +5,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from socket import create_server, socket
-from typing import ClassVar
 
-import cv2
 import numpy as np
 import pytest
 
-from edge_face_detection import cameras, live
+from edge_face_detection import cameras, outage
 from edge_face_detection.cameras import DeviceCamera, UrlCamera
-from edge_face_detection.frames import Frame
+from edge_face_detection.capture import Capture
 from edge_face_detection.live import LiveSource
 from face_messages.backoff import Backoff
-
-# The grey of frame n is n times this, far enough apart to survive JPEG; it begins again after GREYS frames.
-GREY_STEP = 4
-GREYS = 64
+from tests.support.mjpeg import GREYS, MjpegServer, number_shown
+from tests.support.waiting import at_least, eventually
 
 
 @pytest.fixture(autouse=True)
@@ -31,68 +26,10 @@ def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Backoff, "scale", 0.1)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
-class MjpegServer:
-    """What cheap network cameras are: HTTP, JPEG after JPEG without an end. One client at a time."""
-
-    def __init__(self, port: int = 0) -> None:
-        self.sent = 0
-        self.ended = threading.Event()
-        self.silent = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            pictures: ClassVar = [
-                cv2.imencode(".jpg", np.full((48, 64, 3), grey * GREY_STEP, np.uint8))[1].tobytes()
-                for grey in range(GREYS)
-            ]
-
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-                self.end_headers()
-                while not outer.ended.wait(0.01):
-                    if outer.silent.is_set():
-                        continue
-                    jpeg = self.pictures[outer.sent % GREYS]
-                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                    try:
-                        self.wfile.write(head.encode() + jpeg + b"\r\n")
-                    except OSError:  # the client has gone
-                        return
-                    outer.sent += 1
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - named so by the base
-                """Nothing: the tests' output is to be read."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        self.port = self._server.server_port
-        self.url = f"http://127.0.0.1:{self.port}/stream"
-
-    def wait_for_more(self, frames: int) -> None:
-        enough = self.sent + frames
-        wait_until(lambda: self.sent >= enough)
-
-    def kill(self) -> None:
-        self.ended.set()
-        self._server.shutdown()
-        self._server.server_close()
-
-
 @pytest.fixture
 def server() -> Iterator[MjpegServer]:
-    server = MjpegServer()
-    yield server
-    server.kill()
+    with MjpegServer() as server:
+        yield server
 
 
 @pytest.fixture
@@ -107,10 +44,6 @@ def mute() -> Iterator[socket]:
     """A server that accepts and never answers."""
     with create_server(("127.0.0.1", 0)) as listening:
         yield listening
-
-
-def _number_shown(frame: Frame) -> int:
-    return round(float(frame.image.mean()) / GREY_STEP)
 
 
 def _close_and_time(source: LiveSource, consumer: threading.Thread) -> float:
@@ -147,12 +80,12 @@ def test_a_slow_consumer_gets_the_newest_frame_and_the_skipped_are_counted(
     given, number = 1, first.number
     for _ in range(3):
         skipped = source.frames_skipped
-        server.wait_for_more(50)
+        at_least(lambda: server.sent, server.sent + 50)
         frame = next(frames)
         given += 1
         assert source.frames_skipped - skipped >= 40
         assert frame.number - number >= 40
-        assert (server.sent - _number_shown(frame)) % GREYS < 40
+        assert (server.sent - number_shown(frame)) % GREYS < 40
         number = frame.number
     assert source.frames_read - source.frames_skipped - given in (0, 1)  # one may wait to be taken
 
@@ -166,11 +99,11 @@ def test_a_camera_that_goes_and_comes_is_followed_and_told_of_once(
     before = next(frames)
     assert caplog.records == []
     server.kill()
-    wait_until(lambda: not source.is_up)
-    wait_until(lambda: len(caplog.records) == 1)
+    eventually(lambda: not source.is_up)
+    eventually(lambda: len(caplog.records) == 1)
     again = MjpegServer(server.port)
     try:
-        wait_until(lambda: source.is_up)
+        eventually(lambda: source.is_up)
         read = source.frames_read
         frame = next(frames)
         while frame.number < read:
@@ -195,16 +128,16 @@ def test_a_camera_that_comes_and_goes_does_not_fill_the_log(
     source = LiveSource(UrlCamera(server.url))
     _consume(source)
     for _ in range(3):
-        wait_until(lambda: source.is_up)
+        eventually(lambda: source.is_up)
         server.kill()
-        wait_until(lambda: not source.is_up)
+        eventually(lambda: not source.is_up)
         server = MjpegServer(server.port)
-    wait_until(lambda: source.is_up)
+    eventually(lambda: source.is_up)
     assert source.reconnects == 3
     assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
-    monkeypatch.setattr(live, "WARNING_INTERVAL_SECONDS", 0)
+    monkeypatch.setattr(outage, "WARNING_INTERVAL_SECONDS", 0)
     server.kill()
-    wait_until(lambda: len(caplog.records) == 3)
+    eventually(lambda: len(caplog.records) == 3)
     source.close()
 
 
@@ -213,7 +146,7 @@ class CountingDevice(DeviceCamera):
 
     tries = 0
 
-    def open(self) -> cv2.VideoCapture:
+    def open(self) -> Capture:
         self.tries += 1
         return super().open()
 
@@ -231,7 +164,7 @@ def test_a_camera_that_is_not_there_is_retried_and_told_of_once(
     camera = CountingDevice(device)
     source = LiveSource(camera)
     consumer = _consume(source)
-    wait_until(lambda: camera.tries >= 4)
+    eventually(lambda: camera.tries >= 4)
     assert consumer.is_alive()
     assert _close_and_time(source, consumer) < 1
     (record,) = caplog.records
@@ -245,7 +178,7 @@ def test_an_address_where_nobody_is_says_so(mute: socket, caplog: pytest.LogCapt
     mute.close()
     source = LiveSource(UrlCamera(f"rtsp://user:secret@127.0.0.1:{port}/stream"))
     consumer = _consume(source)
-    wait_until(lambda: bool(caplog.records))
+    eventually(lambda: bool(caplog.records))
     assert _close_and_time(source, consumer) < 1
     message = caplog.records[0].getMessage()
     assert f"cannot reach 127.0.0.1:{port}" in message
@@ -258,7 +191,7 @@ def test_a_server_that_gives_no_video_is_told_from_one_that_is_not_there(
     monkeypatch.setattr(cameras, "URL_TIMEOUT_SECONDS", 0.3)
     source = LiveSource(UrlCamera(f"http://127.0.0.1:{mute.getsockname()[1]}/stream"))
     consumer = _consume(source)
-    wait_until(lambda: bool(caplog.records))
+    eventually(lambda: bool(caplog.records))
     _close_and_time(source, consumer)
     assert "is there but gives no video" in caplog.records[0].getMessage()
 
@@ -277,22 +210,9 @@ def test_closing_does_not_wait_for_a_server_that_never_answers(mute: socket, sch
 
 def test_closing_does_not_wait_for_a_camera_that_fell_silent(server: MjpegServer, source: LiveSource) -> None:
     consumer = _consume(source)
-    wait_until(lambda: source.frames_read > 3)
-    server.silent.set()
+    eventually(lambda: source.frames_read > 3)
+    server.silent = True
     assert _close_and_time(source, consumer) < 1
-
-
-def test_a_camera_that_fell_silent_is_tried_again(server: MjpegServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cameras, "URL_TIMEOUT_SECONDS", 0.5)
-    source = LiveSource(UrlCamera(server.url))
-    _consume(source)
-    wait_until(lambda: source.is_up)
-    server.silent.set()
-    wait_until(lambda: not source.is_up)
-    server.silent.clear()
-    wait_until(lambda: source.is_up)
-    assert source.reconnects == 1
-    source.close()
 
 
 def test_after_closing_there_are_no_frames(source: LiveSource) -> None:
@@ -300,11 +220,11 @@ def test_after_closing_there_are_no_frames(source: LiveSource) -> None:
     next(frames)
     source.close()
     assert list(frames) == list(source.frames()) == []
-    wait_until(lambda: not source.is_up)
+    eventually(lambda: not source.is_up)
 
 
 class BrokenDevice(DeviceCamera):
-    def open(self) -> cv2.VideoCapture:
+    def open(self) -> Capture:
         raise ZeroDivisionError("a mistake in the program")
 
 
@@ -318,7 +238,7 @@ def _run(program: str, url: str) -> tuple[int, bytes, bytes]:
     done = subprocess.run(
         [sys.executable, "-c", "from edge_face_detection.sources import open_source\n" + program, url],
         cwd=Path(__file__).parents[2],
-        timeout=7,
+        timeout=60,
         capture_output=True,
         check=False,
     )
@@ -329,6 +249,8 @@ def test_a_process_ends_though_its_camera_blocks(mute: socket) -> None:
     """The thread that is within FFmpeg is not waited for."""
     program = """
 import sys, threading
+from edge_face_detection import cameras
+cameras.URL_TIMEOUT_SECONDS = 600
 source = open_source(sys.argv[1], realtime=False, loop=False)
 threading.Timer(0.5, source.close).start()
 assert list(source.frames()) == []

@@ -6,12 +6,18 @@ import http.client
 import json
 import logging
 import os
+import socket
+import struct
+import threading
 from collections.abc import Iterator
+from http import HTTPStatus
 
 import pytest
 
 from face_messages import Monitor, logs
+from face_messages.monitor import Answer
 from local_stack.processes import free_port
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -115,6 +121,37 @@ def test_health_fails_only_for_what_a_restart_may_mend() -> None:
         assert json.loads(body)["failed"] == ["a thread"]
     finally:
         server.close()
+
+
+def test_a_client_that_goes_away_is_nobody_s_business(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One in mid-answer, that is; a page that fails is logged, and the next request is answered."""
+    monitor = Monitor()
+    is_cut = threading.Event()
+
+    def large(_path: str, _host: str) -> Answer:
+        is_cut.wait(10)
+        return Answer(bytes(50_000_000))
+
+    monitor.page("large", large)
+    monitor.page("broken", lambda _path, _host: Answer(b"", status=HTTPStatus(int("no number"))))
+    server = monitor.serve("127.0.0.1", free_port())
+    assert server is not None
+    try:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"GET /large/ HTTP/1.1\r\n\r\n")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
+        is_cut.set()
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(server.port, "/broken/")
+        assert ask(server.port, "/healthz")[0] == 200
+        eventually(lambda: "ValueError" in caplog.text)
+    finally:
+        server.close()
+    assert "ConnectionResetError" not in caplog.text
+    assert "BrokenPipeError" not in caplog.text
+    assert capfd.readouterr().err == ""
 
 
 def test_port_0_serves_nothing() -> None:

@@ -294,6 +294,32 @@ def test_pictures_in_real_time_come_at_thirty_a_second(tmp_path: Path) -> None:
     assert 0.4 <= frames[-1].captured_monotonic - frames[0].captured_monotonic < 1.5
 
 
+@pytest.mark.parametrize("realtime", [False, True])
+def test_a_paused_clip_stops_where_it_is_and_goes_on_from_there(make_clip: MakeClip, realtime: bool) -> None:
+    """No frame is skipped for the time of the pause, and none is left out."""
+    source = _open(make_clip("clip.avi", 10), realtime=realtime)
+    frames = source.frames()
+    first = [next(frames) for _ in range(5)]
+    source.pause()
+    assert source.paused
+    assert not source.is_up
+    threading.Timer(0.6, source.resume).start()
+    paused_at = time.monotonic()
+    last = list(frames)
+    assert last[0].captured_monotonic - paused_at >= 0.6
+    assert [frame.number for frame in first + last] == list(range(10))
+    assert time.monotonic() - paused_at < 1.5
+
+
+def test_closing_ends_a_pause(make_clip: MakeClip) -> None:
+    source = _open(make_clip("clip.avi", 10))
+    frames = source.frames()
+    next(frames)
+    source.pause()
+    threading.Timer(0.2, source.close).start()
+    assert list(frames) == []
+
+
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("none")
     with pytest.raises(SourceError, match=r"no pictures in .*png, jpg, jpeg and bmp"):

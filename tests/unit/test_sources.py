@@ -7,9 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from edge_face_detection.cameras import UrlCamera
 from edge_face_detection.frames import SourceError
+from edge_face_detection.settings import DetectorSettings
 from edge_face_detection.sources import Source, open_source
 
 
@@ -159,3 +161,26 @@ def test_credentials_of_a_refused_url_are_not_shown(url: str) -> None:
     with pytest.raises(SourceError) as refused:
         _open(url)
     assert "secret" not in str(refused.value)
+
+
+def _settings(**settings: object) -> DetectorSettings:
+    return DetectorSettings.model_validate({"edge_id": "tx2", "mqtt_url": "mqtt://broker", **settings})
+
+
+def test_what_a_camera_is_asked_for_can_be_said() -> None:
+    assert _settings().video_size_pixels == (640, 480)
+    assert _settings(video_size="1280x720").video_size_pixels == (1280, 720)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("video_size", ["1280", "1280x", "0x720", "-1x720", "1280x720x3", "1280 x 720", "100000x720", "640x480\n"]),
+        ("video_fps", ["0", "-5", "nan", "inf", "1001"]),
+        ("stall_seconds", ["-1", "nan", "inf", "86401"]),
+    ],
+)
+def test_what_no_camera_can_be_asked_for_is_refused(name: str, values: list[str]) -> None:
+    for value in values:
+        with pytest.raises(ValidationError, match=name):
+            _settings(**{name: value})

@@ -1,0 +1,36 @@
+"""A real Chromium for pages. A test module takes the fixture by `pytest_plugins = ["tests.support.browser"]`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+# Of one module, since Playwright keeps an event loop in this thread, where later tests want to run their own.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM, "there is no Chromium: scripts/need.sh chromium"
+    # Chromium refuses to be root with its sandbox, and containers often have no other user.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A tab in a profile of its own. The test fails when a script does, or when the page breaks its own policy."""
+    complaints: list[str] = []
+    with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as context:
+        tab = context.new_page()
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("console", lambda line: complaints.append(line.text) if "Content Security" in line.text else None)
+        yield tab
+    assert complaints == []
