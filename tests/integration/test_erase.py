@@ -124,7 +124,7 @@ def test_nothing_goes_without_a_yes(bucket: Any, capsys: pytest.CaptureFixture[s
     """In a script that has no terminal, and to have a look."""
     fill(bucket, key(EIGHT))
     assert commands.main([*DOOR, *HOUR, "--dry-run"]) == 0
-    assert "1 objects" in capsys.readouterr().out
+    assert "1 object," in capsys.readouterr().out
     process = start(DOOR, HOUR, stdin=subprocess.DEVNULL)
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -145,7 +145,7 @@ def test_it_asks_on_a_terminal(answer: str, status: int, s3: S3Server, monkeypat
     finally:
         os.close(ours)
         os.close(theirs)
-    assert "Delete these 1 objects, for good? [y/N]" in out
+    assert "Delete 1 object, for good? [y/N]" in out
     assert process.returncode == status
     assert path.exists() == (status == 1)
 
