@@ -19,12 +19,12 @@ def run(folder: Path, *words: str, stdout: int = subprocess.PIPE) -> subprocess.
     return subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def until(terminal: int, text: str) -> str:
-    """What is printed until then."""
+def printed(terminal: int, pattern: str) -> str:
+    """What is found in what it prints, as soon as it is there."""
     said = ""
-    while text not in said:
+    while not (found := re.search(pattern, said)):
         said += os.read(terminal, 4096).decode()
-    return said
+    return found[1]
 
 
 def test_on_a_terminal_it_stays_open_until_it_is_interrupted(tmp_path: Path) -> None:
@@ -33,8 +33,7 @@ def test_on_a_terminal_it_stays_open_until_it_is_interrupted(tmp_path: Path) -> 
         terminal, end = pty.openpty()
         with run(tmp_path / "demo", *words, stdout=end) as demo:
             os.close(end)
-            said = until(terminal, "the gallery stays open until Ctrl-C: ") + until(terminal, "/\r\n")
-            url = re.findall(r"http://127\.0\.0\.1:\d+/", said)[-1]
+            url = printed(terminal, r"stays open until Ctrl-C: (http://127\.0\.0\.1:\d+/)")
             with urllib.request.urlopen(f"{url}api/faces") as answer:
                 assert answer.read().count(b"faces/demo/camera/") > 10
             os.killpg(demo.pid, signal.SIGINT)
