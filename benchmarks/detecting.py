@@ -155,8 +155,7 @@ def _profiled(frames: Iterator[Boxes]) -> tuple[list[Boxes], dict[str, float]]:
 
 def main() -> None:
     method, threads, clip, *profiled = sys.argv[1:]
-    if int(threads):
-        cv2.setNumThreads(int(threads))
+    cv2.setNumThreads(int(threads) or cv2.getNumberOfCPUs())  # 0: OpenCV's default, which the program does not take
     frames = METHODS[method](clip)
     began, cpu = time.perf_counter(), time.process_time()
     boxes, parts = _profiled(frames) if profiled else (list(frames), {})

@@ -75,7 +75,8 @@ def _erase(erasure: Erasure, settings: StoreSettings, asked: argparse.Namespace)
     for each in erasure.found():
         count, size, first, last = count + 1, size + each.bytes, first or each.key, each.key
     where = f"in bucket {settings.cos_bucket} at {settings.cos_endpoint}"
-    _say(f"{count} objects, {size / 1e6:.1f} MB, {where}")
+    what = "1 object" if count == 1 else f"{count} objects"
+    _say(f"{what}, {size / 1e6:.1f} MB, {where}")
     if count:
         _say(f"first: {first}\nlast:  {last}")
     elif asked.edge is not None:
@@ -86,7 +87,7 @@ def _erase(erasure: Erasure, settings: StoreSettings, asked: argparse.Namespace)
         _say("nothing was deleted" if asked.dry_run else _STILL_COMING)
         return 0
     if not asked.yes:
-        _confirm(f"Delete these {count} objects, for good?")
+        _confirm(f"Delete {what}, for good?")
     failed = erasure.run()
     _say(f"{erasure.deleted} deleted")
     for key, reason in list(failed.items())[:_SHOWN]:

@@ -23,7 +23,7 @@ case ${1:-} in
 --check) check=yes ;;
 *) echo "usage: deploy/tx2.sh [--check]" >&2 && exit 2 ;;
 esac
-cd "$(dirname "$(readlink -f "$0")")/.."
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 user=${SUDO_USER:-$(id -un)}
 wrong=0
 
@@ -112,6 +112,9 @@ set_clock() {
     echo "the time server does not answer: certificates are checked by the clock, and faces are filed by it" >&2
     return 1
 }
+
+# The tests take single steps of it.
+[ "${BASH_SOURCE[0]}" = "$0" ] || return 0
 
 see_to "Docker is installed" docker_is_there install_docker
 see_to "Docker runs, also after a restart" docker_answers start_docker

@@ -36,11 +36,14 @@ if [ ! -e .env ]; then
         cp .env.cloud.example .env
     fi
 fi
+# What the timer builds anew and starts; who uses further compose files names them here, with colons between.
+grep -q '^COMPOSE_FILE=' .env || echo COMPOSE_FILE=docker-compose.cloud.yml >>.env
+
 # The containers look for their secrets in here; each file belongs to the one that may read it.
 chmod 755 secrets
 install -d -m 755 secrets/cloud_mosquitto
 
 # The saver comes up when it has its settings; until then it says what is missing, and starts again.
-docker compose -f docker-compose.cloud.yml up --detach --build --quiet-pull
+docker compose up --detach --build
 systemctl enable --quiet --now facedetection-update.timer
-echo "vm: the stack is up. What it still lacks: docker compose -f docker-compose.cloud.yml logs cloud_saver"
+echo "vm: the stack is up. What it still lacks: docker compose logs cloud_saver"

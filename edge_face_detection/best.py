@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,8 +66,7 @@ def _quality(frame: Frame, face: Face) -> float:
     The size is s / (s + 80) for a face of s pixels a side: twice the pixels are worth less and less. The frontality is
     the detector's, where it knows one: YuNet does, a cascade does not.
     """
-    side = math.sqrt(face.width * face.height)
-    return side / (side + _HALF_SIZE) * sharpness(frame, face) * face.frontality
+    return face.side / (face.side + _HALF_SIZE) * sharpness(frame, face) * face.frontality
 
 
 @dataclass(slots=True)

@@ -34,6 +34,11 @@ class Face:
     seen: bool = True
     frontality: float = 1.0
 
+    @property
+    def side(self) -> float:
+        """Of the square with the same area."""
+        return math.sqrt(self.width * self.height)
+
 
 class FaceDetector(Protocol):
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -21,6 +21,8 @@ _LOOK_FACTOR = 1.1
 _LOOK_BAND = 1.35
 _NEIGHBORS_SURE = 4
 _NEIGHBORS = 2
+# How often, how far around and of which sizes the second cascade is to see the same face, which it cuts out otherwise.
+_NEIGHBORS_SECOND, _SECOND_MARGIN, _SECOND_BAND = 1, 0.15, 1.25
 # Standard deviation of a picture's grey levels below which they are spread, and by how much at most.
 _DEVIATION = 30.0
 _MOST_GAIN = 4.0
@@ -32,6 +34,9 @@ class HaarFinder:
     The method is that of P. Viola and M. Jones, "Rapid object detection using a boosted cascade of simple
     features" (CVPR 2001); the cascade is one of R. Lienhart's: R. Lienhart and J. Maydt, "An extended set of
     Haar-like features for rapid object detection" (ICIP 2002).
+
+    A new face counts where a `second` cascade, which was trained otherwise, sees it as well: what only seems to be a
+    face to one of them, such as a pale patch with a soft edge, hardly ever does to both.
 
     A face's `score` is the sum of the cascade's last stage (OpenCV's level weight), the highest of the
     windows that were merged into the face: the further above the stage's threshold, the surer. It is no
@@ -51,8 +56,11 @@ class HaarFinder:
     look_side: ClassVar = 40
     look_span: ClassVar = 1.6
 
-    def __init__(self, *, cascade: str = "haarcascade_frontalface_alt2.xml") -> None:
+    def __init__(
+        self, *, cascade: str = "haarcascade_frontalface_alt2.xml", second: str = "haarcascade_frontalface_default.xml"
+    ) -> None:
         self._classifier = _load(cascade)
+        self._second = _load(second)
 
     def scan(self, picture: Image, smallest: float, largest: float) -> list[Box]:
         boxes = self._classifier.detectMultiScale(
@@ -65,19 +73,33 @@ class HaarFinder:
         return [Box(*map(float, box)) for box in boxes]
 
     def look(self, picture: Image, *, sure: bool) -> list[Sighting]:
-        smallest, largest = (round(self.look_side * band) for band in (1 / _LOOK_BAND, _LOOK_BAND))
+        contrasted = _contrasted(picture)
         boxes, _, weights = self._classifier.detectMultiScale3(
-            _contrasted(picture),
-            scaleFactor=_LOOK_FACTOR,
+            contrasted,
             minNeighbors=_NEIGHBORS_SURE if sure else _NEIGHBORS,
-            minSize=(smallest, smallest),
-            maxSize=(largest, largest),
             outputRejectLevels=True,
+            **_sizes(self.look_side, _LOOK_BAND),
         )
-        return [
+        seen = [
             Sighting(Box(*map(float, box)), float(weight), 1.0)
             for box, weight in zip(boxes, np.ravel(weights), strict=True)
         ]
+        return [one for one in seen if not sure or self._is_confirmed(contrasted, one.box)]
+
+    def _is_confirmed(self, picture: Image, box: Box) -> bool:
+        """Whether the second cascade sees that face as well."""
+        margin = box.width * _SECOND_MARGIN
+        left, top = (max(0, round(value - margin)) for value in (box.x, box.y))
+        right, bottom = round(box.x + box.width + margin), round(box.y + box.height + margin)
+        part = np.ascontiguousarray(picture[top:bottom, left:right])
+        sizes = _sizes(box.width, _SECOND_BAND)
+        return len(self._second.detectMultiScale(part, minNeighbors=_NEIGHBORS_SECOND, **sizes)) > 0
+
+
+def _sizes(side: float, band: float) -> dict[str, Any]:
+    """What `detectMultiScale` is told to look for faces of about that side."""
+    smallest, largest = (round(side * factor) for factor in (1 / band, band))
+    return {"scaleFactor": _LOOK_FACTOR, "minSize": (smallest, smallest), "maxSize": (largest, largest)}
 
 
 def _contrasted(picture: Image) -> Image:

@@ -1,4 +1,4 @@
-"""OpenCV as this program uses it: quiet, bounded, RTSP over TCP. All modules take cv2 from here."""
+"""OpenCV as this program uses it: quiet, bounded, in one thread, RTSP over TCP. All modules take cv2 from here."""
 
 import os
 
@@ -10,9 +10,14 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
 # A USB camera that gives nothing must not keep its thread from letting it go; reading goes on after that, in seconds.
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
+# Pictures as small as those looked at here cost a tenth more when several threads share them, and are not sooner done.
+os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
 
 import cv2
 import numpy as np
+
+# Some builds of OpenCV (with TBB) go by that variable only once they are told to take its default.
+cv2.setNumThreads(-1)
 
 # glibc gives large blocks back to the kernel at once, which then has to clear every frame's anew: a third of what
 # decoding costs. It keeps them up to the largest size that was freed once, 32 MB at most (mallopt(3)).

@@ -95,7 +95,7 @@ function tell(status, notice) {
 const trial = (name) => Number($(name).value);
 
 function verdict(face) {
-  const side = Math.min(face.box[2], face.box[3]);
+  const side = Math.sqrt(face.box[2] * face.box[3]);
   if (side < trial("MIN_FACE_SIZE")) return `too small: ${side} px`;
   if (face.sharpness < trial("MIN_SHARPNESS")) return `too blurred: ${face.sharpness.toFixed(2)}`;
   return "";

@@ -191,7 +191,7 @@ class Preview:
         return [
             replace(face, track=0)
             for face in self._finer.faces(frame)
-            if min(face.width, face.height) < self._settings.min_face_size
+            if face.side < self._settings.min_face_size
             and not any(_box(face).iou(_box(known)) > _SAME for known in faces)
         ]
 

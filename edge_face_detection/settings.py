@@ -58,7 +58,7 @@ class DetectorSettings(MqttSettings, OutboxSettings):
     mqtt_url: MqttUrl = Field(description="the edge broker, such as mqtt://edge_mqtt_broker:1883")
     detector: Literal["haar", "yunet"] = Field(
         "haar",
-        description="how faces are found: haar, OpenCV's cascade frontalface_alt2; yunet, a network, see YUNET_MODEL",
+        description="how faces are found: haar, OpenCV's cascades; yunet, a network, see YUNET_MODEL",
     )
     yunet_model: Path | None = Field(
         None, description="the file face_detection_yunet_2023mar.onnx of OpenCV Zoo, for DETECTOR=yunet"
@@ -71,7 +71,11 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         " less than 20 (haar) or 11 (yunet) of them it is not found",
     )
     min_face_size: int = Field(
-        40, ge=1, le=16384, description="smaller faces are passed over; side of the face's box in the frame, in pixels"
+        40,
+        ge=1,
+        le=16384,
+        description="smaller faces are passed over; side of a square as large as the face's box in the frame,"
+        " in pixels",
     )
     face_margin: float = Field(
         0.1, ge=0, le=2, description="what is cut out around a face's box, as a fraction of its sides"

@@ -20,6 +20,8 @@ _SPEED_FADE = 0.98
 _SIZE_GAIN = 0.7
 # What is compared is the middle of the face, without the background at its edges.
 _MIDDLE = 0.8
+# By so many pixels of a window detections of the same face lie differently, which must not make it less alike.
+_PLAY = 2
 # Less of a window in the frame is not enough to look at.
 _LEAST_SHOWN = 0.6
 
@@ -53,12 +55,13 @@ class Window:
                 best, most = Sighting(box, sighting.score, sighting.frontality), overlap
         return best
 
-    def patch(self, box: Box) -> Image:
-        """What is shown in the middle of a box, in grey: look_side * _MIDDLE pixels wide and high."""
-        side = round(self._finder.look_side * _MIDDLE)
+    def patch(self, box: Box, *, margin: int = 0) -> Image:
+        """What is shown in the middle of a box, in grey: look_side * _MIDDLE pixels wide and high, and a margin."""
+        middle = round(self._finder.look_side * _MIDDLE)
+        side = middle + 2 * margin
         across, down = box.centre
         centre = (across - self._x) * self._scale - 0.5, (down - self._y) * self._scale - 0.5
-        zoom = box.side * self._scale * _MIDDLE / side
+        zoom = box.side * self._scale * _MIDDLE / middle
         to_window = np.array(
             [[zoom, 0, centre[0] - zoom * (side - 1) / 2], [0, zoom, centre[1] - zoom * (side - 1) / 2]]
         )
@@ -117,9 +120,9 @@ class Track:
         width = known.width + gain * (sighting.box.width - known.width)
         height = known.height + gain * (sighting.box.height - known.height)
         box = Box.at(*sighting.box.centre, width, height)
-        patch = window.patch(box)
-        likeness = float(cv2.matchTemplate(patch, self._template, cv2.TM_CCOEFF_NORMED)[0, 0])
-        return Claim(box, likeness, (sighting, patch))
+        patch = window.patch(box, margin=_PLAY)
+        likeness = float(cv2.matchTemplate(patch, self._template, cv2.TM_CCOEFF_NORMED).max())
+        return Claim(box, likeness, (sighting, patch[_PLAY:-_PLAY, _PLAY:-_PLAY]))
 
     def accept(self, claim: Claim) -> None:
         """The face is where the claim says."""

@@ -21,7 +21,7 @@ _BRIDGE_FRAMES = 10
 # A track is detected in each frame until it has proved itself.
 _PROOF = 3
 # At which a face that is detected is still the same person, and so after a longer absence or when much has changed.
-_ALIKE = 0.25
+_ALIKE = 0.5
 _ALIKE_LATE = 0.7
 # Two boxes are the same face from here on.
 _SAME = 0.35
@@ -144,7 +144,7 @@ class Tracker:
                 self._discover(frame, box)
         self._tracks = [track for track in self._tracks if track.away <= self._patience]
         faces = [track.face(frame.size) for track in self._tracks if not track.away]
-        return [face for face in faces if min(face.width, face.height) >= self._min_face_size]
+        return [face for face in faces if face.side >= self._min_face_size]
 
     def _present(self) -> list[Box]:
         return [track.box for track in self._tracks if not track.away]

@@ -20,7 +20,8 @@ _WHERE = (
     f"take {_FILE} from https://github.com/opencv/opencv_zoo (models/face_detection_yunet) and name it in YUNET_MODEL"
 )
 
-_SCAN_SCORE = 0.5
+# What only may be a face is looked at again: of small faces in poor light every other one has a score below a half.
+_SCAN_SCORE = 0.3
 _SURE_SCORE = 0.7
 _SCORE = 0.5
 # Each size that is shown has a network of its own, since OpenCV sets one up anew whenever its size changes.
@@ -39,7 +40,7 @@ class YuNetFinder:
     """
 
     grey: ClassVar = False
-    scan_sides: ClassVar[Sequence[float]] = (11.0,)
+    scan_sides: ClassVar[Sequence[float]] = (12.0,)
     reach: ClassVar = 16.0
     octave: ClassVar = 6.0
     look_side: ClassVar = 32

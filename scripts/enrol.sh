@@ -71,8 +71,8 @@ place() {
     # shellcheck disable=SC2016 # the inner shell expands them
     as_root sh -c 'cat >"$1.new" && chown "$2" "$1.new" && chmod 600 "$1.new" && mv "$1.new" "$1"' sh "secrets/$1" $owner
 }
-# The container's user must be able to look into the folder.
-as_root chmod a+x secrets
+# The container's user must be able to list the folder; each file in it has its own rights.
+as_root chmod a+rx secrets
 place cloud_client.key <<<"$key"
 place cloud_client.crt <<<"$certificate"
 place cloud_ca.crt <<<"$ca"

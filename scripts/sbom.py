@@ -17,6 +17,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 ROOT = Path(__file__).parent.parent
+# Where apk keeps it, and where it does since /lib became a part of /usr.
+INSTALLED = "cat /lib/apk/db/installed 2>/dev/null || cat /usr/lib/apk/db/installed"
 TOOL = str(Path(sys.executable).with_name("cyclonedx-py"))
 
 
@@ -61,7 +63,7 @@ def main() -> int:
     missing = []
     for folder in sorted(each.parent for each in ROOT.glob("*/Dockerfile")):
         image = folder.name
-        command = ("docker", "run", "--rm", "--network=none", "--entrypoint=cat", image, "/lib/apk/db/installed")
+        command = ("docker", "run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", INSTALLED)
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             packages = done.stdout if done.returncode == 0 else ""

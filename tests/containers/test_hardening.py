@@ -81,6 +81,12 @@ def test_no_container_can_exhaust_the_machine(name: str) -> None:
 
 @running
 @each_service
+def test_a_crash_leaves_no_memory_with_keys_or_faces_on_the_disk(name: str) -> None:
+    assert in_container(name, "ulimit -c").strip() == "0"
+
+
+@running
+@each_service
 def test_containers_are_shut_off_from_their_host(name: str) -> None:
     """No devices, no namespaces of the host, none of its folders but the secrets', and not the engine's socket."""
     container = inspect(name)

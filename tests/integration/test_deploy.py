@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -110,9 +111,16 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path / "checkout"
 
 
-def tx2(checkout: Path, *arguments: str, **variables: str) -> tuple[int, str]:
+def run_tx2(checkout: Path, *arguments: str) -> tuple[int, str]:
     """Exit status and output of the TX2's script."""
     command = (str(checkout / "deploy/tx2.sh"), *arguments)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def step(checkout: Path, script: str, **variables: str) -> tuple[int, str]:
+    """The same of single steps of it, by its own functions; as a whole it would change this machine."""
+    command = ("bash", "-c", f'. "$0/deploy/tx2.sh"; {script}', str(checkout))
     environment = {**os.environ, "PLUGINS": str(checkout / "plugins"), **variables}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -121,11 +129,55 @@ def tx2(checkout: Path, *arguments: str, **variables: str) -> tuple[int, str]:
 def test_checking_the_tx2_changes_nothing(checkout: Path) -> None:
     """And its exit status says whether there is something to do."""
     before = sorted(checkout.rglob("*"))
-    status, said = tx2(checkout, "--check")
+    status, said = run_tx2(checkout, "--check")
     assert status == 1
     assert "TO DO    .env is there" in said
+    assert "are free" in said
     assert sorted(checkout.rglob("*")) == before
 
 
+def test_a_compose_plugin_that_is_not_the_expected_one_is_not_installed(checkout: Path, tmp_path: Path) -> None:
+    """Whoever has put another file in its place would otherwise be root on the device."""
+    (tmp_path / "forged").write_text("#!/bin/sh\ntouch /tmp/owned\n")
+    status, said = step(checkout, "install_compose", COMPOSE_URL=(tmp_path / "forged").as_uri())
+    assert status == 1
+    assert "FAILED" in said
+    assert not (checkout / "plugins").exists()
+
+
+def test_the_expected_compose_plugin_is_installed_for_all_users(checkout: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin"
+    plugin.write_text("#!/bin/sh\necho v2\n")
+    known = f"compose_sums='{hashlib.sha256(plugin.read_bytes()).hexdigest()} '$(uname -m)"
+    # Its folder is the test's own here.
+    script = f'{known}; as_root() {{ "$@"; }}; umask 077; install_compose'
+    assert step(checkout, script, COMPOSE_URL=plugin.as_uri()) == (0, "")
+    installed = checkout / "plugins/docker-compose"
+    assert installed.read_bytes() == plugin.read_bytes()
+    assert installed.stat().st_mode & 0o777 == 0o755
+
+
+def test_settings_are_mended_once_and_others_stay(checkout: Path) -> None:
+    """A second run finds nothing to do."""
+    env = checkout / ".env"
+    env.write_text("EDGE_ID=mine\nVIDEO_GID=99\n# mine\n")
+    both = "see_to a settings_are_there copy_settings; group=27; see_to b camera_group_is_set set_camera_group"
+    assert step(checkout, both) == (0, "ok       a\nmended   b\n")
+    assert step(checkout, both) == (0, "ok       a\nok       b\n")
+    assert env.read_text() == "EDGE_ID=mine\nVIDEO_GID=27\n# mine\n"
+
+
+def test_settings_begin_as_the_example(checkout: Path) -> None:
+    """Which nobody else may read, as a person will add to it."""
+    assert step(checkout, "see_to a settings_are_there copy_settings") == (0, "mended   a\n")
+    assert (checkout / ".env").read_text() == (ROOT / ".env.edge.example").read_text()
+    assert (checkout / ".env").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_cannot_be_mended_is_told(checkout: Path) -> None:
+    status, said = step(checkout, 'see_to "the moon is full" false false; exit $wrong')
+    assert (status, said) == (1, "TO DO    the moon is full: could not be mended, see above\n")
+
+
 def test_an_unknown_option_of_the_tx2_script_is_refused(checkout: Path) -> None:
-    assert tx2(checkout, "--chekc") == (2, "usage: deploy/tx2.sh [--check]\n")
+    assert run_tx2(checkout, "--chekc") == (2, "usage: deploy/tx2.sh [--check]\n")

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,8 @@ class Proxy:
         self.swallow = False
         #: Bytes a second and direction, 0 for as fast as it goes.
         self.rate = 0
+        #: Called with what is on its way to the target, before it is passed on.
+        self.watch: Callable[[bytes], None] = lambda _data: None
         #: Connections made to it since the start.
         self.connections = 0
         self._sockets: list[socket.socket] = []
@@ -79,15 +82,22 @@ class Proxy:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
             self._sockets += [near, far]
             both = threading.Semaphore(0)
-            self._start(self._pass_on, near, far, both)
+            self._start(self._pass_on, near, far, both, self.watch)
             self._start(self._pass_on, far, near, both)
             self._start(self._close, near, far, both)
 
-    def _pass_on(self, source: socket.socket, target: socket.socket, done: threading.Semaphore) -> None:
+    def _pass_on(
+        self,
+        source: socket.socket,
+        target: socket.socket,
+        done: threading.Semaphore,
+        watch: Callable[[bytes], None] = lambda _data: None,
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536 if not self.rate else 16384):
                 if self.rate:
                     time.sleep(len(data) / self.rate)
+                watch(data)
                 if not self.swallow:
                     target.sendall(data)
         with contextlib.suppress(OSError):

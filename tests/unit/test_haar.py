@@ -50,6 +50,15 @@ def test_a_picture_without_a_face_shows_none() -> None:
         assert finder.scan(empty, 20, 40) == []
 
 
+def test_a_new_face_counts_once_a_second_cascade_sees_it_too() -> None:
+    """One that knows no faces never does, which does not matter to a face that is known."""
+    grey = np.asarray(scene([(40, 40, 40)], size=(80, 80))[:, :, 1].copy())
+    doubted = HaarFinder(second="haarcascade_eye.xml")
+    assert len(HaarFinder().look(grey, sure=True)) == 1
+    assert len(doubted.look(grey, sure=False)) == 1
+    assert doubted.look(grey, sure=True) == []
+
+
 def test_a_missing_cascade_names_the_package_to_install() -> None:
     with pytest.raises(DetectorError, match=r"opencv \(Alpine\) or opencv-data \(Debian"):
         HaarFinder(cascade="no_such_cascade.xml")
@@ -62,7 +71,7 @@ def test_the_systems_folders_are_searched_where_opencv_has_none_of_its_own(
     (tmp_path / "here.xml").write_bytes(bundled.read_bytes())
     monkeypatch.delattr(cv2, "data")
     monkeypatch.setattr(haar, "SYSTEM_FOLDERS", (str(tmp_path / "none"), str(tmp_path)))
-    HaarFinder(cascade="here.xml")
+    HaarFinder(cascade="here.xml", second="here.xml")
 
 
 @pytest.mark.parametrize(

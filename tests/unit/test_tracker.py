@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.detecting import read
+from benchmarks.filming import make_film
+from benchmarks.truth import judge_frames
 from edge_face_detection.detector import Box, Face, Finder
 from edge_face_detection.frames import Image
 from edge_face_detection.tracker import Tracker
@@ -224,6 +228,19 @@ def test_a_face_in_a_large_frame_is_found_where_it_is(finder: Finder) -> None:
     place = (2000, 1200, 400)
     (face,) = Tracker(finder).faces(frame(scene([place], size=(3840, 2160))))
     assert _is_at(face, place)
+
+
+@with_both
+def test_people_far_off_in_a_large_frame_are_found_and_their_wall_is_not(finder: Finder, tmp_path: Path) -> None:
+    """One is dark and hardly larger than asked for; beside another is a pale patch that a cascade takes for a face."""
+    path = tmp_path / "film.avi"
+    truth = make_film(path, "several people", size=(1920, 1080), frames=12, smallest=40)
+    tracker = Tracker(finder)
+    faces = [tracker.faces(frame(image, number)) for number, image in enumerate(read(str(path)))]
+    boxes = [[Box(face.x, face.y, face.width, face.height) for face in of_frame] for of_frame in faces]
+    score = judge_frames(boxes, truth, smallest=40)
+    assert score.wrong == 0
+    assert score.delay(1.0) <= WITHIN_FRAMES
 
 
 def test_smaller_faces_than_asked_for_are_passed_over(finder: Finder) -> None:

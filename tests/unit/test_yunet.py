@@ -58,3 +58,14 @@ def test_a_scan_finds_faces_of_every_size_in_its_octave() -> None:
     for side in np.linspace(12, 70, 11):
         found = finder.scan(scene([(80, 60, float(side))], size=(160, 120)), 12, 12)
         assert any(place.iou(box(80, 60, float(side))) > 0.4 for place in found), side
+
+
+def test_a_scan_finds_small_faces_in_poor_light() -> None:
+    """Nearly all of them, wherever they lie on the network's grid."""
+    finder, hits = make_finder("yunet"), []
+    for side in np.linspace(14, 18, 5):
+        for number in range(6):
+            place = (80 + number * 0.37, 60 + number * 0.61, float(side))
+            dim = np.asarray(scene([place], size=(160, 120), number=number) * 0.5, np.uint8)
+            hits.append(any(found.iou(box(*place)) > 0.3 for found in finder.scan(dim, 12, 12)))
+    assert sum(hits) >= 0.9 * len(hits)
