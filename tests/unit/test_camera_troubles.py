@@ -235,10 +235,12 @@ def test_motion_jpeg_is_not_decoded_on_the_way(server: MjpegServer) -> None:
 def test_jpegs_that_are_none_are_skipped_and_counted(server: MjpegServer, source: LiveSource) -> None:
     good = greys()
     server.show([good[5], b"\xff\xd8 no picture", good[6], good[7][:10], good[8], b"", good[9], b"--frame\r\n\r\n"])
-    frames = source.frames()
-    shown = {number_shown(next(frames)) for _ in range(50)}
-    assert shown == {5, 6, 7, 8, 9} - {7}
-    assert source.frames_unreadable > 5
+    shown: set[int] = set()
+    for frame in source.frames():  # a slow reader gets the latest only, so not each of every round
+        shown.add(number_shown(frame))
+        if shown >= {5, 6, 8, 9} and source.frames_unreadable > 5:
+            break
+    assert shown == {5, 6, 8, 9}  # of 7 there is but a piece
     assert (source.reconnects, len(server.came)) == (0, 1)
 
 
@@ -246,10 +248,10 @@ def test_a_jpeg_damaged_inside_is_told_when_it_is_looked_at(server: MjpegServer,
     """It is one frame; the source goes on."""
     good, bad = jpeg(np.zeros((48, 64, 3), np.uint8)), _undecodable(greys()[20])
     server.show([good, bad])
-    frames = source.frames()
-    seen = [_is_readable(next(frames)) for _ in range(20)]
-    assert True in seen
-    assert False in seen
+    readable = map(_is_readable, source.frames())
+    seen = {next(readable)}
+    while len(seen) < 2:
+        seen.add(next(readable))
     assert len(server.came) == 1
 
 
