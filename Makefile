@@ -6,12 +6,12 @@ VIDEO ?=
 BIN := $(VENV)/bin
 STAMP_DEMO := $(VENV)/.installed-demo
 STAMP_DEV := $(VENV)/.installed-dev
-PACKAGES := edge_face_detection edge_forwarder cloud_saver face_messages local_stack chaos
+PACKAGES := edge_face_detection edge_forwarder cloud_saver cloud_gallery face_messages local_stack chaos
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-containers test-camera chaos check docs format lock audit sbom bench outage clean \
-	mosquitto strace spin openssl nftables chromium rtsp-server qemu
+.PHONY: help setup demo gallery screenshots test test-containers test-camera chaos check docs format lock audit sbom bench outage clean \
+	mosquitto strace spin openssl nftables chromium prometheus rtsp-server qemu
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,13 @@ setup: $(STAMP_DEV) ## virtual environment with everything, tests and tools incl
 demo: $(STAMP_DEMO) mosquitto ## the whole path on this machine; VIDEO=0 is the webcam, VIDEO=some.mp4 a file
 	@$(BIN)/python -m local_stack demo --video "$(VIDEO)"
 
-test: $(STAMP_DEV) mosquitto strace spin openssl nftables chromium rtsp-server ## unit and integration tests, and the containers' where a Docker engine answers
+gallery: $(STAMP_DEMO) mosquitto ## the page of the last demo again, over its bucket, until Ctrl-C
+	@$(BIN)/python -m local_stack gallery
+
+screenshots: $(STAMP_DEV) mosquitto chromium ## the pictures of the gallery in docs/, made anew
+	@$(BIN)/python -m local_stack.screenshots
+
+test: $(STAMP_DEV) mosquitto strace spin openssl nftables chromium prometheus rtsp-server ## unit and integration tests, and the containers' where a Docker engine answers
 	@if docker version >/dev/null 2>&1; then \
 		echo "A Docker engine answers: unit, integration and container tests."; \
 		$(BIN)/pytest && $(BIN)/pytest tests/containers; \
@@ -77,7 +83,7 @@ clean: ## remove what make has made: virtual environment, caches, the demo's fol
 
 # Two stamps, as the test tools take longer to install than all that the demo needs.
 $(STAMP_DEMO): pyproject.toml scripts/setup.sh
-	@scripts/setup.sh "$(VENV)" edge-face-detection,edge-forwarder,cloud-saver,s3-server
+	@scripts/setup.sh "$(VENV)" edge-face-detection,edge-forwarder,cloud-saver,cloud-gallery,s3-server
 	@touch $@
 
 $(STAMP_DEV): pyproject.toml scripts/setup.sh
@@ -101,6 +107,9 @@ spin:
 
 chromium:
 	@scripts/need.sh chromium
+
+prometheus:
+	@scripts/need.sh prometheus
 
 qemu:
 	@command -v apt-get >/dev/null || { echo "make test-camera boots Debian's kernel: call it on Debian, or in a container of it." >&2; exit 1; }

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [detector|stills|forwarder|saver|path|cameras|outage] [--quick]`: see `--help`."""
+"""`python -m benchmarks [detector|stills|forwarder|saver|path|cameras|gallery|outage] [--quick]`: see `--help`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import cameras, detector, forwarder, machine, outage, path, saver, stills
+from benchmarks import cameras, detector, forwarder, gallery, machine, outage, path, saver, stills
 from benchmarks.films import SMALLEST
 from benchmarks.measure import FULL, QUICK, BenchmarkError, Scale, Table
 from local_stack.processes import ProcessError
@@ -20,9 +20,10 @@ BENCHMARKS: dict[str, Callable[[Scale, Path, argparse.Namespace], list[Table]]] 
     "saver": lambda scale, folder, _given: saver.run(scale, folder),
     "path": lambda scale, folder, _given: path.run(scale, folder),
     "cameras": lambda scale, folder, _given: cameras.run(scale, folder),
+    "gallery": lambda scale, folder, _given: gallery.run(scale, folder),
     "outage": lambda _scale, folder, given: outage.run(_outage(given), folder),
 }
-# Of the others one wants labels, and one takes minutes and gigabytes.
+# Of the others one wants labels, one wants a browser, and one takes minutes and gigabytes.
 UNLESS_NAMED = ("detector", "forwarder", "saver", "path", "cameras")
 
 

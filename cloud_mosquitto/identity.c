@@ -2,7 +2,8 @@
  * Who may do what at the cloud broker, and whose each face is: a plugin of Mosquitto 2, compiled with the image.
  *
  * A client with a certificate (port 8883) has the certificate's common name as its user name, and is an edge. It may
- *   publish    the faces' topic and below, unretained; facedetection_status/NAME
+ *   publish    the faces' topic and below, unretained; facedetection_status/NAME and its health below it, of 16 KiB
+ *              at most
  *   subscribe  facedetection_receipts/NAME and facedetection_control/NAME, and below
  * and nothing else. A client without one (port 1883, which only the inside reaches) may do everything.
  *
@@ -89,6 +90,19 @@ static bool own(const char *topic, const char *root, const char *name)
     return within(topic, root) && topic[strlen(root)] == '/' && within(topic + strlen(root) + 1, name);
 }
 
+/* The own status, or health. What is retained stays in memory, so it is bounded. */
+static bool own_status(const char *name, const struct mosquitto_evt_acl_check *asked)
+{
+    static const char *root = "facedetection_status";
+    const char *rest;
+
+    if (!own(asked->topic, root, name) || asked->payloadlen > 16384) {
+        return false;
+    }
+    rest = asked->topic + strlen(root) + 1 + strlen(name);
+    return *rest == '\0' || strcmp(rest, "/health") == 0;
+}
+
 static bool may(const char *name, const struct mosquitto_evt_acl_check *asked)
 {
     switch (asked->access) {
@@ -96,7 +110,7 @@ static bool may(const char *name, const struct mosquitto_evt_acl_check *asked)
         if (within(asked->topic, faces)) {
             return !asked->retain;
         }
-        return own(asked->topic, "facedetection_status", name) && strchr(strchr(asked->topic, '/') + 1, '/') == NULL;
+        return own_status(name, asked);
     case MOSQ_ACL_READ:
     case MOSQ_ACL_SUBSCRIBE:
         return own(asked->topic, "facedetection_receipts", name) || own(asked->topic, "facedetection_control", name);

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import SimpleQueue
 
+from cloud_saver.edges import FILTERS, Edges
 from cloud_saver.keys import StoredObject, object_for
+from cloud_saver.lately import Lately, News
 from cloud_saver.parking import Parking
 from cloud_saver.problems import MAYBE_THE_OBJECT, StoreError, note_about
 from cloud_saver.retention import watch
@@ -19,6 +21,8 @@ from cloud_saver.settings import SaverSettings
 from cloud_saver.store import Store
 from face_messages import Connection, Monitor, Taken, Taker, program
 from face_messages.backoff import Backoff
+from face_messages.besides import Besides
+from face_messages.health import Listener, Reporter
 from face_messages.metrics import show_connection, show_taker
 from face_messages.settings import broker_url
 
@@ -75,8 +79,8 @@ class Saver:
         self._trouble: StoreError | None = None
         self._trouble_since = 0.0
         self._store_works = threading.Condition()
-        #: Told the seconds from capture to storage of each face.
-        self.observe_latency: Callable[[float], None] = lambda _seconds: None
+        #: Told of each object that was stored, and of a face's seconds from capture to storage.
+        self.on_stored: Callable[[StoredObject, float | None], None] = lambda _stored, _latency: None
         self._known_impostors: set[str] = set()  # no more than edges are enrolled
         #: Since the start: objects written, objects the store refused for good, writes that failed, messages that were
         #: stored already, and faces in the name of another edge than the one that sent them.
@@ -126,8 +130,8 @@ class Saver:
                 if len(self._done) > _REMEMBERED:
                     self._done.popitem(last=False)
                 self.stored += 1
-            if job.stored.captured_at is not None:
-                self.observe_latency((datetime.now(UTC) - job.stored.captured_at).total_seconds())
+            captured_at = job.stored.captured_at
+            self.on_stored(job.stored, (datetime.now(UTC) - captured_at).total_seconds() if captured_at else None)
             for taken in job.waiting:
                 taken.safe()
 
@@ -239,10 +243,12 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
     store = Store(settings)
     saver = Saver(store, workers=settings.saver_workers)
     taker = Taker(settings.mqtt_topic, saver.take, group=settings.saver_group)
+    lately, news, edges = Lately(lambda: saver.trouble), News(), Edges()
+    reporter = Reporter(settings.client_id, lately.health, watch=lambda: saver.trouble is None)
     connection = Connection(
         broker_url(settings.mqtt_url),
         client_id=settings.client_id,
-        endpoint=taker,
+        endpoint=Besides(taker, Listener(FILTERS, edges.hear), news, reporter),
         tls=settings.tls,
         session_expiry=_GROUP_SESSION_SECONDS if settings.saver_group else 24 * 3600,
         keep_session=not settings.saver_group,
@@ -261,7 +267,15 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
     monitor.state("store", lambda: str(saver.trouble or "well"))
     buckets = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
     latency = monitor.histogram("latency_seconds", "from the frame's capture to the object stored", buckets)
-    saver.observe_latency = latency.observe
+    monitor.registry.register(edges)
+
+    def stored(stored: StoredObject, seconds: float | None) -> None:
+        if seconds is not None:
+            latency.observe(seconds)
+        lately.stored(stored, seconds)
+        news.stored(stored)
+
+    saver.on_stored = stored
     show_taker(monitor, taker)
     show_connection(monitor, connection, "cloud")
     with program.monitored(monitor, settings):

@@ -1,6 +1,7 @@
-"""Requests to S3, signed: AWS Signature Version 4 in the `Authorization` header.
+"""Requests to S3, signed: AWS Signature Version 4 in the `Authorization` header, or in the URL itself.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from urllib.parse import quote
 
 
 class Signer:
@@ -33,7 +35,7 @@ class Signer:
 
         """
         now = _now()
-        scope = f"{now[:8]}/{self._region}/s3/aws4_request"
+        scope = self._scope(now)
         digest = hashlib.sha256(body).hexdigest()
         headers = headers | {"x-amz-content-sha256": digest, "x-amz-date": now}
         names = sorted(headers)
@@ -41,13 +43,31 @@ class Signer:
         lines = [f"{name}:{' '.join(headers[name].split())}\n" for name in names]
         path, _, query = path.partition("?")
         canonical = f"{method}\n{path}\n{query}\n{''.join(lines)}\n{signed_names}\n{digest}"
-        to_sign = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-        signature = hmac.digest(self._key(now[:8]), to_sign.encode(), "sha256").hex()
+        signature = self._signature(now, canonical)
         headers["authorization"] = (
             f"AWS4-HMAC-SHA256 Credential={self._access_key_id}/{scope},"
             f" SignedHeaders={signed_names}, Signature={signature}"
         )
         return headers
+
+    def presigned(self, path: str, *, host: str, seconds: int) -> str:
+        """The path (percent-encoded) with a query by which anybody may GET it for so long, a week at most."""
+        now = _now()
+        credential = quote(f"{self._access_key_id}/{self._scope(now)}", safe="")
+        query = (
+            f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}"
+            f"&X-Amz-Date={now}&X-Amz-Expires={seconds}&X-Amz-SignedHeaders=host"
+        )
+        signature = self._signature(now, f"GET\n{path}\n{query}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD")
+        return f"{path}?{query}&X-Amz-Signature={signature}"
+
+    def _scope(self, now: str) -> str:
+        return f"{now[:8]}/{self._region}/s3/aws4_request"
+
+    def _signature(self, now: str, canonical: str) -> str:
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        to_sign = f"AWS4-HMAC-SHA256\n{now}\n{self._scope(now)}\n{digest}"
+        return hmac.digest(self._key(now[:8]), to_sign.encode(), "sha256").hex()
 
     def _key(self, day: str) -> bytes:
         known_day, key = self._key_of_day

@@ -108,6 +108,33 @@ class Store:
         same = str(answer.headers.get("etag")).strip('"') == _md5(stored.body).hexdigest()
         return answer.status == 200 and same and not self._encryption
 
+    def read(self, key: str, *, only_head: bool = False, max_bytes: int = MAX_BYTES) -> Answer | None:
+        """An object, of its body `max_bytes` at most; None where there is none. Metadata are headers `x-amz-meta-…`.
+
+        Raises:
+            StoreError: it cannot be told.
+
+        """
+        method = "HEAD" if only_head else "GET"
+        with self._explained():
+            try:
+                answer = self._ask(method, key, {}, b"", max_bytes=max_bytes)
+            except KeptConnectionClosedError:
+                answer = self._ask(method, key, {}, b"", max_bytes=max_bytes)
+        if answer.status == 404 and b"NoSuchBucket" not in answer.body:
+            return None
+        if answer.status != 200:
+            raise self._explain(answer, doing="read")
+        return answer
+
+    def link(self, key: str, *, seconds: int) -> str | None:
+        """A URL by which anybody can read the object for so long; None with IAM's credentials, which sign no URLs."""
+        if not isinstance(self._signer, Signer):
+            return None
+        parts = urlsplit(self._url)
+        path = self._signer.presigned(self._root + quote(key), host=self._endpoint.host, seconds=seconds)
+        return f"{parts.scheme}://{parts.netloc}{path}"
+
     def ask(self, method: str, query: Mapping[str, str], body: bytes = b"", *, doing: str) -> bytes:
         """Asks for something that concerns the bucket, and that may be asked for twice; the answer's body.
 
@@ -137,13 +164,20 @@ class Store:
         return StoreError(Problem.UNREACHABLE, text)
 
     def _ask(
-        self, method: str, key: str, headers: dict[str, str], body: bytes, query: Mapping[str, str] = _NOTHING
+        self,
+        method: str,
+        key: str,
+        headers: dict[str, str],
+        body: bytes,
+        query: Mapping[str, str] = _NOTHING,
+        *,
+        max_bytes: int = MAX_BYTES,
     ) -> Answer:
         path = self._root + quote(key)
         if query:
             path += "?" + urlencode(sorted(query.items()), quote_via=quote, safe="")
         headers = self._signer.signed(method, path, {"host": self._endpoint.host, **headers}, body)
-        return self._endpoint.request(method, path, headers, body, max_bytes=_MAX_LIST if query else MAX_BYTES)
+        return self._endpoint.request(method, path, headers, body, max_bytes=_MAX_LIST if query else max_bytes)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

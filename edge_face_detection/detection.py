@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from edge_face_detection.clock import CaptureClock, last_face_at, remember_face
@@ -23,6 +25,7 @@ from edge_face_detection.yunet import YuNetFinder
 from face_messages import Connection, FaceEvent, Monitor, Outbox, Sender, program
 from face_messages.backlog import report_backlog
 from face_messages.besides import Besides
+from face_messages.health import CameraHealth, OutboxHealth, Rate, Reporter
 from face_messages.message import MAX_MESSAGE_BYTES, control_topic
 from face_messages.metrics import show_connection, show_outbox, show_sender
 from face_messages.settings import broker_url
@@ -69,6 +72,8 @@ class Detection:
         self.faces = 0
         #: Frames that could not be decoded.
         self.unreadable = 0
+        #: When the last face was seen.
+        self.last_face: datetime | None = None
 
     def run(self) -> None:
         """Returns at the source's end or when `stop` is set; what was found is then in the outbox, if it has room."""
@@ -105,6 +110,7 @@ class Detection:
                 return False
             self._outbox.put(event.id.encode(), event.to_message(self._topic, png), self._room.release)
             self.faces += 1
+            self.last_face = event.time
         return True
 
     def _wait_for_room(self) -> bool:
@@ -141,20 +147,8 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         outbox = program.open_outbox(settings, stop)
         if outbox is None:
             return 0
-        sender = Sender(outbox, client_id=settings.client_id)
         control = f"{control_topic(settings.edge_id)}/{settings.camera_id}"
         switch = PauseSwitch(source, topic=control, outbox=settings.outbox_path)
-        connection = Connection(
-            broker_url(settings.mqtt_url),
-            client_id=settings.client_id,
-            endpoint=Besides(sender, switch, topic=control),
-        )
-
-        def kept() -> None:
-            sender.outbox_has_more()
-            connection.wake()
-
-        outbox.on_kept = kept
         cutter = FaceCutter(
             detector,
             edge_id=settings.edge_id,
@@ -174,23 +168,40 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             topic=settings.mqtt_topic,
             stop=stop,
         )
+        sender = Sender(outbox, client_id=settings.client_id)
+        reporter = Reporter(
+            settings.client_id,
+            _health(settings.camera_id, source, detection, outbox),
+            watch=lambda: (source.paused, source.is_up, outbox.trouble is None),
+        )
+        connection = Connection(
+            broker_url(settings.mqtt_url),
+            client_id=settings.client_id,
+            endpoint=Besides(sender, switch, reporter),
+        )
+
+        def kept() -> None:
+            sender.outbox_has_more()
+            connection.wake()
+
+        outbox.on_kept = kept
         _show(monitor, source, detection)
         show_outbox(monitor, outbox)
         show_sender(monitor, sender)
         show_connection(monitor, connection, "edge")
         log.info("started on %s: %d faces wait in the outbox", source.description, len(outbox))
         connection.start()
-        reporter = threading.Thread(target=report_backlog, args=(outbox, stop), name="backlog", daemon=True)
-        reporter.start()
+        backlog = threading.Thread(target=report_backlog, args=(outbox, stop), name="backlog", daemon=True)
+        backlog.start()
         threading.Thread(target=_close_on_stop, args=(stop, source), name="closer", daemon=True).start()
         # A pause that was said while this program was off holds from the first frame on, where the broker is there.
         switch.told.wait(_BROKER_SECONDS)
         status = _run(detection)
         source.close()
         _drain(outbox, stop, 0.0 if source.live else settings.drain_seconds)
-        # A recording ends without a signal; the reporter must not ask an outbox that is closed.
+        # A recording ends without a signal; the backlog's thread must not ask an outbox that is closed.
         stop.set()
-        reporter.join()
+        backlog.join()
         connection.stop()
         outbox.close()
         if gone := len(outbox) - outbox.messages_on_disk:
@@ -222,6 +233,23 @@ def _run(detection: Detection) -> int:
         log.log(logging.ERROR, "%s", error)  # no traceback: the line says it all
         return program.EXIT_FAILED
     return 0
+
+
+def _health(camera: str, source: Source, detection: Detection, outbox: Outbox) -> Callable[[], CameraHealth]:
+    frames, faces = Rate(10), Rate(60)
+
+    def read() -> CameraHealth:
+        return CameraHealth(
+            camera=camera,
+            state="paused" if source.paused else "up" if source.is_up else "down",
+            why=None if source.is_up or source.paused else source.trouble,
+            frames_per_second=frames.per_second(detection.frames),
+            faces_per_minute=round(60 * faces.per_second(detection.faces), 1),
+            outbox=OutboxHealth.of(outbox),
+            last_face=detection.last_face,
+        )
+
+    return read
 
 
 def _close_on_stop(stop: threading.Event, source: Source) -> None:

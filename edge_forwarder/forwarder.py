@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 
+from edge_forwarder.cameras import FILTERS, Cameras
 from edge_forwarder.control import ControlRelay
 from edge_forwarder.settings import ForwarderSettings
 from face_messages import Connection, Monitor, Outbox, Sender, Taken, Taker, program
 from face_messages.backlog import report_backlog
 from face_messages.besides import Besides
-from face_messages.certificate import watch_certificate
+from face_messages.certificate import ends_at, watch_certificate
 from face_messages.event import FaceEvent, InvalidEventError, new_id
+from face_messages.health import EdgeHealth, Listener, OutboxHealth, Reporter
 from face_messages.message import MAX_MESSAGE_BYTES, Message, control_topic
 from face_messages.metrics import show_connection, show_outbox, show_sender, show_taker
 from face_messages.settings import broker_url
@@ -38,7 +42,7 @@ def outbox_id(message: Message) -> bytes:
 class Forwarder:
     """Wires a taker at the edge broker, an outbox and a sender at the cloud broker together.
 
-    What an operator says to this edge's cameras goes the other way.
+    What an operator says to this edge's cameras goes the other way. How they and the forwarder are, the cloud is told.
     """
 
     def __init__(self, settings: ForwarderSettings, outbox: Outbox) -> None:
@@ -47,17 +51,21 @@ class Forwarder:
         control = control_topic(settings.edge_id)
         relay = ControlRelay(control)
         said = Taker(control, relay.take, max_size=_MAX_CONTROL)
+        self._certificate = settings.cloud_mqtt_cert_file
+        self._cameras = Cameras(settings.edge_id)
+        self._reporter = Reporter(settings.edge_id, self._health, watch=self._state)
         self.cloud = Connection(
             broker_url(settings.cloud_mqtt_url),
             client_id=settings.edge_id,
-            endpoint=Besides(self.sender, said, topic=control),
+            endpoint=Besides(self.sender, said, self._reporter),
             tls=settings.cloud_tls,
         )
         self.taker = Taker(settings.mqtt_topic, self._take, max_size=min(MAX_MESSAGE_BYTES, outbox.largest_message))
+        cameras = Listener(FILTERS, self._cameras.hear)
         self.edge = Connection(
             broker_url(settings.edge_mqtt_url),
             client_id=settings.edge_id,
-            endpoint=Besides(self.taker, relay, topic=control),
+            endpoint=Besides(self.taker, relay, cameras),
             receive_maximum=_RECEIVE_MAXIMUM,
         )
         self.taker.wake = relay.wake = self.edge.wake
@@ -67,6 +75,19 @@ class Forwarder:
     def _take(self, taken: Taken) -> None:
         message = taken.message
         self.outbox.put(outbox_id(message), message, taken.safe, may_wait=message.wants_receipt)
+
+    def _health(self) -> EdgeHealth:
+        return EdgeHealth(
+            outbox=OutboxHealth.of(self.outbox),
+            link_since=self._reporter.link_since,
+            edge_broker="up" if self.edge.is_up else "down",
+            certificate_ends=_end_of(self._certificate),
+            cameras=self._cameras.present(),
+        )
+
+    def _state(self) -> object:
+        cameras = [(camera.camera, camera.state) for camera in self._cameras.present()]
+        return self.edge.is_up, self.outbox.trouble is None, cameras
 
     def _kept(self) -> None:
         self.sender.outbox_has_more()
@@ -85,6 +106,13 @@ class Forwarder:
         self.edge.stop()
         self.cloud.stop()
         self.outbox.close()
+
+
+def _end_of(certificate: Path | None) -> datetime | None:
+    try:
+        return None if certificate is None else datetime.fromtimestamp(ends_at(certificate), UTC)
+    except (OSError, ValueError):
+        return None  # what is wrong with it is told where it is used
 
 
 def work(settings: ForwarderSettings, stop: program.Stop) -> int:

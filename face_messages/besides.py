@@ -1,4 +1,4 @@
-"""One session with a broker for two endpoints."""
+"""One session with a broker for several endpoints."""
 
 from __future__ import annotations
 
@@ -12,38 +12,40 @@ from face_messages.wire import UnreadablePublish
 
 
 class Besides:
-    """An endpoint, and another one for what comes on `topic` and below it."""
+    """An endpoint, and others that are given what comes on the topics they subscribe to."""
 
-    def __init__(self, main: Endpoint, other: Endpoint, *, topic: str) -> None:
+    def __init__(self, main: Endpoint, *others: Endpoint) -> None:
         self._main = main
-        self._other = other
-        self._topic = topic
+        self._all = (main, *others)
+        # Up to the first wildcard: nothing else comes that begins so.
+        self._theirs = [
+            (each.pattern.partition("+")[0].rstrip("#"), other) for other in others for each in other.subscriptions
+        ]
 
     @property
     def subscriptions(self) -> Sequence[mqtt5.TopicFilter]:
-        return [*self._main.subscriptions, *self._other.subscriptions]
+        return [each for endpoint in self._all for each in endpoint.subscriptions]
 
     def connected(self, link: Link) -> None:
-        self._main.connected(link)
-        self._other.connected(link)
+        for endpoint in self._all:
+            endpoint.connected(link)
 
     def disconnected(self) -> None:
-        self._main.disconnected()
-        self._other.disconnected()
+        for endpoint in self._all:
+            endpoint.disconnected()
 
     def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
-        is_others = f"{packet.topic}/".startswith(f"{self._topic}/")
-        (self._other if is_others else self._main).received(packet)
+        topic = f"{packet.topic}/"
+        next((other for begin, other in self._theirs if topic.startswith(begin)), self._main).received(packet)
 
     def acknowledged(self, packet_id: int, reason: int) -> None:
         """Each knows the packets that it has sent."""
-        self._main.acknowledged(packet_id, reason)
-        self._other.acknowledged(packet_id, reason)
+        for endpoint in self._all:
+            endpoint.acknowledged(packet_id, reason)
 
     def work(self, now: float) -> float | None:
-        waits = (self._main.work(now), self._other.work(now))
-        return min((wait for wait in waits if wait is not None), default=None)
+        return min((wait for each in self._all if (wait := each.work(now)) is not None), default=None)
 
     def finish(self) -> None:
-        self._main.finish()
-        self._other.finish()
+        for endpoint in self._all:
+            endpoint.finish()

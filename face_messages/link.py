@@ -75,6 +75,12 @@ class Link:
         self._wire.write(packet)
         return packet_id
 
+    def tell(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Sends with QoS 0, beside all windows; not what is larger than the broker takes."""
+        packet = mqtt5.PublishPacket(topic, payload, retain=retain).write()
+        if self.max_packet is None or len(packet) <= self.max_packet:
+            self._wire.write(packet)
+
     def acknowledge(self, packet_id: int) -> None:
         self._wire.write(mqtt5.PubAckPacket(packet_id).write())
 

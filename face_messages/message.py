@@ -11,6 +11,7 @@ TOPIC = "facedetection_topic"
 RECEIPTS_TOPIC = "facedetection_receipts"
 STATUS_TOPIC = "facedetection_status"
 CONTROL_TOPIC = "facedetection_control"
+STORED_TOPIC = "facedetection_stored"
 
 #: What takers accept at most: payload and properties, in bytes. The shipped brokers let a little more through.
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -111,6 +112,10 @@ def receipts_topic(client_id: str) -> str:
 
 def status_topic(client_id: str) -> str:
     return f"{STATUS_TOPIC}/{client_id}"
+
+
+def health_topic(client_id: str) -> str:
+    return f"{STATUS_TOPIC}/{client_id}/health"
 
 
 def control_topic(edge_id: str) -> str:

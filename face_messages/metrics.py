@@ -18,6 +18,7 @@ def show_outbox(monitor: Monitor, outbox: Outbox) -> None:
     monitor.gauge(
         "outbox_bytes", "bytes on disk that messages take up, those set aside included", lambda: outbox.bytes_used
     )
+    monitor.gauge("outbox_max_bytes", "bytes that the outbox may take up on disk", lambda: outbox.max_bytes)
     monitor.gauge("outbox_oldest_age_seconds", "age of the oldest message in custody", outbox.oldest_age)
     monitor.gauge("outbox_aside_messages", "messages kept that can never be delivered", lambda: outbox.messages_aside)
     monitor.gauge("outbox_refusing", "1 while the outbox cannot take messages", lambda: outbox.trouble is not None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.process_collector import ProcessCollector
@@ -20,6 +20,9 @@ from prometheus_client.registry import Collector
 log = logging.getLogger(__name__)
 
 PREFIX = "facedetection"
+
+# When a histogram was made is a figure that nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call] # half of prometheus_client is typed
 
 
 class _Figures(Collector):

@@ -51,7 +51,8 @@ class Outbox:
     """
 
     def __init__(self, path: Path, *, max_bytes: int, when_full: WhenFull = WhenFull.REJECT_NEW) -> None:
-        self._max_bytes = max_bytes
+        #: What it may take up on disk, in bytes.
+        self.max_bytes = max_bytes
         self._when_full = when_full
         self._claim = claim(path)
         try:
@@ -89,7 +90,7 @@ class Outbox:
     @property
     def largest_message(self) -> int:
         """Bytes beyond which a message may not fit, however empty the outbox is: it is in the log first, then a row."""
-        return self._max_bytes // 2 - ROW_MARGIN
+        return self.max_bytes // 2 - ROW_MARGIN
 
     def put(self, message_id: bytes, message: Message, done: Callable[[], None], *, may_wait: bool = False) -> None:
         """Hands a message over; `done` is called once it is safe (or was already).
@@ -244,7 +245,7 @@ class Outbox:
 
     def _commit(self, now: float, *, puts: bool = True) -> bool:
         """Commits all that is due if it can; what it cannot waits on."""
-        budget = min(self._max_bytes, self._writer.space())
+        budget = min(self.max_bytes, self._writer.space())
         log_room = min(_LOG_BYTES, budget // 4)
         group_bytes = min(_GROUP_BYTES, log_room // 4)
         group = self._intake.group(now, max_bytes=group_bytes) if puts else []
@@ -273,7 +274,7 @@ class Outbox:
         self._tidy, self._refused, self._tidy_at = [], [], NEVER
         self._take_note(outcome)
         if outcome.left:
-            what = "the outbox is full" if budget == self._max_bytes else "the outbox's disk is nearly full"
+            what = "the outbox is full" if budget == self.max_bytes else "the outbox's disk is nearly full"
             self._say(f"{what}: it takes nothing until some of it is confirmed")
             return self._try_again_later()
         caught_up = self._intake.due > time.monotonic()

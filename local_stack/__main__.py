@@ -14,6 +14,8 @@ def main() -> int:
     demo.add_argument("--video", metavar="SOURCE", help="a file, a folder of pictures, a camera's number or a URL")
     demo.add_argument("--folder", type=Path, default=Path(".demo"), help="made or emptied; default: %(default)s")
     demo.add_argument("--seconds", type=float, default=20, help="length of the generated clip; default: %(default)s")
+    gallery = commands.add_parser("gallery", help="show the faces of the last demo once more")
+    gallery.add_argument("--folder", type=Path, default=Path(".demo"), help="the demo's; default: %(default)s")
     given = parser.parse_args()
     try:
         return _demo(given)
@@ -27,13 +29,15 @@ def main() -> int:
 
 def _demo(given: argparse.Namespace) -> int:
     # Imported late, as Ctrl-C during the import of OpenCV is a Ctrl-C like any other.
-    from local_stack.demo import DemoError, end_on_signals, run  # noqa: PLC0415
+    from local_stack.demo import DemoError, end_on_signals, run, show  # noqa: PLC0415
 
     if sys.platform != "linux":
         print("demo: needs Linux, whose kernel ends the parts with their parent", file=sys.stderr)
         return 1
     end_on_signals()
     try:
+        if given.command == "gallery":
+            return show(given.folder.resolve())
         return run(video=given.video or None, folder=given.folder.resolve(), seconds=given.seconds)
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)

@@ -15,7 +15,10 @@ from typing import Self
 
 from local_stack.clip import PICTURE, make_clip
 from local_stack.figures import differences, percentile, stored_faces
+from local_stack.gallery import Gallery
+from local_stack.mosquitto import Mosquitto
 from local_stack.processes import ProcessError
+from local_stack.s3 import S3Server
 from local_stack.stack import BUCKET, DETECTOR, FORWARDER, SAVER, LocalStack
 
 _MARKER = ".facedetection-demo"
@@ -64,10 +67,48 @@ def run(*, video: str | None, folder: Path, seconds: float) -> int:
     prepare(folder)
     source = video or str(_clip(folder, seconds))
     try:
-        with LocalStack(folder, video_source=source, witness=True, settings=_settings()) as stack:
-            return _play(stack, live=_is_live(source))
+        with (
+            LocalStack(folder, video_source=source, witness=True, settings=_settings()) as stack,
+            Gallery(folder, stack.s3, BUCKET, mqtt_url=stack.cloud_broker.url) as gallery,
+        ):
+            print(f"look at the faces as they come: {gallery.url}", flush=True)
+            status = _play(stack, live=_is_live(source))
+            if sys.stdout.isatty() and not _ends:
+                _keep_open(gallery)
+            return status
     except (ProcessError, FileNotFoundError) as error:
         raise DemoError(str(error)) from None
+
+
+def show(folder: Path) -> int:
+    """Opens the gallery over what the last demo has left, until Ctrl-C.
+
+    Raises:
+        DemoError: there was no demo, or a part failed.
+
+    """
+    if not (folder / _MARKER).is_file() or not (folder / "buckets" / BUCKET).is_dir():
+        raise DemoError(f"{folder} holds no faces of a demo: make demo")
+    try:
+        with (
+            S3Server(folder) as s3,
+            Mosquitto(folder / "gallery_broker") as broker,
+            Gallery(folder, s3, BUCKET, mqtt_url=broker.url) as gallery,
+        ):
+            _keep_open(gallery)
+    except (ProcessError, FileNotFoundError) as error:
+        raise DemoError(str(error)) from None
+    return 0
+
+
+def _keep_open(gallery: Gallery) -> None:
+    print(f"the gallery stays open until Ctrl-C: {gallery.url}", flush=True)
+    try:
+        while gallery.running:
+            gallery.wait(1)
+        raise DemoError(gallery.describe_end())
+    except KeyboardInterrupt:
+        _ends.clear()
 
 
 def prepare(folder: Path) -> None:

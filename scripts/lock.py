@@ -35,6 +35,7 @@ def wanted() -> dict[Path, list[str]]:
         ROOT / "edge_face_detection/requirements.lock": common,
         ROOT / "edge_forwarder/requirements.lock": common + extras["edge_forwarder"],
         ROOT / "cloud_saver/requirements.lock": common + extras["cloud_saver"],
+        ROOT / "cloud_gallery/requirements.lock": common + extras["cloud_gallery"],
         ROOT / "demo_s3/requirements.lock": extras["s3_server"],
     }
 

@@ -3,12 +3,16 @@
 #
 #   scripts/need.sh PACKAGE...        mosquitto (the broker and its clients), strace, spin, openssl, gcc (and libc's headers),
 #                                     nftables (and ip; Linux only), chromium, qemu-system-x86, busybox-static,
-#                                     gst-rtsp-server (with the system's Python's bindings)
+#                                     gst-rtsp-server (with the system's Python's bindings), prometheus (and promtool)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Debian and Homebrew put the broker where not everybody's PATH leads.
 export PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
+
+# Debian's package of it starts a server: there its programs are only unpacked, into this folder.
+unpacked="${XDG_CACHE_HOME:-$HOME/.cache}/edge_face_detection/prometheus"
+PATH="$PATH:$unpacked/usr/bin"
 
 is_there() {
     case $1 in
@@ -19,6 +23,7 @@ is_there() {
     busybox-static) command -v busybox >/dev/null && ! ldd "$(command -v busybox)" >/dev/null 2>&1 ;;
     chromium) command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ;;
     gst-rtsp-server) /usr/bin/python3 tests/support/rtsp_server.py 2>/dev/null ;;
+    prometheus) command -v prometheus >/dev/null && command -v promtool >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }
@@ -28,6 +33,14 @@ for package in "$@"; do
     is_there "$package" || missing+=("$package")
 done
 [ ${#missing[@]} = 0 ] && exit 0
+
+if [[ " ${missing[*]} " = *" prometheus "* ]] && command -v apt-get >/dev/null; then
+    echo "prometheus is missing: unpacking it into $unpacked"
+    mkdir -p "$unpacked"
+    (cd "$unpacked" && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb) ||
+        { echo "It cannot be fetched: try apt-get update." >&2 && exit 1; }
+    exec scripts/need.sh "$@"
+fi
 
 # How this system would install them, as words of a command.
 installer=()

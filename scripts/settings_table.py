@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from cloud_gallery.settings import GallerySettings
 from cloud_saver.settings import SaverSettings
 from edge_face_detection.settings import DetectorSettings
 from edge_forwarder.settings import ForwarderSettings
@@ -17,6 +18,7 @@ PROGRAMS: dict[str, type[ProgramSettings]] = {
     "edge_face_detection": DetectorSettings,
     "edge_forwarder": ForwarderSettings,
     "cloud_saver": SaverSettings,
+    "cloud_gallery": GallerySettings,
 }
 
 

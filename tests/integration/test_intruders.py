@@ -70,6 +70,13 @@ def settle(cloud: CloudBroker, everything: Listener) -> list[str]:
         "facedetection_control/tx2-02/camera0",
         "facedetection_status/tx2-02",
         "facedetection_status/tx2-01/many/more",
+        "facedetection_status/tx2-01/health/more",
+        "facedetection_status/tx2-01/healthy",
+        "facedetection_status/tx2-02/health",
+        "facedetection_status/tx2-01:door/health",
+        "facedetection_status/cloud_saver/health",
+        "facedetection_stored",
+        "facedetection_stored/tx2-01/door",
         "facedetection_status/tx2-011",
         "facedetection_status",
         "facedetection_topicality",
@@ -84,7 +91,15 @@ def test_an_edge_publishes_nowhere_else(cloud: CloudBroker, client: Outside, eve
     assert topic not in settle(cloud, everything)
 
 
-@pytest.mark.parametrize("topic", ["facedetection_topic", "facedetection_topic/lobby", "facedetection_status/tx2-01"])
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "facedetection_topic",
+        "facedetection_topic/lobby",
+        "facedetection_status/tx2-01",
+        "facedetection_status/tx2-01/health",
+    ],
+)
 def test_an_edge_publishes_what_it_should(
     cloud: CloudBroker, client: Outside, everything: Listener, topic: str
 ) -> None:
@@ -108,6 +123,10 @@ def test_an_edge_publishes_what_it_should(
         "+/tx2-01",
         "facedetection_control/+/camera0",
         "facedetection_status/tx2-02",
+        "facedetection_status/tx2-02/health",
+        "facedetection_status/#",
+        "facedetection_stored/#",
+        "facedetection_stored/tx2-01/door",
     ],
 )
 def test_an_edge_subscribes_to_nothing_else(client: Outside, topic: str) -> None:
@@ -126,6 +145,17 @@ def test_a_retained_message_on_the_faces_topic_is_refused(
     for topic in (FACES, FACES + b"/lobby"):
         assert client.publish(topic, b"face", retain=True) == NOT_AUTHORIZED
     assert settle(cloud, everything) == []
+
+
+@pytest.mark.parametrize("topic", ["facedetection_status/tx2-01", "facedetection_status/tx2-01/health"])
+def test_what_an_edge_leaves_in_the_broker_s_memory_is_small(
+    cloud: CloudBroker, client: Outside, everything: Listener, topic: str
+) -> None:
+    """What is retained stays there for as long as the broker runs."""
+    assert client.publish(topic.encode(), bytes(16 * 1024), retain=True) == 0
+    assert client.publish(topic.encode(), bytes(16 * 1024 + 1), retain=True) == NOT_AUTHORIZED
+    settle(cloud, everything)
+    assert [len(message.payload) for message in everything.messages if message.topic == topic] == [16 * 1024]
 
 
 @pytest.mark.parametrize(

@@ -423,7 +423,7 @@ def test_the_demo_ends_all_its_processes_when_interrupted(tmp_path: Path, number
         assert demo.stdout is not None
         assert any("faces appear" in line for line in demo.stdout)
         parts = children_of(demo.pid)
-        assert len(parts) == 7
+        assert len(parts) == 8
         os.killpg(demo.pid, number)
         _, err = demo.communicate(timeout=20)
     assert demo.returncode == status

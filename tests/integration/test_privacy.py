@@ -289,7 +289,7 @@ def test_nothing_goes_the_other_way_nor_to_others(relay: Program, broker: Mosqui
         say(cloud, b"resume")
         eventually(lambda: below.payloads == [b"pause", b"resume"])
         topics = {message.topic for message in above.messages if not message.topic.startswith("facedetection_control")}
-    assert topics <= {"facedetection_status/tx2"}
+    assert topics <= {"facedetection_status/tx2", "facedetection_status/tx2/health"}
 
 
 def test_faces_and_control_share_a_connection(

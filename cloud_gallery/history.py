@@ -1,0 +1,186 @@
+"""Faces in the bucket, the newest first. The keys are made for listing: there is no other index."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from heapq import merge
+from itertools import chain, islice
+from operator import itemgetter
+from typing import NamedTuple
+
+from cloud_saver import listing
+from cloud_saver.store import Store
+
+UNATTRIBUTED = "faces/unattributed/"
+
+# As `cloud_saver.keys` makes them. A dot never begins a name, and never follows another.
+_NAME = r"(?!\.)(?:[A-Za-z0-9_~%-]|\.(?![./])){1,128}"
+_DAY = r"\d{4}/\d\d/\d\d/"
+_FOLDER = re.compile(rf"faces/(?:unattributed|{_NAME}/{_NAME})/", re.ASCII)
+_KEY = re.compile(
+    rf"(?P<folder>faces/{_NAME}/{_NAME}/){_DAY}(?P<name>\d{{8}}T\d{{6}}\.\d{{6}}Z-{_NAME})"
+    rf"|(?P<nobody>{UNATTRIBUTED}){_DAY}(?P<hash>[0-9a-f]{{64}}\.png)",
+    re.ASCII,
+)
+#: Where in time a list begins: a name, or the beginning of one.
+BOUND = re.compile(rf"\d{{8}}(?:T[0-9.]{{0,13}}(?:Z-{_NAME})?)?|\d{{8}}/[0-9a-f]{{0,64}}(?:\.png)?", re.ASCII)
+
+_ATTRIBUTES = ("id", "source", "time", "frame", "framesize", "facebox", "score", "track", "identity")
+_LIST = 1000
+_CAMERAS_SECONDS = 30.0
+# What part of a day is listed at first, how that grows and shrinks where there is little or much, and down to what.
+_FIRST, _FACTOR, _LEAST = 1 / 144, 4, 1e-9
+# Objects of one part that are listed; where there are more, a smaller one will do.
+_ENOUGH = 2000
+
+
+class Face(NamedTuple):
+    """An object in the bucket. Faces of all cameras sort by `name`, which begins with the time."""
+
+    name: str
+    key: str
+    bytes: int
+
+
+class History:
+    """Reads the bucket, with a few requests at the same time. Safe to use from many threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(8, thread_name_prefix="list")
+        self._cameras: list[str] = []
+        self._cameras_until = 0.0
+
+    def cameras(self) -> list[str]:
+        """The folders of all cameras there are, and of what has no sender, as they begin keys.
+
+        Raises:
+            StoreError: the bucket cannot be listed. So do all others.
+
+        """
+        if time.monotonic() > self._cameras_until:
+            edges = [f"faces/{name}/" for name in listing.folders(self._store, "faces/")]
+            found = self._pool.map(self._cameras_of, edges)
+            self._cameras = [folder for folders in found for folder in folders if _FOLDER.fullmatch(folder)]
+            self._cameras_until = time.monotonic() + _CAMERAS_SECONDS
+        return self._cameras
+
+    def learn(self, key: str) -> None:
+        """Takes note that there is this face, and so its camera."""
+        folder = folder_of(key)
+        if folder and folder not in self._cameras:
+            self._cameras = [*self._cameras, folder]
+
+    def _cameras_of(self, edge: str) -> list[str]:
+        if edge == UNATTRIBUTED:
+            return [edge]
+        return [f"{edge}{name}/" for name in listing.folders(self._store, edge)]
+
+    def days(self, folders: Sequence[str]) -> list[str]:
+        """The days on which there is something, the last first, as `2026/05/01`."""
+        found = self._pool.map(lambda folder: list(self._days(folder, "9")), folders)
+        return sorted({day for days in found for day in days}, reverse=True)
+
+    def older(self, folders: Sequence[str], *, before: str, count: int) -> list[Face]:
+        """So many faces, the newest first, whose names are less than `before`, if there is one."""
+
+        def begun(folder: str) -> Iterator[Face]:
+            # The first list of each camera is asked for at the same time, what follows when it is needed.
+            faces = self._older(folder, before)
+            return chain(list(islice(faces, 1)), faces)
+
+        return list(islice(merge(*self._pool.map(begun, folders), key=itemgetter(0), reverse=True), count))
+
+    def tracks(self, keys: Sequence[str]) -> dict[str, str]:
+        """The track of each face that has one."""
+        found = zip(keys, self._pool.map(self.attributes, keys), strict=True)
+        return {key: about["track"] for key, about in found if about and about.get("track")}
+
+    def attributes(self, key: str) -> dict[str, str] | None:
+        """What the event said of a face, as text, and the `bytes` it has; None where there is no such face."""
+        answer = self._store.read(key, only_head=True)
+        if answer is None:
+            return None
+        about = {name: answer.headers.get(f"x-amz-meta-{name}", "") for name in _ATTRIBUTES}
+        return {name: value for name, value in about.items() if value} | {
+            "bytes": answer.headers.get("content-length", "")
+        }
+
+    def _days(self, folder: str, latest: str) -> Iterator[str]:
+        def below(path: str) -> list[str]:
+            names = [name for name in listing.folders(self._store, folder + path) if name.isdecimal()]
+            return sorted((path + name for name in names), reverse=True)
+
+        for year in below(""):
+            for month in below(f"{year}/") if year <= latest else ():
+                yield from (day for day in (below(f"{month}/") if month <= latest else ()) if day <= latest)
+
+    def _older(self, folder: str, before: str) -> Iterator[Face]:
+        latest = f"{before[:4]}/{before[4:6]}/{before[6:8]}" if before else "9"
+        for day in self._days(folder, latest):
+            yield from self._older_of_day(f"{folder}{day}/", before if day == latest else "")
+
+    def _older_of_day(self, prefix: str, before: str) -> Iterator[Face]:
+        """S3 lists forwards only, so pieces of the day are listed, from the last on, of a size that fits one answer."""
+        is_face = not prefix.startswith(UNATTRIBUTED)
+        day = prefix[-11:-1].replace("/", "")
+        high, bound = 1.0, f"{day}~"
+        if before:
+            bound = before
+            high = _part_of_day(before) if is_face else _part_of_hashes(before)
+        size = _FIRST
+        while high > 0:
+            low = max(0.0, high - size)
+            mark = (_moment(day, low) if is_face else f"{int(low * 16**8):08x}") if low else ""
+            page, there_is_more = self._page(prefix, mark)
+            while there_is_more and page[-1].name < bound and (len(page) < _ENOUGH or size <= _LEAST):
+                more, there_is_more = self._page(prefix, page[-1].key.removeprefix(prefix))
+                page += more
+            if there_is_more and page[-1].name < bound:
+                size /= _FACTOR
+                continue
+            yield from reversed([face for face in page if face.name < bound])
+            high, size = low, size * _FACTOR
+            bound = mark if is_face else f"{day}/{mark}"
+
+    def _page(self, prefix: str, after: str) -> tuple[list[Face], bool]:
+        query = {"list-type": "2", "prefix": prefix, "max-keys": str(_LIST), "start-after": prefix + after}
+        page = listing.read_xml(self._store, query, "ListBucketResult")
+        found = []
+        for item in page.findall("Contents"):
+            key, size = item.findtext("Key") or "", item.findtext("Size") or ""
+            if (name := name_of(key)) and size.isdecimal() and key > prefix + after:
+                found.append(Face(name, key, int(size)))
+        return sorted(found), page.findtext("IsTruncated") == "true" and bool(found)
+
+
+def name_of(key: str) -> str:
+    """By which a face sorts among all; empty for what is no key of a face."""
+    if not (match := _KEY.fullmatch(key)):
+        return ""
+    return match["name"] or f"{key[-79:-69].replace('/', '')}/{match['hash']}"
+
+
+def folder_of(key: str) -> str:
+    match = _KEY.fullmatch(key)
+    return (match["folder"] or match["nobody"]) if match else ""
+
+
+def _moment(day: str, part: float) -> str:
+    seconds, micros = divmod(int(part * 86_400_000_000), 1_000_000)
+    return f"{day}T{seconds // 3600:02}{seconds // 60 % 60:02}{seconds % 60:02}.{micros:06}"
+
+
+def _part_of_day(name: str) -> float:
+    digits = name[9:15].ljust(6, "0")
+    hours, minutes, seconds = (int(digits[i : i + 2]) if digits[i : i + 2].isdecimal() else 0 for i in (0, 2, 4))
+    # To the end of that second.
+    return min(1.0, (hours * 3600 + minutes * 60 + seconds + 1) / 86400)
+
+
+def _part_of_hashes(name: str) -> float:
+    digits = name.partition("/")[2][:8]
+    return min(1.0, (int(digits.ljust(8, "f"), 16) + 1) / 16**8) if digits else 0.0

@@ -1,0 +1,109 @@
+// How each edge, camera and saver is, in words.
+
+const LABELS = { online: "online", offline: "offline", silent: "silent", up: "up", down: "down", paused: "paused", off: "off" };
+const COLOURS = { online: "good", up: "good", paused: "wait", off: "off" };
+
+export function make(name, text = "", className = "") {
+  const element = document.createElement(name);
+  element.textContent = text;
+  element.className = className;
+  return element;
+}
+
+export function ago(seconds) {
+  if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} minutes`;
+  return seconds < 172800 ? `${Math.round(seconds / 3600)} hours` : `${Math.round(seconds / 86400)} days`;
+}
+
+export const since = (time) => (Date.now() - Date.parse(time)) / 1000;
+
+const bytes = (count) => (count < 1e6 ? `${Math.round(count / 1e3)} kB` : `${(count / 1e6).toFixed(1)} MB`);
+const clock = (time) => new Date(time).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
+const seconds = (value) => (value < 10 ? `${value.toFixed(2)} s` : ago(value));
+
+function waiting(outbox) {
+  if (!outbox.messages) return outbox.refusing ? "takes nothing" : "nothing";
+  return `${outbox.messages} · ${bytes(outbox.bytes)} · oldest ${ago(outbox.oldest_seconds)}${outbox.refusing ? " · full" : ""}`;
+}
+
+function list(rows) {
+  const dl = make("dl");
+  for (const [name, value] of rows) if (value !== null) dl.append(make("dt", name), make("dd", value));
+  return dl;
+}
+
+function head(level, name, state, colour = COLOURS[state] ?? "bad") {
+  const heading = make(level, name);
+  heading.append(make("span", LABELS[state] ?? state, `state ${colour}`));
+  return heading;
+}
+
+// What is the matter with an edge as a whole, worst first; the cameras of one that is away are not asked.
+function edge(about, savers) {
+  const card = make("article", "", about.state === "online" ? "program" : "program bad-one"), health = about.health;
+  card.append(head("h3", about.name, about.state));
+  if (!health) return card;
+  const heard = about.age === null ? null : `${ago(about.age)} ago`;
+  card.append(list([
+    ["link", about.state === "online" && health.link_since ? `up since ${clock(health.link_since)}` : `down; last heard of ${heard}`],
+    ["waiting", waiting(health.outbox)],
+    ["aside", health.outbox.aside ? String(health.outbox.aside) : null],
+    ["certificate ends", health.certificate_ends ? new Date(health.certificate_ends).toLocaleDateString() : null],
+  ]));
+  if (health.edge_broker === "down") card.append(make("p", "The edge's own broker is down.", "why"));
+  for (const camera of health.cameras) {
+    const state = about.state === "online" ? camera.state : "silent";
+    const stored = savers.flatMap((saver) => saver.health?.cameras ?? [])
+      .filter((each) => each.edge === about.name && each.camera === camera.camera).map((each) => each.last_stored).sort().pop();
+    card.append(head("h4", camera.camera, state));
+    if (camera.why) card.append(make("p", camera.why, "why"));
+    card.append(list([
+      ["frames/s", camera.frames_per_second.toFixed(1)],
+      ["faces a minute", String(Math.round(camera.faces_per_minute))],
+      ["waiting", waiting(camera.outbox)],
+      ["last face stored", stored ? `${ago(since(stored))} ago` : camera.last_face ? `seen ${ago(since(camera.last_face))} ago` : "none yet"],
+    ]));
+  }
+  return card;
+}
+
+function saver(about) {
+  const refuses = about.health && about.health.store.state !== "ok", is_well = about.state === "online" && !refuses;
+  const card = make("article", "", is_well ? "program" : "program bad-one"), health = about.health;
+  card.append(head("h3", about.name, about.state === "online" && refuses ? "store refuses" : about.state));
+  if (!health) return card;
+  if (refuses) card.append(make("p", health.store.why ?? "The store takes nothing.", "why"));
+  card.append(list([
+    ["stored in a minute", String(health.stored_last_minute)],
+    ["captured → stored", health.latency ? `${seconds(health.latency.p50)} · p95 ${seconds(health.latency.p95)}` : "–"],
+    [refuses ? "refuses since" : "store well since", clock(health.store.since)],
+  ]));
+  return card;
+}
+
+// Draws all; returns what is to be said of it in a few words, and whether that is good.
+export function draw(into, state) {
+  into.replaceChildren(...state.edges.map((each) => edge(each, state.savers)), ...state.savers.map(saver));
+  const bad = [...into.querySelectorAll(".bad-one h3")].map((h3) => `${h3.firstChild.data} ${h3.lastChild.textContent}`);
+  for (const each of state.edges.filter((one) => one.state === "online")) {
+    for (const camera of each.health?.cameras ?? []) {
+      if (!["up", "paused", "off"].includes(camera.state)) bad.push(`${camera.camera} ${camera.state}`);
+    }
+  }
+  if (!state.edges.length && !state.savers.length) return [state.live ? "nothing heard yet" : "the broker is away", "wait"];
+  return bad.length ? [bad.join(", "), "bad"] : ["all well", "good"];
+}
+
+// Why nothing is to be seen, as far as it is known.
+export function why(state, camera) {
+  const cameras = (state?.edges ?? []).flatMap((each) => (each.health?.cameras ?? []).map((one) => ({ ...one, edge: each })));
+  const known = cameras.filter((one) => !camera || camera === `${one.edge.name}/${one.camera}`);
+  if (!known.length) return "No camera has been heard of yet.";
+  return known.slice(0, 5).map((one) => {
+    const age = since(one.time), name = `the camera ${one.camera}`;
+    if (one.edge.state !== "online" || ["silent", "off"].includes(one.state)) return `${name} was last heard of ${ago(age)} ago`;
+    if (one.state !== "up") return `${name} is ${one.state}${one.why ? ` (${one.why})` : ""}`;
+    return `${name} is up and has seen nobody`;
+  }).join("; ") + ".";
+}

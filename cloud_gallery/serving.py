@@ -1,0 +1,89 @@
+"""What the gallery does from its start to its end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+
+import uvicorn
+
+from cloud_gallery.access import Access, Links
+from cloud_gallery.live import FILTERS, Hub
+from cloud_gallery.pages import Pages
+from cloud_gallery.settings import GallerySettings
+from cloud_saver.store import Store
+from face_messages import Connection, Monitor, program
+from face_messages.health import Listener
+from face_messages.metrics import show_connection
+from face_messages.settings import broker_url
+
+log = logging.getLogger(__name__)
+
+# Connections and requests at a time; each page has a few.
+_MAX_REQUESTS = 500
+_LAST_SECONDS = 2
+
+
+def work(settings: GallerySettings, stop: program.Stop) -> int:
+    """Runs until `stop` is set."""
+    store, access = Store(settings), Access(settings)
+    hub = Hub(lambda: connection.is_up)
+    secret = settings.cos_api_key_id or settings.cos_hmac_secret_access_key
+    assert secret is not None
+    pages = Pages(store, hub, access, Links(secret.get_secret_value()))
+    connection = Connection(
+        broker_url(settings.mqtt_url),
+        client_id=settings.gallery_id,
+        endpoint=Listener(FILTERS, hub.heard),
+        session_expiry=0,
+        keep_session=False,
+    )
+    monitor = Monitor()
+    monitor.gauge("gallery_viewers", "pages that are open", lambda: hub.viewers)
+    monitor.counter("gallery_logins_refused", "wrong passwords", lambda: access.refused)
+    monitor.counter("gallery_store_failures", "requests to the store that failed", lambda: pages.failures)
+    monitor.state("store", lambda: str(pages.trouble or "well"))
+    show_connection(monitor, connection, "cloud")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        pages.app(),
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=_MAX_REQUESTS,
+        timeout_graceful_shutdown=_LAST_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    listening = _listening(settings)
+    serving = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="pages", daemon=True)
+    monitor.check("pages", serving.is_alive)
+    with program.monitored(monitor, settings):
+        serving.start()
+        connection.start()
+        log.info("started: the gallery is at %s", settings.gallery_url or f"http://{_named(listening)}/")
+        stop.wait()
+        server.should_exit = True
+        connection.stop()
+        serving.join(2 * _LAST_SECONDS)
+        log.info("stopped")
+    return 0
+
+
+def _listening(settings: GallerySettings) -> socket.socket:
+    host, port = settings.gallery_host, settings.gallery_port
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        text = f"GALLERY_PORT: {host}:{port} cannot be served on ({error}): choose another port or GALLERY_HOST"
+        raise OSError(text) from error
+
+
+def _named(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

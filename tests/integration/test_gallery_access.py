@@ -1,0 +1,159 @@
+"""Who gets to see the faces, and under which conditions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from cloud_gallery.password import hashed
+from local_stack.s3 import S3Server
+from tests.support.gallery import NOON, Gallery, face, png, put
+from tests.support.stores import real_store
+
+pytest_plugins = ["tests.support.browser"]
+
+PASSWORD = "correct horse battery"
+NOWHERE = "mqtt://127.0.0.1:9"
+HASH = hashed(PASSWORD)
+
+
+@pytest.fixture
+def key(s3: S3Server) -> str:
+    return put(real_store(s3), [face(NOON)])[0]
+
+
+@pytest.fixture
+def closed(tmp_path: Path, s3: S3Server) -> Iterator[Gallery]:
+    """A gallery that wants a password."""
+    with Gallery(tmp_path, NOWHERE, s3, GALLERY_PASSWORD=HASH) as gallery:
+        yield gallery
+
+
+@pytest.fixture
+def local(tmp_path: Path, s3: S3Server) -> Iterator[Gallery]:
+    with Gallery(tmp_path, NOWHERE, s3) as gallery:
+        yield gallery
+
+
+def log_in(gallery: Gallery, password: str = PASSWORD, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    return gallery.request("/login", post={"password": password}, **({"Origin": gallery.url} | headers))
+
+
+def session(gallery: Gallery) -> str:
+    status, headers, _ = log_in(gallery)
+    assert status == 303
+    return headers["set-cookie"].partition(";")[0]
+
+
+def test_beyond_this_machine_it_does_not_start_without_a_password(tmp_path: Path, s3: S3Server) -> None:
+    """And says how to get one; a password that is no hash is refused, too."""
+    for settings in ({"GALLERY_HOST": "0.0.0.0"}, {"GALLERY_URL": "https://x.example"}, {"GALLERY_PASSWORD": "plain"}):
+        gallery = Gallery(tmp_path, NOWHERE, s3, **settings)
+        super(Gallery, gallery).start()
+        assert gallery.wait(20) == 2
+        assert "GALLERY_PASSWORD: " in gallery.log_text()
+        assert "cloud_gallery password" in " ".join(gallery.log_text().split())
+        assert "plain" not in gallery.log_text()
+
+
+@pytest.mark.usefixtures("key")
+def test_people_log_in_and_out(page: Page, closed: Gallery) -> None:
+    """A wrong password is told, the right one leads to the faces, and leaving ends the session."""
+    page.goto(closed.url)
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_label("Password").press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("That is not the password.")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_label("Password").press("Enter")
+    expect(page.locator(".face")).to_have_count(1)
+    cookie = page.context.cookies()[0]
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+    kept = f"{cookie['name']}={cookie['value']}"
+    assert closed.request("/api/faces", Cookie=kept)[0] == 200
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Password")).to_be_visible()
+    assert closed.request("/api/faces", Cookie=kept)[0] == 401
+
+
+def test_strangers_see_nothing_but_the_way_in(closed: Gallery, key: str) -> None:
+    assert closed.request("/")[:2][0] == 303
+    for path in ("/events", "/api/cameras", "/api/days", "/api/faces", f"/api/face?key={key}", f"/image?key={key}"):
+        for cookie in ("", "session=", "session=abc"):
+            status, _, body = closed.request(path, Cookie=cookie)
+            assert (status, b"ended" in body) == (401, True)
+    assert closed.request(f"/shared?key={key}&until=9999999999&signature=00")[0] == 403
+    assert closed.request("/login")[0] == 200
+
+
+def test_guessing_is_slowed_down(closed: Gallery) -> None:
+    """And who is in stays in meanwhile."""
+    cookie = session(closed)
+    assert [log_in(closed, f"guess {i}")[0] for i in range(12)] == [403] * 10 + [429] * 2
+    status, _, body = log_in(closed)
+    assert (status, b"Too many tries" in body) == (429, True)
+    assert closed.request("/api/cameras", Cookie=cookie)[0] == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", ""])
+def test_another_site_can_neither_log_in_nor_out(closed: Gallery, origin: str) -> None:
+    cookie = session(closed)
+    assert log_in(closed, Origin=origin)[0] == 403
+    assert closed.request("/logout", post={}, Origin=origin, Cookie=cookie)[0] == 403
+    assert closed.request("/logout", Origin=closed.url, Cookie=cookie)[0] == 405
+    assert closed.request("/api/cameras", Cookie=cookie)[0] == 200
+
+
+def test_without_a_password_it_answers_under_this_machine_s_name_only(local: Gallery) -> None:
+    """A site whose name was made to lead here cannot ask for anything."""
+    assert local.request("/api/cameras", Host="evil.example")[0] == 421
+    assert local.request("/api/cameras", Host=f"localhost:{local.port}")[0] == 200
+
+
+def test_behind_a_proxy_cookies_are_for_https_and_for_its_name(tmp_path: Path, s3: S3Server) -> None:
+    url = "https://faces.example.org"
+    with Gallery(tmp_path, NOWHERE, s3, GALLERY_PASSWORD=HASH, GALLERY_URL=url) as gallery:
+        status, headers, _ = log_in(gallery, Origin=url, Host="faces.example.org")
+        assert status == 303
+        assert re.match(
+            r"__Host-session=[\w-]{40,}; HttpOnly; Max-Age=43200; Path=/; SameSite=lax; Secure", headers["set-cookie"]
+        )
+        assert log_in(gallery, Origin="https://other.example", Host="other.example")[0] == 421
+
+
+def test_every_answer_forbids_what_the_page_does_not_need(local: Gallery, key: str) -> None:
+    """Pictures may do nothing at all, and are pictures only."""
+    for path in ("/", "/gallery.js", "/api/faces", "/nothing", "/login"):
+        _, headers, _ = local.request(path)
+        assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+        assert "server" not in headers
+    status, headers, body = local.request(f"/image?key={key}")
+    assert (status, headers["content-type"]) == (200, "image/png")
+    assert headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert "immutable" in headers["cache-control"]
+    assert body.startswith(b"\x89PNG")
+
+
+def test_what_only_says_that_it_is_a_picture_is_not_served(local: Gallery, s3: S3Server, key: str) -> None:
+    """Nor anything else in the bucket."""
+    (s3.folder / "faces" / key).write_bytes(b"<html><script>alert(1)</script>")
+    (s3.folder / "faces" / "secret.png").write_bytes(png())
+    for asked in (key, "secret.png", "faces/../secret.png", "faces/%2e%2e/secret.png", "", key.replace("door", "gate")):
+        assert local.request(f"/image?key={asked}")[0] == 404
+        assert local.request(f"/api/face?key={asked}")[0] == (200 if asked == key else 404)
+
+
+@pytest.mark.parametrize("path", ["/api/faces?before='", "/api/faces?before=../..&count=5", "/api/faces?count=-1"])
+def test_senseless_requests_are_refused(local: Gallery, path: str) -> None:
+    assert local.request(path)[0] == 400
+
+
+def test_a_form_that_is_too_large_is_refused(closed: Gallery) -> None:
+    assert closed.request("/login", post={"password": "x" * 10_000}, Origin=closed.url)[0] == 413
+    assert session(closed)

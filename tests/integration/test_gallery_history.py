@@ -1,0 +1,181 @@
+"""Going back in time through a real bucket."""
+
+from __future__ import annotations
+
+import random
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cloud_gallery.history import UNATTRIBUTED, History, folder_of, name_of
+from cloud_saver import listing
+from cloud_saver.keys import camera_folder, object_for
+from cloud_saver.store import Store
+from face_messages import Message
+from local_stack.s3 import S3Server
+from tests.support.gallery import NOON, face, png, put
+from tests.support.stores import real_store, running_moto, store_at
+
+DOOR, YARD = camera_folder("tx2", "door"), camera_folder("tx2", "yard")
+
+
+@pytest.fixture
+def store(s3: S3Server) -> Store:
+    return real_store(s3)
+
+
+def walked(history: History, folders: Sequence[str], *, count: int, before: str = "") -> list[str]:
+    """All keys, asked for page by page."""
+    keys: list[str] = []
+    while page := history.older(folders, before=before, count=count):
+        assert len(page) <= count
+        keys += [each.key for each in page]
+        before = page[-1].name
+    return keys
+
+
+def link_many(s3: S3Server, times: Sequence[datetime], folder: str = DOOR) -> list[str]:
+    """Objects at these times, quickly: one file under many names."""
+    bucket = s3.folder / "faces"
+    one = bucket / "one"
+    one.write_bytes(png())
+    keys = []
+    for number, time in enumerate(times):
+        key = f"{folder}{time:%Y/%m/%d/%Y%m%dT%H%M%S.%fZ}-id{number}.png"
+        (bucket / key).parent.mkdir(parents=True, exist_ok=True)
+        (bucket / key).hardlink_to(one)
+        keys.append(key)
+    one.unlink()
+    return keys
+
+
+def test_faces_come_the_newest_first_over_days_and_cameras(store: Store) -> None:
+    """Page by page, each once, whatever the size of a page."""
+    times = [NOON + timedelta(hours=7 * i) for i in range(12)]
+    keys = put(store, [face(time, camera="yard" if i % 3 else "door") for i, time in enumerate(times)])
+    history = History(store)
+    assert sorted(history.cameras()) == [DOOR, YARD]
+    for count in (1, 5, 100):
+        assert walked(history, [DOOR, YARD], count=count) == keys[::-1]
+    assert walked(history, [DOOR], count=100) == keys[9::-3]
+    assert history.days([DOOR, YARD])[-1] == "2026/05/01"
+
+
+def test_a_list_begins_at_any_moment(store: Store) -> None:
+    """Given by the beginning of a name, as a person chooses an hour."""
+    keys = put(store, [face(NOON + timedelta(minutes=20 * i)) for i in range(9)])
+    history = History(store)
+    assert walked(history, [DOOR], count=2, before="20260501T1300") == keys[2::-1]
+    assert walked(history, [DOOR], count=2, before="20260501T") == []
+    assert walked(history, [DOOR], count=2, before="20260502") == keys[::-1]
+    assert walked(history, [DOOR], count=2, before="20250101T0000") == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_days_of_any_density_are_listed_whole(s3: S3Server, store: Store, seed: int) -> None:
+    """Bursts of thousands within a second, hours without anybody, and the edges of the day."""
+    choose = random.Random(seed)
+    day = NOON.replace(hour=0)
+    burst = day + timedelta(hours=choose.randrange(24))
+    micro = timedelta(microseconds=1)
+    times = {day, day + timedelta(days=1) - micro}
+    times |= {burst + micro * choose.randrange(1_000_000) for _ in range(2500)}
+    times |= {day + micro * choose.randrange(86_400_000_000) for _ in range(300)}
+    keys = link_many(s3, sorted(times))
+    assert walked(History(store), [DOOR], count=500) == keys[::-1]
+
+
+def test_the_first_view_of_a_full_day_costs_one_list_of_its_objects(
+    s3: S3Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Besides those of the years, months and days; so it does not matter how many there are."""
+    link_many(s3, [NOON.replace(hour=0) + timedelta(seconds=4.319) * i for i in range(20_000)])
+    lists: list[str] = []
+    read_xml = listing.read_xml
+
+    def counted(store: Store, query: dict[str, str], name: str = "") -> ET.Element:
+        lists.append(query["prefix"])
+        return read_xml(store, query, name)
+
+    monkeypatch.setattr(listing, "read_xml", counted)
+    assert len(History(store).older([DOOR], before="", count=120)) == 120
+    assert lists == [DOOR, f"{DOOR}2026/", f"{DOOR}2026/05/", f"{DOOR}2026/05/01/"]
+
+
+def test_more_at_one_moment_than_a_store_tells_at_once_are_all_listed(s3: S3Server, store: Store) -> None:
+    """Nothing can tell them apart but their ids."""
+    keys = link_many(s3, [NOON] * 2100)
+    assert walked(History(store), [DOOR], count=500) == sorted(keys, reverse=True)
+
+
+def test_what_has_no_sender_is_apart(store: Store) -> None:
+    """It has a day and no time, and sorts by its content within."""
+    plain = [object_for(Message("t", png(i)), received_at=NOON + timedelta(days=i % 2)) for i in range(9)]
+    keys = put(store, [*plain, face(NOON)])
+    history = History(store)
+    assert UNATTRIBUTED in history.cameras()
+    assert walked(history, [UNATTRIBUTED], count=2) == sorted(keys[:9], reverse=True)
+    assert walked(history, [UNATTRIBUTED], count=2, before="20260502") == sorted(
+        (key for key in keys[:9] if "/05/01/" in key), reverse=True
+    )
+
+
+def test_what_is_no_face_is_passed_over(s3: S3Server, store: Store) -> None:
+    """Somebody may have put it there by hand."""
+    key = put(store, [face(NOON)])[0]
+    for name in ("faces/tx2/door/2026/05/01/note.txt", "faces/tx2/door/thumbs/a.png", "faces/readme", "other/a.png"):
+        path = s3.folder / "faces" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    s3.reload()
+    assert walked(History(store), [DOOR], count=10) == [key]
+
+
+def test_it_works_with_s3_as_aws_defines_it() -> None:
+    """Where the order and the cut of lists are S3's own."""
+    with running_moto() as endpoint:
+        store = store_at(endpoint)
+        keys = put(store, [face(NOON + timedelta(seconds=i)) for i in range(30)])
+        assert walked(History(store), [DOOR], count=7) == keys[::-1]
+
+
+def test_attributes_and_tracks_are_those_of_the_event(store: Store) -> None:
+    with_track, without = put(store, [face(NOON, track="run-7"), face(NOON + timedelta(seconds=1))])
+    history = History(store)
+    about = history.attributes(with_track)
+    assert about is not None
+    assert (about["track"], about["facebox"], about["score"]) == ("run-7", "10,20,30,40", "0.8750")
+    assert about["source"] == "/edges/tx2/cameras/door"
+    assert history.tracks([with_track, without]) == {with_track: "run-7"}
+    assert history.attributes(with_track.replace("door", "gate")) is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "unrecognized/2026/05/01/abc",
+        "faces/tx2/door/2026/05/01/../../../../../secret.png",
+        "faces/../door/2026/05/01/20260501T120000.000000Z-a.png",
+        "faces/tx2/door/2026/05/01/20260501T120000.000000Z-a.png?versions",
+        "faces/tx2/door/2026/05/01/20260501T120000.000000Z-a.png\n",
+        "faces/tx2/do or/2026/05/01/20260501T120000.000000Z-a.png",
+        "faces/tx2/door/2026/05/01/note.png",
+        "faces/unattributed/2026/05/01/abc.png",
+        "/faces/tx2/door/2026/05/01/20260501T120000.000000Z-a.png",
+        "",
+    ],
+)
+def test_no_other_key_is_one_of_a_face(key: str) -> None:
+    """Before anything is asked of the store."""
+    assert name_of(key) == ""
+    assert folder_of(key) == ""
+
+
+@pytest.mark.parametrize("name", ["door", "..", ".x", "Ä ö/ü", "a" * 200, "<img src=x>", "~", "a.b", "x\u2027y"])
+def test_whatever_a_camera_is_called_its_faces_are_known(name: str) -> None:
+    """All keys that the saver makes."""
+    stored = face(NOON.astimezone(UTC), edge=name, camera=name)
+    assert name_of(stored.key)
+    assert stored.key.startswith(folder_of(stored.key))

@@ -1,0 +1,117 @@
+"""Passwords, sessions and links of the gallery."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cloud_gallery import access
+from cloud_gallery.access import Access, Links
+from cloud_gallery.password import hashed, is_hash, matches
+from cloud_gallery.settings import GallerySettings
+from cloud_saver import sigv4
+from cloud_saver.sigv4 import Signer
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def password_hash() -> str:
+    return hashed(PASSWORD)
+
+
+@pytest.fixture
+def gate(password_hash: str) -> Access:
+    return Access(
+        GallerySettings(
+            mqtt_url="mqtt://unused",
+            cos_endpoint="http://store",
+            cos_bucket="faces",
+            cos_hmac_access_key_id="key",
+            cos_hmac_secret_access_key="secret",
+            gallery_password=password_hash,
+        )
+    )
+
+
+def request_with(response: Response) -> Request:
+    cookie = response.headers.get("set-cookie", "").partition(";")[0]
+    return Request({"type": "http", "headers": [(b"cookie", cookie.encode())]})
+
+
+def test_a_password_matches_its_own_hash_only(password_hash: str) -> None:
+    """Which is another one each time."""
+    assert matches(PASSWORD, password_hash)
+    assert not matches(PASSWORD + " ", password_hash)
+    assert not matches("", password_hash)
+    assert not matches("x" * 10_000, password_hash)
+    assert hashed(PASSWORD) != password_hash
+    assert PASSWORD not in password_hash
+
+
+@pytest.mark.parametrize("text", ["", "secret", "scrypt:", "scrypt:YQ==:YQ==", "scrypt:ä:ö", "md5:YQ==:YQ=="])
+def test_what_is_no_hash_is_told_apart(text: str) -> None:
+    """And lets nobody in."""
+    assert not is_hash(text)
+    assert not matches(text, text)
+
+
+def test_sessions_end(gate: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After half a day, whoever uses them."""
+    response = Response()
+    assert gate.log_in(PASSWORD, response)
+    request = request_with(response)
+    assert gate.may_look(request)
+    later = time.monotonic() + access.SESSION_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert not gate.may_look(request)
+
+
+def test_sessions_are_bounded(gate: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest gives way."""
+    monkeypatch.setattr(access, "_MAX_SESSIONS", 2)
+    responses = [Response() for _ in range(3)]
+    assert all(gate.log_in(PASSWORD, response) for response in responses)
+    assert [gate.may_look(request_with(response)) for response in responses] == [False, True, True]
+
+
+def test_a_minute_after_too_many_tries_one_may_try_again(gate: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "matches", lambda password, _hash: password == PASSWORD)
+    assert [gate.log_in("guess", Response()) for _ in range(11)] == [False] * 10 + [None]
+    assert gate.log_in(PASSWORD, Response()) is None
+    later = time.monotonic() + 61
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert gate.log_in(PASSWORD, Response())
+    assert gate.refused == 10
+
+
+def test_a_link_is_for_one_face_and_for_a_while() -> None:
+    """Nobody can make another one of it."""
+    links = Links("api-key")
+    until = int(time.time()) + 60
+    signature = links.signature("faces/a", until)
+    assert links.is_valid("faces/a", str(until), signature)
+    assert not links.is_valid("faces/b", str(until), signature)
+    assert not links.is_valid("faces/a", str(until + 1), signature)
+    assert not links.is_valid("faces/a", "", signature)
+    assert not links.is_valid("faces/a", "9" * 13, signature)
+    assert not links.is_valid("faces/a", str(until), "ä")
+    past = int(time.time()) - 1
+    assert not links.is_valid("faces/a", str(past), links.signature("faces/a", past))
+    assert not Links("other").is_valid("faces/a", str(until), signature)
+
+
+def test_the_presigned_example_that_aws_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html."""
+    monkeypatch.setattr(sigv4, "_now", lambda: "20130524T000000Z")
+    signer = Signer("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", region="us-east-1")
+    link = signer.presigned("/test.txt", host="examplebucket.s3.amazonaws.com", seconds=86400)
+    assert link == (
+        "/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256"
+        "&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z"
+        "&X-Amz-Expires=86400&X-Amz-SignedHeaders=host"
+        "&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
+    )
