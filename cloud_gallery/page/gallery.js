@@ -1,59 +1,32 @@
 // One list of faces, the newest first, of which only what is on the screen exists as elements.
 
-import { ago, draw, make, since, why } from "./health.js";
+import { about, ask, clock, dayOf, decoded, image, pad, words } from "./faces.js";
+import { ago, draw, make, why } from "./health.js";
+import { show, within } from "./large.js";
 
-const PAGE = 120; // faces asked for at a time
 const SMALLEST = 150; // pixels, of a card's side
 const GAP = 10, CAPTION = 44;
 const AHEAD = 1.5; // screens above and below that are drawn as well
 const KEPT_LIVE = 2000; // faces in the list while it grows at its top
-const NEIGHBOURS = 4; // on either side
 const TRACKS = 25; // asked for at a time
 
 const $ = (id) => document.getElementById(id);
-const place = $("faces"), large = $("large");
+const place = $("faces");
 
 let faces = []; // {key, name}, the newest first
 let shown = []; // those that have a card: all, or the newest of each track
 let pending = []; // that came while somebody looks further down
+let missed = false; // whether there are more than those
 let drawn = new Map(); // key to element
 let tracks = new Map(); // key to track, or "" where there is none
 let columns = 1, side = SMALLEST, row = SMALLEST;
-let complete = false, loading = null;
+let isListed = false, complete = false, loading = null;
 let health = null, heardAt = 0;
-let opened = null; // the face that is shown large
 let arrived = new Map(); // camera to how many came since it was last said
+let isGroupingChosen = false;
 let asked = 0; // which list is the present one
 
-// --- What a key says -------------------------------------------------------------------------------------------------
-
-function about(face) {
-  const parts = face.key.split("/"), nobody = parts[1] === "unattributed";
-  const [date, digits] = nobody ? [face.name.slice(0, 8), ""] : [face.name.slice(0, 8), face.name.slice(9, 22)];
-  const day = `${date.slice(0, 4)}-${date.slice(4, 6)}-${date.slice(6, 8)}`;
-  const time = nobody ? null : new Date(`${day}T${digits.slice(0, 2)}:${digits.slice(2, 4)}:${digits.slice(4, 10)}Z`);
-  return { edge: nobody ? "" : decoded(parts[1]), camera: nobody ? "no sender" : decoded(parts[2]), day, time };
-}
-
-function decoded(text) {
-  try { return decodeURIComponent(text); } catch { return text; }
-}
-
-const pad = (number) => String(number).padStart(2, "0");
-const clock = (time) => `${pad(time.getHours())}:${pad(time.getMinutes())}:${pad(time.getSeconds())}`;
-const dayOf = (time) => time.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short", year: "numeric" });
-const image = (face) => `image?key=${encodeURIComponent(face.key)}`;
-const words = ({ camera, time, day }) => `${camera}, ${time ? `${dayOf(time)}, ${clock(time)}` : day}`;
-
 // --- Asking ----------------------------------------------------------------------------------------------------------
-
-async function ask(path) {
-  const answer = await fetch(path, { signal: AbortSignal.timeout(60000) });
-  if (answer.status === 401) location.assign("login");
-  const told = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(told.error ?? `The gallery answers ${answer.status}.`);
-  return told;
-}
 
 function trouble(error) {
   const text = error ? (error instanceof TypeError || error.name === "TimeoutError" ? "The gallery does not answer." : error.message) : "";
@@ -63,7 +36,8 @@ function trouble(error) {
 
 async function anew() {
   asked += 1;
-  faces = []; pending = []; complete = false; loading = null;
+  $("news").hidden = true;
+  faces = []; pending = []; missed = isListed = complete = false; loading = null;
   for (const element of drawn.values()) element.remove();
   drawn = new Map();
   scrollTo(0, 0);
@@ -76,13 +50,17 @@ async function more() {
   const mine = loading = asked;
   $("more").textContent = faces.length ? "loading older ones …" : "loading …";
   try {
-    const before = faces.at(-1)?.name ?? until();
-    const found = await ask(`api/faces?in=${encodeURIComponent(inFolder())}&before=${encodeURIComponent(before)}&count=${PAGE}`);
+    const before = isListed ? faces.at(-1)?.name ?? until() : until();
+    const found = await ask(`api/faces?in=${encodeURIComponent(inFolder())}&before=${encodeURIComponent(before)}`);
     if (mine !== asked) return;
     trouble(null);
-    const known = new Set(faces.map((face) => face.key));
+    const known = new Set(faces.map((face) => face.key)), last = found.faces.at(-1);
+    complete = !last;
+    // What came before the list may be from further back than that reaches: it is found there when somebody looks.
+    if (!isListed && last) faces = faces.filter((face) => face.name >= last.name);
+    isListed = true;
     faces.push(...found.faces.filter((face) => !known.has(face.key)));
-    complete = !found.faces.length;
+    faces.sort((one, other) => (one.name < other.name ? 1 : -1));
     loading = null;
     $("more").textContent = complete && faces.length ? "That is all." : "";
     layOut();
@@ -92,6 +70,22 @@ async function more() {
     $("more").textContent = "";
     setTimeout(() => { if (mine === asked) { loading = null; more(); } }, 3000);
   }
+}
+
+// What came while nothing was told.
+async function catchUp() {
+  if (!isLive() || !isListed) return;
+  const mine = asked;
+  try {
+    const found = (await ask(`api/faces?in=${encodeURIComponent(inFolder())}`)).faces;
+    if (mine !== asked) return;
+    if (found.some((face) => faces.some((known) => known.key === face.key))) for (const face of found) arrive(face);
+    else if (scrollY <= row) await anew();
+    else {
+      missed = true;
+      offer();
+    }
+  } catch (error) { trouble(error); }
 }
 
 // --- What is chosen --------------------------------------------------------------------------------------------------
@@ -203,6 +197,7 @@ function card(face) {
   caption.append(make("i", told.camera));
   picture.alt = "";
   picture.decoding = "async";
+  picture.addEventListener("error", () => element.classList.add("gone"));
   picture.src = image(face);
   button.append(picture, caption);
   button.setAttribute("aria-label", words(told));
@@ -269,17 +264,24 @@ function listen() {
   const source = new EventSource("events");
   source.addEventListener("face", (event) => arrive(JSON.parse(event.data)));
   source.addEventListener("health", (event) => {
+    const wasLive = health?.live ?? true;
     health = JSON.parse(event.data);
+    if (health.live && !wasLive) catchUp();
     heardAt = performance.now();
     const [text, colour] = draw($("programs"), health);
     tell($("summary"), text, colour);
-    tell($("status"), health.live ? "live" : "not live: the broker is away; reload to see what is new", health.live ? "good" : "bad");
+    tell($("status"), health.live ? "live" : "not live: the broker is away", health.live ? "good" : "bad");
+    // Several pictures of a track are seldom wanted where only the best are published, until somebody says so.
+    const best = health.edges.flatMap((edge) => edge.health?.cameras ?? []).some((camera) => camera.selection === "best");
+    if (best && !isGroupingChosen && !$("group").checked) {
+      $("group").checked = true;
+      layOut();
+    }
     if (!$("empty").hidden) $("empty").firstChild.textContent = emptiness();
   });
   let wasOpen = false;
   source.addEventListener("open", () => {
-    // What came meanwhile was not told.
-    if (wasOpen && isLive()) anew();
+    if (wasOpen) catchUp();
     wasOpen = true;
   });
   source.addEventListener("error", () => {
@@ -305,13 +307,13 @@ function arrive(face) {
   const isNobody = face.key.startsWith("faces/unattributed/");
   if (!isLive() || !face.key.startsWith(inFolder())) return;
   if (!isNobody && ![...$("camera").options].some((option) => option.value && face.key.startsWith(option.value))) cameras();
+  if ([...faces, ...pending].some((known) => known.key === face.key)) return;
   face.isNew = true;
   const camera = about(face).camera;
   arrived.set(camera, (arrived.get(camera) ?? 0) + 1);
   if (scrollY > row) {
     pending.push(face);
-    $("news").textContent = `${pending.length} new ↑`;
-    $("news").hidden = false;
+    offer();
   } else add([face]);
 }
 
@@ -321,7 +323,7 @@ function add(some) {
     let index = 0;
     while (index < faces.length && faces[index].name > face.name) index += 1;
     // Further back than what is loaded: it is found there when somebody looks.
-    if (index === faces.length && faces.length && !complete) continue;
+    if (index === faces.length && isListed && !complete) continue;
     faces.splice(index, 0, face);
   }
   if (faces.length > KEPT_LIVE && scrollY < row) {
@@ -337,7 +339,17 @@ setInterval(() => {
   arrived = new Map();
 }, 10000);
 
+// Nobody's page moves by itself while they look further down.
+function offer() {
+  $("news").textContent = missed ? "Newer ones ↑" : `${pending.length} new ↑`;
+  $("news").hidden = false;
+}
+
 $("news").addEventListener("click", () => {
+  if (missed) {
+    anew();
+    return;
+  }
   add(pending);
   pending = [];
   $("news").hidden = true;
@@ -345,64 +357,6 @@ $("news").addEventListener("click", () => {
 });
 
 // --- Large -----------------------------------------------------------------------------------------------------------
-
-async function show(face) {
-  opened = face;
-  const told = about(face);
-  $("title").textContent = words(told);
-  $("picture").src = image(face);
-  $("picture").alt = `Face: ${words(told)}`;
-  $("download").href = image(face);
-  $("download").download = `${told.edge}-${told.camera}-${face.name.replace("/", "-")}`.replace(/[^A-Za-z0-9._-]+/g, "_").slice(0, 150) + ".png";
-  $("told").textContent = "";
-  $("attributes").replaceChildren();
-  if (!large.open) large.showModal();
-  strip();
-  const all = await ask(`api/face?key=${encodeURIComponent(face.key)}`).catch((error) => ({ error }));
-  if (opened !== face) return;
-  if (all.error) {
-    $("attributes").append(make("dt", "It cannot be had"), make("dd", all.error.message));
-    return;
-  }
-  $("share").dataset.link = new URL(all.link, location.href);
-  const given = all.attributes, [x, y, width, height] = (given.facebox ?? "").split(",");
-  const rows = [["edge", told.edge], ["camera", told.camera], ["seen", told.time ? `${told.time.toLocaleString()} (${ago(since(told.time))} ago)` : told.day],
-    ["score", given.score], ["track", given.track], ["face", height && `${width} × ${height} pixels at ${x}, ${y}`],
-    ["frame", [given.frame && `number ${given.frame}`, given.framesize?.replace(",", " × ")].filter(Boolean).join(", ")],
-    ["sent by", given.identity], ["source", given.identity && decoded(given.source ?? "")], ["id", given.id && decoded(given.id)],
-    ["size", `${(given.bytes / 1000).toFixed(1)} kB`]];
-  for (const [name, value] of rows) {
-    if (!value) continue;
-    const pair = make("div");
-    pair.append(make("dt", name), make("dd", value));
-    $("attributes").append(pair);
-  }
-}
-
-function strip() {
-  const index = faces.indexOf(opened), from = Math.max(0, index - NEIGHBOURS);
-  // As time goes: the older ones at the left.
-  const shown = index < 0 ? [opened] : faces.slice(from, index + NEIGHBOURS + 1).reverse();
-  $("neighbours").replaceChildren(...shown.map((face) => {
-    const button = make("button"), picture = new Image();
-    picture.src = image(face);
-    picture.alt = "";
-    button.setAttribute("aria-label", words(about(face)));
-    if (face === opened) button.setAttribute("aria-current", "true");
-    button.append(picture);
-    button.addEventListener("click", () => show(face));
-    return button;
-  }));
-  $("newer").disabled = index <= 0;
-  $("older").disabled = index < 0 || index === faces.length - 1;
-  const known = faces.length;
-  if (index >= known - NEIGHBOURS) more().then(() => { if (opened && faces.length > known) strip(); });
-}
-
-function step(by) {
-  const face = faces[faces.indexOf(opened) + by];
-  if (face) show(face);
-}
 
 place.addEventListener("click", (event) => {
   const key = event.target.closest("button")?.dataset.key;
@@ -423,40 +377,19 @@ function focus(face) {
   drawn.get(face.key)?.firstChild.focus({ preventScroll: true });
 }
 
-large.addEventListener("keydown", (event) => {
-  // Older is to the left, as in the strip.
-  if (event.key === "ArrowLeft") step(1);
-  else if (event.key === "ArrowRight") step(-1);
-  else return;
-  event.preventDefault();
-});
-large.addEventListener("click", (event) => { if (event.target === large) large.close(); });
-large.addEventListener("close", () => {
-  if (opened && shown.includes(opened)) focus(opened);
-  opened = null;
-});
-$("close").addEventListener("click", () => large.close());
-$("newer").addEventListener("click", () => step(-1));
-$("older").addEventListener("click", () => step(1));
-$("share").addEventListener("click", async () => {
-  try {
-    await navigator.clipboard.writeText($("share").dataset.link);
-    $("told").textContent = "Copied: it works for an hour, for whoever has it.";
-  } catch { $("told").textContent = $("share").dataset.link; }
-});
-
 // --- Beginning -------------------------------------------------------------------------------------------------------
 
 $("camera").addEventListener("change", () => { hours(); anew(); days().catch(trouble); });
 $("day").addEventListener("change", () => { hours(); anew(); });
 $("hour").addEventListener("change", anew);
-$("group").addEventListener("change", layOut);
+$("group").addEventListener("change", () => { isGroupingChosen = true; layOut(); });
 addEventListener("scroll", () => {
   requestAnimationFrame(paint);
-  if (pending.length && scrollY < row) $("news").click();
+  if (!$("news").hidden && scrollY < row) $("news").click();
 }, { passive: true });
 new ResizeObserver(layOut).observe(place.parentElement);
 if (innerWidth <= 960) $("health").open = false;
+within({ faces: () => faces, more, closed: (face) => { if (shown.includes(face)) focus(face); } });
 hours();
 listen();
 anew();

@@ -145,6 +145,38 @@ def test_faces_of_a_track_share_a_card(page: Page, s3: S3Server, gallery: Galler
     expect(page.locator(CARDS)).to_have_count(5)
 
 
+def test_where_cameras_publish_the_best_only_it_groups_by_track(
+    page: Page, broker: Mosquitto, s3: S3Server, gallery: Gallery
+) -> None:
+    """By itself, until somebody wants it otherwise."""
+    put(real_store(s3), [face(NOON + timedelta(seconds=i), track="run-1") for i in range(3)])
+    page.goto(gallery.url)
+    expect(page.locator(CARDS)).to_have_count(3)
+    with plain_client(broker.port) as client:
+        publish(client, "facedetection_status/tx2/health", edge_health(selection="best"), retain=True)
+        expect(page.locator(CARDS)).to_have_count(1)
+        expect(page.locator(CARDS)).to_have_attribute("data-count", "3")
+        page.locator("#group").uncheck()
+        publish(client, "facedetection_status/tx2/health", edge_health(selection="best", state="down"))
+        expect(page.locator("#summary")).to_have_text("door down")
+    expect(page.locator(CARDS)).to_have_count(3)
+
+
+def test_a_face_that_was_erased_meanwhile_is_told(page: Page, s3: S3Server, gallery: Gallery) -> None:
+    """In the list, further down, and large."""
+    keys = put(real_store(s3), [face(NOON - timedelta(seconds=i)) for i in range(110)])
+    page.goto(gallery.url)
+    expect(page.locator(CARDS).first).to_be_visible()
+    expect(page.locator(f'{CARDS} button[data-key="{keys[109]}"]')).to_have_count(0)
+    (s3.folder / "faces" / keys[109]).unlink()
+    s3.reload()
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    expect(page.locator(f"{CARDS}.gone")).to_have_count(1)
+    page.locator(f"{CARDS}.gone button").click()
+    expect(page.locator("#attributes")).to_contain_text("There is no such face")
+    expect(page.locator("#share")).to_be_disabled()
+
+
 def test_names_and_attributes_that_try_to_be_scripts_are_text(
     page: Page, broker: Mosquitto, s3: S3Server, gallery: Gallery
 ) -> None:
@@ -224,6 +256,40 @@ def test_what_was_missed_while_the_gallery_was_gone_is_shown(
         put(real_store(s3), [face(NOON)])
         gallery.start()
         expect(page.locator(CARDS)).to_have_count(1, timeout=15_000)
+
+
+def test_what_was_stored_while_the_broker_was_away_is_shown_when_it_is_back(
+    page: Page, broker: Mosquitto, s3: S3Server, gallery: Gallery
+) -> None:
+    """Without reloading; who looks further down is only told that there is more."""
+    put(real_store(s3), [face(NOON + timedelta(seconds=i)) for i in range(100)])
+    page.goto(gallery.url)
+    expect(page.locator("#status")).to_have_text("live")
+    expect(page.locator(f"{CARDS} b").first).to_be_visible()
+    for further_down in (False, True):
+        page.evaluate("scrollTo(0, 800)" if further_down else "scrollTo(0, 0)")
+        broker.terminate()
+        expect(page.locator("#status")).to_contain_text("not live")
+        first = page.locator(f"{CARDS} button").first.get_attribute("data-key")
+        (key,) = put(real_store(s3), [face(NOON + timedelta(minutes=5 if further_down else 4))])
+        broker.start()
+        expect(page.locator("#status")).to_have_text("live", timeout=30_000)
+        if further_down:
+            page.get_by_role("button", name="1 new").click()
+        expect(page.locator(f'{CARDS} button[data-key="{key}"]')).to_be_visible()
+        assert key != first
+
+
+def test_a_face_stored_while_the_page_was_on_its_way_is_shown(
+    page: Page, broker: Mosquitto, s3: S3Server, gallery: Gallery
+) -> None:
+    """The list was made before, and nobody was there yet to be told."""
+    gallery.request("/api/faces")
+    with plain_client(broker.port) as client:
+        (key,) = put(real_store(s3), [face(NOON)])
+        publish(client, "facedetection_stored/tx2/door", key.encode())
+        page.goto(gallery.url)
+        expect(page.locator(CARDS)).to_have_count(1)
 
 
 def test_fifty_thousand_faces_in_a_day(page: Page, s3: S3Server, gallery: Gallery) -> None:
