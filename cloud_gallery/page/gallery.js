@@ -92,14 +92,16 @@ async function catchUp() {
 
 const inFolder = () => $("camera").value;
 const isLive = () => !$("day").value;
+const isNobody = () => inFolder() === "faces/unattributed/";
 
 function until() {
   if (isLive()) return "";
-  // Hours are those of who looks; keys have UTC.
-  const end = new Date(`${$("day").value}T00:00:00`);
-  end.setHours($("hour").value ? Number($("hour").value) : 24);
-  const text = end.toISOString();
-  return inFolder() === "faces/unattributed/" ? "" : `${text.slice(0, 10).replaceAll("-", "")}T${text.slice(11, 19).replaceAll(":", "")}`;
+  // Hours are those of who looks; keys have UTC, and of what has no sender only the day.
+  const end = new Date(`${$("day").value}T00:00:00${isNobody() ? "Z" : ""}`);
+  if (isNobody()) end.setUTCDate(end.getUTCDate() + 1);
+  else end.setHours(Number($("hour").value || 24));
+  const digits = end.toISOString().replace(/[-:]/g, "");
+  return isNobody() ? digits.slice(0, 8) : digits.slice(0, 15);
 }
 
 async function cameras() {
@@ -129,20 +131,25 @@ async function cameras() {
 
 async function days() {
   const told = await ask(`api/days?in=${encodeURIComponent(inFolder())}`), chosen = $("day").value;
-  const name = (day) => new Date(`${day}T12:00:00`).toLocaleDateString([], { weekday: "short", day: "numeric", month: "short", year: "numeric" });
-  $("day").replaceChildren(new Option("Now", ""), ...told.days.map((day) => {
-    const date = day.replaceAll("/", "-");
-    return new Option(name(date), date);
-  }));
+  // Those of who looks, which a day of the bucket, in UTC, may have two of.
+  const times = isNobody() ? ["T12:00:00"] : ["T00:00:00Z", "T23:59:59Z"];
+  const some = new Set(told.days.flatMap((day) => times.map((time) => localDay(day.replaceAll("/", "-") + time))));
+  const passed = [...some].filter((day) => day <= localDay(Date.now())).sort().reverse();
+  $("day").replaceChildren(new Option("Now", ""), ...passed.map((day) => new Option(dayOf(new Date(`${day}T12:00:00`)), day)));
   $("day").value = chosen;
   if ($("day").selectedIndex < 0) $("day").value = "";
 }
 
+function localDay(time) {
+  const date = new Date(time);
+  return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+}
+
 function hours() {
-  $("hour").parentElement.hidden = isLive() || inFolder() === "faces/unattributed/";
+  $("hour").parentElement.hidden = isLive() || isNobody();
   const kept = $("hour").value;
   $("hour").replaceChildren(...Array.from({ length: 24 }, (_, index) => new Option(`${pad(24 - index)}:00`, String(24 - index))));
-  $("hour").value = isLive() ? "24" : kept || "24";
+  $("hour").value = isLive() || isNobody() ? "24" : kept || "24";
 }
 
 // --- Drawing ---------------------------------------------------------------------------------------------------------

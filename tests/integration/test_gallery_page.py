@@ -16,6 +16,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from benchmarks.gallery import fill_day
+from cloud_saver.keys import object_for
+from face_messages import Message
 from local_stack.mosquitto import Mosquitto
 from local_stack.s3 import S3Server
 from tests.conftest import StartBroker
@@ -96,6 +98,29 @@ def test_a_person_goes_back_in_time(page: Page, s3: S3Server, gallery: Gallery) 
         assert captions(tab) == ["12:00:00"] * 2
         tab.locator("#hour").select_option(label="11:00")
         expect(tab.locator("#empty")).to_contain_text("No face before this time")
+
+
+def test_days_and_hours_are_those_of_who_looks(page: Page, s3: S3Server, gallery: Gallery) -> None:
+    """Midnight at the store's clock is noon elsewhere."""
+    put(real_store(s3), [face(NOON + timedelta(hours=i)) for i in (-1, 1)])
+    put(real_store(s3), [object_for(Message("t", png(i)), received_at=NOON + timedelta(days=i)) for i in range(2)])
+    with page.context.browser.new_context(timezone_id="Pacific/Auckland") as context:  # type: ignore[union-attr] # it has one
+        tab = context.new_page()
+        tab.goto(gallery.url)
+        expect(tab.locator(CARDS)).to_have_count(2)
+        tab.locator("#day").select_option("2026-05-01")
+        expect(tab.locator(CARDS)).to_have_count(1)
+        assert captions(tab) == ["23:00:00"]
+        tab.locator("#day").select_option("2026-05-02")
+        expect(tab.locator(CARDS)).to_have_count(2)
+        tab.locator("#hour").select_option(label="01:00")
+        expect(tab.locator(CARDS)).to_have_count(1)
+        tab.locator("#camera").select_option(label="no sender")
+        expect(tab.locator(CARDS)).to_have_count(2)
+        tab.locator("#day").select_option("2026-05-01")
+        expect(tab.locator(CARDS)).to_have_count(1)
+        tab.locator("#day").select_option("2026-05-02")
+        expect(tab.locator(CARDS)).to_have_count(2)
 
 
 def test_a_face_opened_large_tells_all_about_it(page: Page, s3: S3Server, gallery: Gallery) -> None:
