@@ -124,7 +124,10 @@ async function cameras() {
     }
     if (told.cameras.includes("faces/unattributed/")) select.append(new Option("no sender", "faces/unattributed/"));
     select.value = chosen;
-    if (select.selectedIndex < 0) select.value = "";
+    if (select.selectedIndex < 0) {
+      select.value = "";
+      choose();
+    }
     await days();
   } catch (error) { trouble(error); }
 }
@@ -386,10 +389,37 @@ function focus(face) {
 
 // --- Beginning -------------------------------------------------------------------------------------------------------
 
-$("camera").addEventListener("change", () => { hours(); anew(); days().catch(trouble); });
-$("day").addEventListener("change", () => { hours(); anew(); });
-$("hour").addEventListener("change", anew);
-$("group").addEventListener("change", () => { isGroupingChosen = true; layOut(); });
+// What is chosen stands in the address: it survives a reload, and can be sent to somebody.
+function remember() {
+  const chosen = new URLSearchParams();
+  if (inFolder()) chosen.set("in", inFolder());
+  if (!isLive()) chosen.set("day", $("day").value);
+  if (!isLive() && !isNobody()) chosen.set("until", $("hour").value);
+  if (isGroupingChosen) chosen.set("group", Number($("group").checked));
+  history.replaceState(null, "", chosen.size ? `#${chosen}` : location.pathname);
+}
+
+function recall() {
+  const chosen = new URLSearchParams(location.hash.slice(1)), folder = chosen.get("in") ?? "", day = chosen.get("day") ?? "";
+  if (/^faces\/[^/]+\/([^/]+\/)?$/.test(folder)) $("camera").add(new Option(decoded(folder), folder, true, true));
+  if (/^\d{4}-\d\d-\d\d$/.test(day) && Date.parse(day)) $("day").add(new Option(day, day, true, true));
+  hours();
+  if (!isLive() && /^([1-9]|1\d|2[0-4])$/.test(chosen.get("until"))) $("hour").value = chosen.get("until");
+  isGroupingChosen = chosen.has("group");
+  $("group").checked = chosen.get("group") === "1";
+}
+
+function choose() {
+  hours();
+  remember();
+  anew();
+}
+
+$("camera").addEventListener("change", () => { choose(); days().catch(trouble); });
+$("day").addEventListener("change", choose);
+$("hour").addEventListener("change", choose);
+$("group").addEventListener("change", () => { isGroupingChosen = true; remember(); layOut(); });
+addEventListener("hashchange", () => location.reload());
 addEventListener("scroll", () => {
   requestAnimationFrame(paint);
   if (!$("news").hidden && scrollY < row) $("news").click();
@@ -397,7 +427,7 @@ addEventListener("scroll", () => {
 new ResizeObserver(layOut).observe(place.parentElement);
 if (innerWidth <= 960) $("health").open = false;
 within({ faces: () => faces, more, closed: (face) => { if (shown.includes(face)) focus(face); } });
-hours();
+recall();
 listen();
 anew();
 cameras();

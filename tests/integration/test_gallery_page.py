@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -96,6 +97,12 @@ def test_a_person_goes_back_in_time(page: Page, s3: S3Server, gallery: Gallery) 
         tab.locator("#hour").select_option(label="13:00")
         expect(tab.locator(CARDS)).to_have_count(2)
         assert captions(tab) == ["12:00:00"] * 2
+        tab.locator("#camera").select_option(label="tx2 / door")
+        expect(tab.locator(CARDS)).to_have_count(1)
+        tab.reload()
+        expect(tab.locator(CARDS)).to_have_count(1)
+        expect(tab.locator("#camera option:checked")).to_have_text("tx2 / door")
+        expect(tab.locator("#hour option:checked")).to_have_text("13:00")
         tab.locator("#hour").select_option(label="11:00")
         expect(tab.locator("#empty")).to_contain_text("No face before this time")
 
@@ -226,6 +233,10 @@ def test_names_and_attributes_that_try_to_be_scripts_are_text(
     page.locator(f"{CARDS} button").last.click()
     expect(page.locator("#title")).to_contain_text(evil)
     expect(page.locator("#attributes")).to_contain_text(evil)
+    assert page.locator("img[onerror]").count() == 0
+    page.goto(f"{gallery.url}/#in=faces/{quote(evil)}/&day={quote(evil)}&until=99&group={quote(evil)}")
+    expect(page.locator(CARDS)).to_have_count(2)
+    expect(page.locator("#camera option:checked")).to_have_text("All cameras")
     assert page.locator("img[onerror]").count() == 0
 
 
