@@ -180,12 +180,12 @@ def test_a_paused_camera_is_closed_and_opened_at_once_when_resumed(
         source.pause()
         assert source.paused
         assert not source.is_up
-        eventually(lambda: server.clients == 0, within=1)
+        eventually(lambda: server.clients == 0, within=5)
         count = len(given)
         never(lambda: source.is_up or server.clients or len(given) > count, during=0.3)  # noqa: B023 - likewise
         source.resume()
         assert not source.paused
-        eventually(lambda: source.is_up, within=1)
+        eventually(lambda: source.is_up, within=5)
     assert (source.reconnects, source.stalls, source.trouble) == (0, 0, None)
     assert caplog.records == []
 
