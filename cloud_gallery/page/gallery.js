@@ -22,6 +22,7 @@ let tracks = new Map(); // key to track, or "" where there is none
 let columns = 1, side = SMALLEST, row = SMALLEST;
 let isListed = false, complete = false, loading = null;
 let health = null, heardAt = 0;
+const storedAt = new Map(); // edge and camera to when a face of it was last heard of
 let arrived = new Map(); // camera to how many came since it was last said
 let isGroupingChosen = false;
 let asked = 0; // which list is the present one
@@ -272,13 +273,17 @@ async function findTracks() {
 
 function listen() {
   const source = new EventSource("events");
-  source.addEventListener("face", (event) => arrive(JSON.parse(event.data)));
+  source.addEventListener("face", (event) => {
+    const face = JSON.parse(event.data), told = about(face);
+    storedAt.set(`${told.edge}/${told.camera}`, Date.now());
+    arrive(face);
+  });
   source.addEventListener("health", (event) => {
     const wasLive = health?.live ?? true;
     health = JSON.parse(event.data);
     if (health.live && !wasLive) catchUp();
     heardAt = performance.now();
-    const [text, colour] = draw($("programs"), health);
+    const [text, colour] = draw($("programs"), health, storedAt);
     tell($("summary"), text, colour);
     tell($("status"), health.live ? "live" : "not live: the broker is away", health.live ? "good" : "bad");
     // Several pictures of a track are seldom wanted where only the best are published, until somebody says so.
@@ -314,13 +319,12 @@ setInterval(() => {
 }, 1000);
 
 function arrive(face) {
-  const isNobody = face.key.startsWith("faces/unattributed/");
+  const told = about(face);
   if (!isLive() || !face.key.startsWith(inFolder())) return;
-  if (!isNobody && ![...$("camera").options].some((option) => option.value && face.key.startsWith(option.value))) cameras();
+  if (told.time && ![...$("camera").options].some((option) => option.value && face.key.startsWith(option.value))) cameras();
   if ([...faces, ...pending].some((known) => known.key === face.key)) return;
   face.isNew = true;
-  const camera = about(face).camera;
-  arrived.set(camera, (arrived.get(camera) ?? 0) + 1);
+  arrived.set(told.camera, (arrived.get(told.camera) ?? 0) + 1);
   if (scrollY > row) {
     pending.push(face);
     offer();

@@ -250,6 +250,7 @@ def test_health_is_told_and_silence_turns_red(page: Page, broker: Mosquitto, gal
         expect(page.locator("#summary")).to_have_text("all well")
         for text in ("tx2", "door", "24.7", "12", "3 · 61 kB · oldest 8 s", "up since"):
             expect(page.locator("#programs")).to_contain_text(text)
+        expect(page.locator("#programs")).to_contain_text(re.compile(r"seen \d s ago"))
         publish(client, "facedetection_status/tx3/health", edge_health(state="down", why="no such device"))
         expect(page.locator("#summary")).to_have_text("door down")
         expect(page.locator("#empty")).to_contain_text("is down (no such device)")
@@ -259,6 +260,8 @@ def test_health_is_told_and_silence_turns_red(page: Page, broker: Mosquitto, gal
         assert 20 < time.monotonic() - last_word < 30
         expect(page.locator("#empty")).to_contain_text(re.compile(r"door was last heard of \d\d s ago"))
         expect(page.locator(".program.bad-one")).to_have_count(2)
+        publish(client, "facedetection_stored/tx2/door", face(datetime.now(UTC)).key.encode())
+        expect(page.locator("#programs")).to_contain_text(re.compile(r"last face stored\d s ago"))
 
 
 def test_without_broker_the_page_shows_what_is_there(page: Page, tmp_path: Path, s3: S3Server) -> None:
