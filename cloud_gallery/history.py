@@ -34,7 +34,7 @@ _ATTRIBUTES = ("id", "source", "time", "frame", "framesize", "facebox", "score",
 _LIST = 1000
 _CAMERAS_SECONDS = 30.0
 # Long enough for the browser whose page is on its way, short enough for what is stored meanwhile to be told live.
-_KEPT_SECONDS = 3.0
+_KEPT_SECONDS = 1.0
 # What part of a day is listed at first, how that grows and shrinks where there is little or much, and down to what.
 _FIRST, _FACTOR, _LEAST = 1 / 144, 16, 1e-9
 # Objects a part should have, to fit one answer, and how many are listed; where there are more, a smaller one will do.
@@ -48,7 +48,6 @@ class Face(NamedTuple):
 
     name: str
     key: str
-    bytes: int
 
 
 class _Kept:
@@ -94,19 +93,24 @@ class History:
         self._cameras: list[str] = []
         self._cameras_until = 0.0
 
-    def cameras(self) -> list[str]:
+    def cameras(self, *, fresh: bool = False) -> list[str]:
         """The folders of all cameras there are, and of what has no sender, as they begin keys.
+
+        Without `fresh`, those of half a minute ago and what was learnt since.
 
         Raises:
             StoreError: the bucket cannot be listed. So do all others.
 
         """
-        if time.monotonic() > self._cameras_until:
-            edges = [f"faces/{name}/" for name in listing.folders(self._store, "faces/")]
-            found = self._pool.map(self._cameras_of, edges)
-            self._cameras = [folder for folders in found for folder in folders if _FOLDER.fullmatch(folder)]
+        if fresh or not self._cameras or time.monotonic() > self._cameras_until:
+            self._cameras = self._kept.get("cameras", self._all_cameras)
             self._cameras_until = time.monotonic() + _CAMERAS_SECONDS
         return self._cameras
+
+    def _all_cameras(self) -> list[str]:
+        edges = [f"faces/{name}/" for name in listing.folders(self._store, "faces/")]
+        found = self._pool.map(self._cameras_of, edges)
+        return [folder for folders in found for folder in folders if _FOLDER.fullmatch(folder)]
 
     def learn(self, key: str) -> None:
         """Takes note that there is this face, and so its camera."""
@@ -127,7 +131,7 @@ class History:
     def older(self, folders: Sequence[str], *, before: str, count: int) -> list[Face]:
         """So many faces, the newest first, whose names are less than `before`, if there is one.
 
-        Who asks the same within 3 s gets the same.
+        Who asks the same within a second gets the same.
         """
         return self._kept.get((*folders, before, count), lambda: self._older_of(folders, before, count))
 
@@ -202,9 +206,9 @@ class History:
         page = listing.read_xml(self._store, query, "ListBucketResult")
         found = []
         for item in page.findall("Contents"):
-            key, size = item.findtext("Key") or "", item.findtext("Size") or ""
-            if (name := name_of(key)) and size.isdecimal() and key > prefix + after:
-                found.append(Face(name, key, int(size)))
+            key = item.findtext("Key") or ""
+            if (name := name_of(key)) and key > prefix + after:
+                found.append(Face(name, key))
         return sorted(found), page.findtext("IsTruncated") == "true" and bool(found)
 
 

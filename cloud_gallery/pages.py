@@ -23,7 +23,8 @@ from starlette.types import ASGIApp
 
 from cloud_gallery.access import Access, Links
 from cloud_gallery.gate import Gate
-from cloud_gallery.history import BOUND, UNATTRIBUTED, History, name_of
+from cloud_gallery.history import BOUND, UNATTRIBUTED, Face, History, name_of
+from cloud_gallery.latest import Latest
 from cloud_gallery.live import MAX_VIEWERS, Hub
 from cloud_saver.keys import PNG_SIGNATURE
 from cloud_saver.problems import StoreError
@@ -56,7 +57,8 @@ class Pages:
     def __init__(self, store: Store, hub: Hub, access: Access, links: Links) -> None:
         self._store = store
         self._history = History(store)
-        hub.on_face = self._history.learn
+        self._latest = Latest(self._history, hub.live)
+        hub.on_face, hub.on_live = self._learn, self._look_ahead
         self._hub = hub
         self._access = access
         self._links = links
@@ -108,16 +110,20 @@ class Pages:
 
         return answered
 
-    async def _page(self, _request: Request) -> Response:
-        def ahead() -> None:
-            # What it will ask for first; if there is trouble, it is told then.
-            with contextlib.suppress(StoreError):
-                self._history.older(self._folders(""), before="", count=_COUNT)
+    def _learn(self, face: Face) -> None:
+        self._history.learn(face.key)
+        self._latest.hear(face)
 
-        return _file("gallery.html", background=BackgroundTask(ahead))
+    def _look_ahead(self) -> None:
+        # What a page asks for first; if there is trouble, it is told then.
+        with contextlib.suppress(StoreError):
+            self._latest.listed(self._folders("", fresh=True), _COUNT)
+
+    async def _page(self, _request: Request) -> Response:
+        return _file("gallery.html", background=BackgroundTask(self._look_ahead))
 
     def _cameras(self, _request: Request) -> Response:
-        return JSONResponse({"cameras": self._history.cameras(), "login": self._access.needs_password})
+        return JSONResponse({"cameras": self._history.cameras(fresh=True), "login": self._access.needs_password})
 
     def _days(self, request: Request) -> Response:
         return JSONResponse({"days": self._history.days(self._folders(_scope(request)))})
@@ -126,13 +132,21 @@ class Pages:
         before, count = request.query_params.get("before", ""), request.query_params.get("count", str(_COUNT))
         if (before and not BOUND.fullmatch(before)) or not count.isdecimal():
             raise HTTPException(HTTPStatus.BAD_REQUEST)
-        folders = self._folders(_scope(request))
-        found = self._history.older(folders, before=before, count=min(int(count[:4]), _MAX_COUNT))
+        fresh = "fresh" in request.query_params
+        folders, most = self._folders(_scope(request), fresh=fresh), min(int(count[:4]), _MAX_COUNT)
+        if before:
+            found = self._history.older(folders, before=before, count=most)
+        elif fresh:
+            found = self._latest.listed(folders, most)
+        else:
+            found = self._latest.known(folders, most)
         return JSONResponse({"faces": [{"key": face.key, "name": face.name} for face in found]})
 
-    def _folders(self, scope: str) -> list[str]:
+    def _folders(self, scope: str, *, fresh: bool = False) -> list[str]:
         """Those whose names begin so; all that have a sender, where it is empty."""
-        return [f for f in self._history.cameras() if f.startswith(scope) and (f != UNATTRIBUTED or scope == f)]
+        return [
+            f for f in self._history.cameras(fresh=fresh) if f.startswith(scope) and (f != UNATTRIBUTED or scope == f)
+        ]
 
     def _tracks(self, request: Request) -> Response:
         keys = [key for key in request.query_params.getlist("key")[:_MAX_TRACKS] if name_of(key)]

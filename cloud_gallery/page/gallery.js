@@ -59,6 +59,8 @@ async function more() {
     complete = !last;
     // What came before the list may be from further back than that reaches: it is found there when somebody looks.
     if (!isListed && last) faces = faces.filter((face) => face.name >= last.name);
+    // The first list may be one that was made before; in a moment it is made anew for whoever asks.
+    if (!isListed) setTimeout(() => { if (mine === asked) catchUp(); }, 1500);
     isListed = true;
     faces.push(...found.faces.filter((face) => !known.has(face.key)));
     faces.sort((one, other) => (one.name < other.name ? 1 : -1));
@@ -78,8 +80,8 @@ async function catchUp() {
   if (!isLive() || !isListed) return;
   const mine = asked;
   try {
-    const found = (await ask(`api/faces?in=${encodeURIComponent(inFolder())}`)).faces;
-    if (mine !== asked) return;
+    const found = (await ask(`api/faces?in=${encodeURIComponent(inFolder())}&fresh`)).faces;
+    if (mine !== asked || !found.length) return;
     if (found.some((face) => faces.some((known) => known.key === face.key))) for (const face of found) arrive(face);
     else if (scrollY <= row) await anew();
     else {

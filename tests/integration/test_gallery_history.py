@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cloud_gallery.history import UNATTRIBUTED, History, folder_of, name_of
+from cloud_gallery.history import UNATTRIBUTED, Face, History, folder_of, name_of
+from cloud_gallery.latest import Latest
 from cloud_saver import listing
 from cloud_saver.keys import camera_folder, object_for
 from cloud_saver.problems import StoreError
@@ -140,6 +141,64 @@ def test_who_asks_the_same_at_the_same_time_gets_the_same(
     again.older([DOOR], before="", count=5)
     again.older([DOOR], before="", count=5)
     assert len(lists) > before + 4
+
+
+class Told:
+    """What is known of the newest, while a connection is there that may be another one."""
+
+    def __init__(self, store: Store) -> None:
+        self.connection: int | None = 1
+        self.latest = Latest(History(store), lambda: self.connection)
+
+    def keys(self, count: int = 5) -> list[str]:
+        return [each.key for each in self.latest.known([DOOR], count)]
+
+
+def test_the_newest_are_known_without_a_list_as_long_as_all_is_told(store: Store, lists: list[str]) -> None:
+    """Of the cameras that were asked for, in the order of their names, each once, and no more than were asked for."""
+    keys = put(store, [face(NOON + timedelta(seconds=i)) for i in range(6)])
+    told = Told(store)
+    assert told.keys() == keys[:0:-1]
+    before = len(lists)
+    new = [
+        *(face(NOON + timedelta(seconds=s)) for s in (-9, 8, 7, 8)),
+        face(NOON + timedelta(seconds=9), camera="yard"),
+    ]
+    for each in new:
+        told.latest.hear(Face(name_of(each.key), each.key))
+    told.latest.hear(Face(name_of(keys[5]), keys[5]))
+    expected = [*sorted((new[1].key, new[2].key, new[3].key), reverse=True), keys[5], keys[4]]
+    assert told.keys() == expected
+    assert len(lists) == before
+
+
+@pytest.mark.parametrize("missed", ["another connection", "no connection", "a long time", "more than is kept"])
+def test_they_are_listed_where_something_may_not_have_been_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch, missed: str
+) -> None:
+    monkeypatch.setattr("cloud_gallery.history._KEPT_SECONDS", -1.0)
+    monkeypatch.setattr("cloud_gallery.latest._MAX_NEWS", 3)
+    old = put(store, [face(NOON - timedelta(seconds=i)) for i in range(5)])
+    told = Told(store)
+    assert told.keys() == old
+    (key,) = put(store, [face(NOON + timedelta(seconds=1))])
+    assert told.keys() == old
+    if missed == "a long time":
+        monkeypatch.setattr("cloud_gallery.latest._SECONDS", -1.0)
+    elif missed == "more than is kept":
+        for _ in range(3):
+            told.latest.hear(Face("", ""))
+    else:
+        told.connection = 2 if missed == "another connection" else None
+    assert told.keys() == [key, *old[:4]]
+
+
+def test_where_there_are_few_they_are_listed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud_gallery.history._KEPT_SECONDS", -1.0)
+    told = Told(store)
+    assert told.keys() == []
+    keys = put(store, [face(NOON)])
+    assert told.keys() == keys
 
 
 def test_an_error_is_not_kept(s3: S3Server, store: Store) -> None:

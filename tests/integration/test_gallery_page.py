@@ -331,6 +331,19 @@ def test_a_face_stored_while_the_page_was_on_its_way_is_shown(
         expect(page.locator(CARDS)).to_have_count(1)
 
 
+def test_a_face_of_which_nothing_was_told_is_found_when_somebody_looks(
+    page: Page, s3: S3Server, gallery: Gallery
+) -> None:
+    """The first list may be an old one, and is made anew a moment later; also where the camera is a new one."""
+    put(real_store(s3), [face(NOON + timedelta(seconds=i)) for i in range(120)])
+    page.goto(gallery.url)
+    expect(page.locator("#status")).to_have_text("live")
+    expect(page.locator(CARDS).first).to_be_visible()
+    put(real_store(s3), [face(NOON + timedelta(hours=1), camera="yard")])
+    page.reload()
+    expect(page.locator(f"{CARDS} i").first).to_have_text("yard", timeout=20_000)
+
+
 def test_fifty_thousand_faces_in_a_day(page: Page, s3: S3Server, gallery: Gallery) -> None:
     """Only what is on the screen exists; the hour is a jump away, and memory stays flat."""
     fill_day(s3.folder / "faces", cameras=5, each=10_000)
