@@ -36,7 +36,7 @@ test: $(STAMP_DEV) mosquitto strace spin openssl nftables chromium prometheus rt
 		$(BIN)/pytest; \
 	fi
 
-test-containers: $(STAMP_DEV) ## tests of the images and compose files; needs a Docker engine
+test-containers: $(STAMP_DEV) prometheus ## tests of the images and compose files; needs a Docker engine
 	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
 	@$(BIN)/pytest tests/containers
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from heapq import merge
 from itertools import chain, islice
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from cloud_saver import listing
 from cloud_saver.store import Store
@@ -31,10 +33,14 @@ BOUND = re.compile(rf"\d{{8}}(?:T[0-9.]{{0,13}}(?:Z-{_NAME})?)?|\d{{8}}/[0-9a-f]
 _ATTRIBUTES = ("id", "source", "time", "frame", "framesize", "facebox", "score", "track", "identity")
 _LIST = 1000
 _CAMERAS_SECONDS = 30.0
+# Long enough for the browser whose page is on its way, short enough for what is stored meanwhile to be told live.
+_KEPT_SECONDS = 1.0
 # What part of a day is listed at first, how that grows and shrinks where there is little or much, and down to what.
-_FIRST, _FACTOR, _LEAST = 1 / 144, 4, 1e-9
-# Objects of one part that are listed; where there are more, a smaller one will do.
-_ENOUGH = 2000
+_FIRST, _FACTOR, _LEAST = 1 / 144, 16, 1e-9
+# Objects a part should have, to fit one answer, and how many are listed; where there are more, a smaller one will do.
+_WANTED, _ENOUGH = 500, 2000
+
+T = TypeVar("T")
 
 
 class Face(NamedTuple):
@@ -42,7 +48,37 @@ class Face(NamedTuple):
 
     name: str
     key: str
-    bytes: int
+
+
+class _Kept:
+    """Answers, for who asks the same at the same time or soon after. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answers: dict[Hashable, tuple[float, Future[object]]] = {}
+
+    def get(self, question: Hashable, answer: Callable[[], T]) -> T:
+        """What `answer` brings; an error is for those alone who wait for it."""
+        now = time.monotonic()
+        with self._lock:
+            for each in [each for each, (until, _) in self._answers.items() if until < now]:
+                del self._answers[each]
+            _, future = self._answers.get(question, (0.0, None))
+            if is_first := future is None:
+                future = Future()
+                self._answers[question] = (math.inf, future)
+        if is_first:
+            until = 0.0
+            try:
+                future.set_result(answer())
+                until = time.monotonic() + _KEPT_SECONDS
+            except BaseException as error:
+                future.set_exception(error)
+                raise
+            finally:
+                with self._lock:
+                    self._answers[question] = (until, future)
+        return cast("T", future.result())
 
 
 class History:
@@ -51,22 +87,30 @@ class History:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="list")
+        self._kept = _Kept()
+        # What part of a day had as much as is wanted when it was last asked, by camera.
+        self._sizes: dict[str, float] = {}
         self._cameras: list[str] = []
         self._cameras_until = 0.0
 
-    def cameras(self) -> list[str]:
+    def cameras(self, *, fresh: bool = False) -> list[str]:
         """The folders of all cameras there are, and of what has no sender, as they begin keys.
+
+        Without `fresh`, those of half a minute ago and what was learnt since.
 
         Raises:
             StoreError: the bucket cannot be listed. So do all others.
 
         """
-        if time.monotonic() > self._cameras_until:
-            edges = [f"faces/{name}/" for name in listing.folders(self._store, "faces/")]
-            found = self._pool.map(self._cameras_of, edges)
-            self._cameras = [folder for folders in found for folder in folders if _FOLDER.fullmatch(folder)]
+        if fresh or not self._cameras or time.monotonic() > self._cameras_until:
+            self._cameras = self._kept.get("cameras", self._all_cameras)
             self._cameras_until = time.monotonic() + _CAMERAS_SECONDS
         return self._cameras
+
+    def _all_cameras(self) -> list[str]:
+        edges = [f"faces/{name}/" for name in listing.folders(self._store, "faces/")]
+        found = self._pool.map(self._cameras_of, edges)
+        return [folder for folders in found for folder in folders if _FOLDER.fullmatch(folder)]
 
     def learn(self, key: str) -> None:
         """Takes note that there is this face, and so its camera."""
@@ -85,8 +129,13 @@ class History:
         return sorted({day for days in found for day in days}, reverse=True)
 
     def older(self, folders: Sequence[str], *, before: str, count: int) -> list[Face]:
-        """So many faces, the newest first, whose names are less than `before`, if there is one."""
+        """So many faces, the newest first, whose names are less than `before`, if there is one.
 
+        Who asks the same within a second gets the same.
+        """
+        return self._kept.get((*folders, before, count), lambda: self._older_of(folders, before, count))
+
+    def _older_of(self, folders: Sequence[str], before: str, count: int) -> list[Face]:
         def begun(folder: str) -> Iterator[Face]:
             # The first list of each camera is asked for at the same time, what follows when it is needed.
             faces = self._older(folder, before)
@@ -131,7 +180,8 @@ class History:
         if before:
             bound = before
             high = _part_of_day(before) if is_face else _part_of_hashes(before)
-        size = _FIRST
+        camera = prefix[: -len("2026/05/01/")]
+        size = self._sizes.get(camera, _FIRST)
         while high > 0:
             low = max(0.0, high - size)
             mark = (_moment(day, low) if is_face else f"{int(low * 16**8):08x}") if low else ""
@@ -142,18 +192,23 @@ class History:
             if there_is_more and page[-1].name < bound:
                 size /= _FACTOR
                 continue
-            yield from reversed([face for face in page if face.name < bound])
-            high, size = low, size * _FACTOR
-            bound = mark if is_face else f"{day}/{mark}"
+            found = [face for face in page if face.name < bound]
+            size *= min(_FACTOR, _WANTED / max(1, len(found)))
+            if found:
+                self._sizes[camera] = max(_LEAST, size)
+            yield from reversed(found)
+            high = low
+            # A part is of whole seconds at its end, and may lie behind `before` as a whole.
+            bound = min(bound, mark if is_face else f"{day}/{mark}")
 
     def _page(self, prefix: str, after: str) -> tuple[list[Face], bool]:
         query = {"list-type": "2", "prefix": prefix, "max-keys": str(_LIST), "start-after": prefix + after}
         page = listing.read_xml(self._store, query, "ListBucketResult")
         found = []
         for item in page.findall("Contents"):
-            key, size = item.findtext("Key") or "", item.findtext("Size") or ""
-            if (name := name_of(key)) and size.isdecimal() and key > prefix + after:
-                found.append(Face(name, key, int(size)))
+            key = item.findtext("Key") or ""
+            if (name := name_of(key)) and key > prefix + after:
+                found.append(Face(name, key))
         return sorted(found), page.findtext("IsTruncated") == "true" and bool(found)
 
 

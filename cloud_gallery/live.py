@@ -7,12 +7,13 @@ import contextlib
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from cloud_gallery.history import name_of
+from cloud_gallery.history import Face, name_of
 from cloud_saver.lately import SaverHealth
 from face_messages.health import SILENT_SECONDS, EdgeHealth, ProgramHealth, read_health
 from face_messages.message import STATUS_TOPIC
@@ -28,6 +29,8 @@ _MAX_CLIENTS = 1000
 # What waits for a browser that does not read; then it is let go, and asks anew.
 _MAX_WAITING = 1000
 _MAX_KEY = 1024
+# What was stored this long ago at most is told to who comes: its list may have been made before.
+_LATELY_SECONDS, _MAX_LATELY = 10.0, 500
 _SAVER, _GALLERY = "cloud_saver", "cloud_gallery"
 
 
@@ -94,12 +97,15 @@ class Hub:
     `heard` may be called from any thread, everything else in the event loop alone.
     """
 
-    def __init__(self, is_up: Callable[[], bool]) -> None:
+    def __init__(self, live: Callable[[], int | None]) -> None:
         self.board = Board()
-        #: Told the key of each face.
-        self.on_face: Callable[[str], None] = lambda _key: None
-        self._is_up = is_up
+        #: Tells one connection to the broker from the next; None while there is none.
+        self.live = live
+        #: Told each face; called, in a thread, when there is a connection anew.
+        self.on_face: Callable[[Face], None] = lambda _face: None
+        self.on_live: Callable[[], None] = lambda: None
         self._queues: set[asyncio.Queue[str]] = set()
+        self._lately: deque[tuple[float, str]] = deque(maxlen=_MAX_LATELY)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -109,7 +115,11 @@ class Hub:
     async def run(self) -> None:
         """Tells the health again and again, for as long as it is not cancelled."""
         self._loop = asyncio.get_running_loop()
+        before = None
         while True:
+            if (live := self.live()) not in (None, before):
+                self._loop.run_in_executor(None, self.on_live)
+            before = live
             self._tell_health()
             await asyncio.sleep(_TICK_SECONDS)
 
@@ -120,29 +130,35 @@ class Hub:
             return
         key = payload[:_MAX_KEY].decode(errors="replace")
         if (name := name_of(key)) and self._loop is not None:
-            self.on_face(key)
+            self.on_face(Face(name, key))
             event = _event("face", {"key": key, "name": name})
             # The loop may be gone, when the program ends.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._tell, event)
+                self._loop.call_soon_threadsafe(self._tell_face, event)
 
     async def events(self) -> AsyncGenerator[str]:
         """What one browser is told, until it is too slow or gone."""
         queue: asyncio.Queue[str] = asyncio.Queue(_MAX_WAITING)
         self._queues.add(queue)
         try:
-            yield f"retry: 2000\n\n{self._health()}"
+            since = time.monotonic() - _LATELY_SECONDS
+            lately = "".join(event for told, event in self._lately if told > since)
+            yield f"retry: 2000\n\n{self._health()}{lately}"
             while queue in self._queues:
                 yield await queue.get()
         finally:
             self._queues.discard(queue)
 
     def _health(self) -> str:
-        return _event("health", self.board.state() | {"live": self._is_up()})
+        return _event("health", self.board.state() | {"live": self.live() is not None})
 
     def _tell_health(self) -> None:
         if self._queues:
             self._tell(self._health())
+
+    def _tell_face(self, event: str) -> None:
+        self._lately.append((time.monotonic(), event))
+        self._tell(event)
 
     def _tell(self, event: str) -> None:
         for queue in list(self._queues):

@@ -7,21 +7,24 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from cloud_gallery.access import Access, Links
-from cloud_gallery.history import BOUND, UNATTRIBUTED, History, name_of
+from cloud_gallery.gate import Gate
+from cloud_gallery.history import BOUND, UNATTRIBUTED, Face, History, name_of
+from cloud_gallery.latest import Latest
 from cloud_gallery.live import MAX_VIEWERS, Hub
 from cloud_saver.keys import PNG_SIGNATURE
 from cloud_saver.problems import StoreError
@@ -31,7 +34,7 @@ from face_messages.message import MAX_MESSAGE_BYTES
 log = logging.getLogger(__name__)
 
 LINK_SECONDS = 3600
-_MAX_COUNT = 500
+_COUNT, _MAX_COUNT = 120, 500
 _MAX_TRACKS = 30
 _MAX_FORM = 8 * 1024
 _PAGE = Path(__file__).parent / "page"
@@ -40,59 +43,12 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
 }
-# What a stranger gets to see: the way in, and links that were given away.
-_OPEN = frozenset({"/login", "/gallery.css", "/shared"})
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
-    " img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none';"
-    " require-trusted-types-for 'script'; trusted-types 'none'",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    # no-referrer would hide from ourselves where a login comes from.
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
+_OWN = ("gallery.css", "gallery.js", "faces.js", "health.js", "large.js")
 _IMAGE_HEADERS = {
     # A key is of one picture for ever; but what was erased should not stay in browsers for as long.
     "Cache-Control": "private, max-age=86400, immutable",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
-
-
-class Gate:
-    """Lets in who may look, asks for nothing under another's name, and puts the headers on."""
-
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app = app
-        self._access = access
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        answer = self._refusal(Request(scope)) or self._app
-        await answer(scope, receive, send_with_headers)
-
-    def _refusal(self, request: Request) -> Response | None:
-        if not self._access.is_own_name(request):
-            text = "The gallery answers under localhost, and under the name that GALLERY_URL gives it.\n"
-            return PlainTextResponse(text, HTTPStatus.MISDIRECTED_REQUEST)
-        if request.method == "POST" and not self._access.is_own_page(request):
-            return PlainTextResponse("This was sent by another site's page.\n", HTTPStatus.FORBIDDEN)
-        if request.url.path in _OPEN or self._access.may_look(request):
-            return None
-        if request.url.path == "/":
-            return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
-        return JSONResponse({"error": "Your session has ended."}, HTTPStatus.UNAUTHORIZED)
 
 
 class Pages:
@@ -101,7 +57,8 @@ class Pages:
     def __init__(self, store: Store, hub: Hub, access: Access, links: Links) -> None:
         self._store = store
         self._history = History(store)
-        hub.on_face = self._history.learn
+        self._latest = Latest(self._history, hub.live)
+        hub.on_face, hub.on_live = self._learn, self._look_ahead
         self._hub = hub
         self._access = access
         self._links = links
@@ -111,10 +68,8 @@ class Pages:
 
     def app(self) -> ASGIApp:
         routes = [
-            Route("/", lambda _: _file("gallery.html")),
-            Route("/gallery.css", lambda _: _file("gallery.css")),
-            Route("/gallery.js", lambda _: _file("gallery.js")),
-            Route("/health.js", lambda _: _file("health.js")),
+            Route("/", self._page),
+            *(Route(f"/{name}", partial(_own, name)) for name in _OWN),
             Route("/login", lambda _: _file("login.html")),
             Route("/login", self._log_in, methods=["POST"]),
             Route("/logout", self._log_out, methods=["POST"]),
@@ -155,23 +110,43 @@ class Pages:
 
         return answered
 
+    def _learn(self, face: Face) -> None:
+        self._history.learn(face.key)
+        self._latest.hear(face)
+
+    def _look_ahead(self) -> None:
+        # What a page asks for first; if there is trouble, it is told then.
+        with contextlib.suppress(StoreError):
+            self._latest.listed(self._folders("", fresh=True), _COUNT)
+
+    async def _page(self, _request: Request) -> Response:
+        return _file("gallery.html", background=BackgroundTask(self._look_ahead))
+
     def _cameras(self, _request: Request) -> Response:
-        return JSONResponse({"cameras": self._history.cameras(), "login": self._access.needs_password})
+        return JSONResponse({"cameras": self._history.cameras(fresh=True), "login": self._access.needs_password})
 
     def _days(self, request: Request) -> Response:
-        return JSONResponse({"days": self._history.days(self._folders(request))})
+        return JSONResponse({"days": self._history.days(self._folders(_scope(request)))})
 
     def _faces(self, request: Request) -> Response:
-        before, count = request.query_params.get("before", ""), request.query_params.get("count", "100")
+        before, count = request.query_params.get("before", ""), request.query_params.get("count", str(_COUNT))
         if (before and not BOUND.fullmatch(before)) or not count.isdecimal():
             raise HTTPException(HTTPStatus.BAD_REQUEST)
-        found = self._history.older(self._folders(request), before=before, count=min(int(count[:4]), _MAX_COUNT))
+        fresh = "fresh" in request.query_params
+        folders, most = self._folders(_scope(request), fresh=fresh), min(int(count[:4]), _MAX_COUNT)
+        if before:
+            found = self._history.older(folders, before=before, count=most)
+        elif fresh:
+            found = self._latest.listed(folders, most)
+        else:
+            found = self._latest.known(folders, most)
         return JSONResponse({"faces": [{"key": face.key, "name": face.name} for face in found]})
 
-    def _folders(self, request: Request) -> list[str]:
-        """`in` begins their names; all that have a sender, where it is empty."""
-        scope = request.query_params.get("in", "")
-        return [f for f in self._history.cameras() if f.startswith(scope) and (f != UNATTRIBUTED or scope == f)]
+    def _folders(self, scope: str, *, fresh: bool = False) -> list[str]:
+        """Those whose names begin so; all that have a sender, where it is empty."""
+        return [
+            f for f in self._history.cameras(fresh=fresh) if f.startswith(scope) and (f != UNATTRIBUTED or scope == f)
+        ]
 
     def _tracks(self, request: Request) -> Response:
         keys = [key for key in request.query_params.getlist("key")[:_MAX_TRACKS] if name_of(key)]
@@ -181,7 +156,7 @@ class Pages:
         key = _key(request)
         about = self._history.attributes(key)
         if about is None:
-            raise HTTPException(HTTPStatus.NOT_FOUND)
+            return JSONResponse({"error": "There is no such face: it may have been erased."}, HTTPStatus.NOT_FOUND)
         link = self._store.link(key, seconds=LINK_SECONDS)
         if link is None:
             until = int(time.time()) + LINK_SECONDS
@@ -227,8 +202,9 @@ class Pages:
         if let_in:
             return response
         if let_in is None:
-            return _file("login.html", HTTPStatus.TOO_MANY_REQUESTS, "Too many tries. Wait a minute, then try again.")
-        return _file("login.html", HTTPStatus.FORBIDDEN, "That is not the password.")
+            wait = "Too many tries. Wait a minute, then try again."
+            return _file("login.html", HTTPStatus.TOO_MANY_REQUESTS, notice=wait)
+        return _file("login.html", HTTPStatus.FORBIDDEN, notice="That is not the password.")
 
     async def _log_out(self, request: Request) -> Response:
         response = RedirectResponse("/login", HTTPStatus.SEE_OTHER)
@@ -244,7 +220,18 @@ def _key(request: Request) -> str:
     return key
 
 
-def _file(name: str, status: HTTPStatus = HTTPStatus.OK, notice: str = "") -> Response:
+def _scope(request: Request) -> str:
+    return request.query_params.get("in", "")
+
+
+async def _own(name: str, _request: Request) -> Response:
+    return _file(name)
+
+
+def _file(
+    name: str, status: HTTPStatus = HTTPStatus.OK, *, notice: str = "", background: BackgroundTask | None = None
+) -> Response:
     """One of the page's own files; `notice` is a text of ours."""
     path = _PAGE / name
-    return Response(path.read_text().replace("<!-- notice -->", notice), status, media_type=_TYPES[path.suffix])
+    text = path.read_text().replace("<!-- notice -->", notice)
+    return Response(text, status, media_type=_TYPES[path.suffix], background=background)

@@ -28,7 +28,7 @@ _LAST_SECONDS = 2
 def work(settings: GallerySettings, stop: program.Stop) -> int:
     """Runs until `stop` is set."""
     store, access = Store(settings), Access(settings)
-    hub = Hub(lambda: connection.is_up)
+    hub = Hub(lambda: connection.connects if connection.is_up else None)
     secret = settings.cos_api_key_id or settings.cos_hmac_secret_access_key
     assert secret is not None
     pages = Pages(store, hub, access, Links(secret.get_secret_value()))

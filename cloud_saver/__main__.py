@@ -9,7 +9,7 @@ import sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 from cloud_saver import commands  # noqa: E402 - see above
-from cloud_saver.saver import work  # noqa: E402 - see above
+from cloud_saver.serving import work  # noqa: E402 - see above
 from cloud_saver.settings import SaverSettings  # noqa: E402 - see above
 from face_messages import program  # noqa: E402 - see above
 

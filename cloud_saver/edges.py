@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -21,6 +22,8 @@ FILTERS = (f"{STATUS_TOPIC}/+/health", f"{STATUS_TOPIC}/+")
 # Names that begin with cloud_ belong to programs in the cloud. As many as may connect at a time.
 _TOPIC = re.compile(STATUS_TOPIC + r"/(?P<edge>(?!cloud_)[A-Za-z0-9][A-Za-z0-9._-]{0,62})(?P<health>/health)?")
 _MAX_EDGES = 500
+# Long enough for Prometheus to see, in seconds.
+_FORGOTTEN_SECONDS = 300.0
 
 _FAMILIES = {
     "up": "1 while the edge's forwarder is connected and heard of",
@@ -59,6 +62,7 @@ class Edges(Collector):
 
     def __init__(self) -> None:
         self._edges: dict[str, _Edge] = {}
+        self._forgotten: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def hear(self, topic: str, payload: bytes, from_before: bool) -> None:
@@ -72,7 +76,8 @@ class Edges(Collector):
                 if known:
                     known.is_off = payload == b"offline"
             elif not payload:
-                self._edges.pop(name, None)
+                if self._edges.pop(name, None) and len(self._forgotten) < _MAX_EDGES:
+                    self._forgotten[name] = time.monotonic()
             elif (known or len(self._edges) < _MAX_EDGES) and (health := read_health(EdgeHealth, payload)):
                 # How old a retained message is, only its own clock tells; the next one is heard within seconds.
                 age = max(0.0, time.time() - health.time.timestamp()) if from_before else 0.0
@@ -81,6 +86,7 @@ class Edges(Collector):
                     sorted({camera.camera for camera in health.cameras} - cameras)[: MAX_CAMERAS - len(cameras)]
                 )
                 self._edges[name] = _Edge(health, time.monotonic() - age, cameras=cameras)
+                self._forgotten.pop(name, None)
 
     def collect(self) -> Iterator[Metric]:
         families = {
@@ -89,6 +95,12 @@ class Edges(Collector):
         }
         with self._lock:
             edges = list(self._edges.items())
+            ago = time.monotonic() - _FORGOTTEN_SECONDS
+            self._forgotten = {name: at for name, at in self._forgotten.items() if at > ago}
+            forgotten = list(self._forgotten)
+        for name in forgotten:
+            # What follows the last figure for an hour, as EdgeSilent does, sees that there is nothing to wait for.
+            families["last_heard_timestamp_seconds"].add_metric([name], math.nan)
         for name, edge in edges:
             for what, camera, value in _figures(edge):
                 family = families[what]

@@ -11,20 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import SimpleQueue
 
-from cloud_saver.edges import FILTERS, Edges
 from cloud_saver.keys import StoredObject, object_for
-from cloud_saver.lately import Lately, News
 from cloud_saver.parking import Parking
 from cloud_saver.problems import MAYBE_THE_OBJECT, StoreError, note_about
-from cloud_saver.retention import watch
-from cloud_saver.settings import SaverSettings
 from cloud_saver.store import Store
-from face_messages import Connection, Monitor, Taken, Taker, program
+from face_messages import Taken
 from face_messages.backoff import Backoff
-from face_messages.besides import Besides
-from face_messages.health import Listener, Reporter
-from face_messages.metrics import show_connection, show_taker
-from face_messages.settings import broker_url
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +28,6 @@ _REMEMBERED = 20_000
 _IN_DOUBT = 512
 # So often an object is tried that the store refuses, over some seconds: what stands in between has its hiccups.
 _TRIES = 4
-_SETTLE_SECONDS = 4.0
-# The broker goes on giving a member of a group its share while it is gone, and hands none of it on. So a member has no
-# session that outlives its connection, and is missed soon when it falls silent; in seconds.
-_GROUP_SESSION_SECONDS = 0
-_GROUP_KEEPALIVE = 10
 
 
 @dataclass(slots=True)
@@ -236,59 +223,3 @@ class Saver:
             log.info("the store works again after %.0f s", time.monotonic() - self._trouble_since)
             with self._store_works:
                 self._store_works.notify_all()
-
-
-def work(settings: SaverSettings, stop: program.Stop) -> int:
-    """Runs until `stop` is set."""
-    store = Store(settings)
-    saver = Saver(store, workers=settings.saver_workers)
-    taker = Taker(settings.mqtt_topic, saver.take, group=settings.saver_group)
-    lately, news, edges = Lately(lambda: saver.trouble), News(), Edges()
-    reporter = Reporter(settings.client_id, lately.health, watch=lambda: saver.trouble is None)
-    connection = Connection(
-        broker_url(settings.mqtt_url),
-        client_id=settings.client_id,
-        endpoint=Besides(taker, Listener(FILTERS, edges.hear), news, reporter),
-        tls=settings.tls,
-        session_expiry=_GROUP_SESSION_SECONDS if settings.saver_group else 24 * 3600,
-        keep_session=not settings.saver_group,
-        keepalive=_GROUP_KEEPALIVE if settings.saver_group else 30,
-        receive_maximum=saver.window,
-    )
-    taker.wake = connection.wake
-    monitor = Monitor()
-    monitor.counter("objects_stored", "objects written to the bucket", lambda: saver.stored)
-    monitor.counter("store_failures", "writes that failed and were tried again", lambda: saver.failed)
-    monitor.counter("messages_repeated", "messages that came again and were stored already", lambda: saver.repeated)
-    monitor.counter("objects_refused", "objects the store refused for good", lambda: saver.refused)
-    monitor.counter("messages_impostor", "faces sent in another edge's name, unattributed", lambda: saver.impostors)
-    monitor.gauge("objects_parked", "objects that wait because the store refuses them", lambda: saver.parked)
-    monitor.gauge("store_up", "1 while the store takes objects", lambda: saver.trouble is None)
-    monitor.state("store", lambda: str(saver.trouble or "well"))
-    buckets = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
-    latency = monitor.histogram("latency_seconds", "from the frame's capture to the object stored", buckets)
-    monitor.registry.register(edges)
-
-    def stored(stored: StoredObject, seconds: float | None) -> None:
-        if seconds is not None:
-            latency.observe(seconds)
-        lately.stored(stored, seconds)
-        news.stored(stored)
-
-    saver.on_stored = stored
-    show_taker(monitor, taker)
-    show_connection(monitor, connection, "cloud")
-    with program.monitored(monitor, settings):
-        if settings.retention_days:
-            watched = (store, settings.retention_days, stop.wait)
-            threading.Thread(target=watch, args=watched, name="retention", daemon=True).start()
-        log.info("started: faces go to bucket %s at %s", settings.cos_bucket, settings.cos_endpoint)
-        connection.start()
-        stop.wait()
-        taker.stop_taking()
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while taker.held and time.monotonic() < deadline:
-            time.sleep(0.01)
-        connection.stop()
-        log.info("stopped: taken=%d stored=%d unstored=%d", taker.taken, saver.stored, taker.held)
-    return 0

@@ -171,7 +171,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         sender = Sender(outbox, client_id=settings.client_id)
         reporter = Reporter(
             settings.client_id,
-            _health(settings.camera_id, source, detection, outbox),
+            _health(settings, source, detection, outbox),
             watch=lambda: (source.paused, source.is_up, outbox.trouble is None),
         )
         connection = Connection(
@@ -235,14 +235,17 @@ def _run(detection: Detection) -> int:
     return 0
 
 
-def _health(camera: str, source: Source, detection: Detection, outbox: Outbox) -> Callable[[], CameraHealth]:
+def _health(
+    settings: DetectorSettings, source: Source, detection: Detection, outbox: Outbox
+) -> Callable[[], CameraHealth]:
     frames, faces = Rate(10), Rate(60)
 
     def read() -> CameraHealth:
         return CameraHealth(
-            camera=camera,
+            camera=settings.camera_id,
             state="paused" if source.paused else "up" if source.is_up else "down",
             why=None if source.is_up or source.paused else source.trouble,
+            selection=settings.face_selection,
             frames_per_second=frames.per_second(detection.frames),
             faces_per_minute=round(60 * faces.per_second(detection.faces), 1),
             outbox=OutboxHealth.of(outbox),

@@ -32,13 +32,17 @@ _FAREWELL_SECONDS = 2.0
 # Between tries, at most: a try costs next to nothing, and faces wait for it.
 _LONGEST_PAUSE = 8.0
 _MUCH = 64 * 1024
+# Reason codes from here on are failures (MQTT 5.0, section 2.4).
+_FAILURE = 0x80
 
 
 class Endpoint(Protocol):
     """What a connection serves. All methods are called in the connection's thread."""
 
     @property
-    def subscriptions(self) -> Sequence[mqtt5.TopicFilter]: ...
+    def subscriptions(self) -> Sequence[mqtt5.TopicFilter]:
+        """Those with QoS 0 are good to have: a broker may refuse them, and an orderly stop ends them."""
+
     def connected(self, link: Link) -> None: ...
     def disconnected(self) -> None: ...
     def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None: ...
@@ -96,7 +100,8 @@ class Connection:
         self._waker = Waker()
         self._backoff = Backoff(longest=_LONGEST_PAUSE)
         self._down_since = time.monotonic()
-        self._down_said = False
+        self._down_said = self._refusal_said = False
+        self._filters: Sequence[mqtt5.TopicFilter] = ()
         self._link: Link | None = None
         self._pinged = False
         self._alive_at = self._last_out = 0.0
@@ -209,7 +214,7 @@ class Connection:
         elif isinstance(packet, mqtt5.PingRespPacket):
             self._pinged = False
         elif isinstance(packet, mqtt5.SubAckPacket):
-            check_suback(packet)
+            self._check_subscribed(packet)
             self._say_up(self._link)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             raise hung_up(packet)
@@ -218,7 +223,7 @@ class Connection:
 
     def _greeted(self, connack: mqtt5.ConnAckPacket, wire: Wire) -> None:
         check_connack(connack)
-        filters = list(self._endpoint.subscriptions)
+        filters = self._filters = list(self._endpoint.subscriptions)
         if not connack.shared_subscription_available and any(f.pattern.startswith("$share/") for f in filters):
             raise RefusedError("the broker does not support shared subscriptions: leave SAVER_GROUP empty")
         if connack.server_keep_alive is not None:
@@ -229,6 +234,22 @@ class Connection:
         self.is_up = True
         self.connects += 1
         self._endpoint.connected(link)
+
+    def _check_subscribed(self, suback: mqtt5.SubAckPacket) -> None:
+        """Raises RefusedError unless all was granted that is needed, and anything at all."""
+        codes = zip(self._filters, suback.reason_codes, strict=False)
+        refused = [each for each, code in codes if int(code) >= _FAILURE]
+        if len(refused) == len(self._filters) or any(int(each.max_qos) for each in refused):
+            check_suback(suback)
+        elif refused and not self._refusal_said:
+            log.warning(
+                "the broker %s does not let %s subscribe to %s: what is told there stays unknown, all else works;"
+                " allow it in the broker's access rules",
+                self._url,
+                self._client_id,
+                ", ".join(each.pattern for each in refused),
+            )
+        self._refusal_said = bool(refused)
 
     def _keep_alive(self, wire: Wire) -> float:
         """Pings where it is time to; seconds until there may be something to do again.
@@ -254,6 +275,9 @@ class Connection:
         if self._link is None:
             return
         self._endpoint.finish()
+        if passing := [each.pattern for each in self._filters if not int(each.max_qos)]:
+            # An older version that takes over the session does not know them, and would take what comes for faces.
+            wire.write(mqtt5.UnsubscribePacket(self._link.new_packet_id(), passing).write())
         self._link.publish(Message(status_topic(self._client_id), b"offline"), retain=True)
         expiry = None if self._keep_session else 0
         wire.write(mqtt5.DisconnectPacket(session_expiry_interval=expiry).write())

@@ -77,6 +77,7 @@ class CameraHealth(ProgramHealth):
     camera: Name
     state: Literal["up", "down", "paused", "off", "silent"]
     why: Text | None = None
+    selection: Literal["all", "best"] = "all"
     frames_per_second: Amount
     faces_per_minute: Amount
     outbox: OutboxHealth

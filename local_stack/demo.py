@@ -71,6 +71,7 @@ def run(*, video: str | None, folder: Path, seconds: float) -> int:
             LocalStack(folder, video_source=source, witness=True, settings=_settings()) as stack,
             Gallery(folder, stack.s3, BUCKET, mqtt_url=stack.cloud_broker.url) as gallery,
         ):
+            stack.guests.append(gallery)
             print(f"look at the faces as they come: {gallery.url}", flush=True)
             status = _play(stack, live=_is_live(source))
             if sys.stdout.isatty() and not _ends:

@@ -77,6 +77,8 @@ class LocalStack:
             for program in PROGRAMS
         }
         self.witness = self._make_witness() if witness else None
+        #: Processes of others, which are started already, to be looked after with the rest.
+        self.guests: list[ManagedProcess] = []
 
     def __enter__(self) -> Self:
         try:
@@ -98,7 +100,7 @@ class LocalStack:
         servers: list[ManagedProcess] = [self.s3, self.cloud_broker, self.edge_broker]
         if self.witness is not None:
             servers.append(self.witness)
-        return [*servers, *(self.programs[program] for program in (SAVER, FORWARDER, DETECTOR))]
+        return [*servers, *(self.programs[program] for program in (SAVER, FORWARDER, DETECTOR)), *self.guests]
 
     def start(self) -> None:
         """Raises:

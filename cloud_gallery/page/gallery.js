@@ -1,59 +1,33 @@
 // One list of faces, the newest first, of which only what is on the screen exists as elements.
 
-import { ago, draw, make, since, why } from "./health.js";
+import { about, ask, clock, dayOf, decoded, image, pad, words } from "./faces.js";
+import { ago, draw, make, why } from "./health.js";
+import { show, within } from "./large.js";
 
-const PAGE = 120; // faces asked for at a time
 const SMALLEST = 150; // pixels, of a card's side
 const GAP = 10, CAPTION = 44;
 const AHEAD = 1.5; // screens above and below that are drawn as well
 const KEPT_LIVE = 2000; // faces in the list while it grows at its top
-const NEIGHBOURS = 4; // on either side
 const TRACKS = 25; // asked for at a time
 
 const $ = (id) => document.getElementById(id);
-const place = $("faces"), large = $("large");
+const place = $("faces");
 
 let faces = []; // {key, name}, the newest first
 let shown = []; // those that have a card: all, or the newest of each track
 let pending = []; // that came while somebody looks further down
+let missed = false; // whether there are more than those
 let drawn = new Map(); // key to element
 let tracks = new Map(); // key to track, or "" where there is none
 let columns = 1, side = SMALLEST, row = SMALLEST;
-let complete = false, loading = null;
+let isListed = false, complete = false, loading = null;
 let health = null, heardAt = 0;
-let opened = null; // the face that is shown large
+const storedAt = new Map(); // edge and camera to when a face of it was last heard of
 let arrived = new Map(); // camera to how many came since it was last said
+let isGroupingChosen = false;
 let asked = 0; // which list is the present one
 
-// --- What a key says -------------------------------------------------------------------------------------------------
-
-function about(face) {
-  const parts = face.key.split("/"), nobody = parts[1] === "unattributed";
-  const [date, digits] = nobody ? [face.name.slice(0, 8), ""] : [face.name.slice(0, 8), face.name.slice(9, 22)];
-  const day = `${date.slice(0, 4)}-${date.slice(4, 6)}-${date.slice(6, 8)}`;
-  const time = nobody ? null : new Date(`${day}T${digits.slice(0, 2)}:${digits.slice(2, 4)}:${digits.slice(4, 10)}Z`);
-  return { edge: nobody ? "" : decoded(parts[1]), camera: nobody ? "no sender" : decoded(parts[2]), day, time };
-}
-
-function decoded(text) {
-  try { return decodeURIComponent(text); } catch { return text; }
-}
-
-const pad = (number) => String(number).padStart(2, "0");
-const clock = (time) => `${pad(time.getHours())}:${pad(time.getMinutes())}:${pad(time.getSeconds())}`;
-const dayOf = (time) => time.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short", year: "numeric" });
-const image = (face) => `image?key=${encodeURIComponent(face.key)}`;
-const words = ({ camera, time, day }) => `${camera}, ${time ? `${dayOf(time)}, ${clock(time)}` : day}`;
-
 // --- Asking ----------------------------------------------------------------------------------------------------------
-
-async function ask(path) {
-  const answer = await fetch(path, { signal: AbortSignal.timeout(60000) });
-  if (answer.status === 401) location.assign("login");
-  const told = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(told.error ?? `The gallery answers ${answer.status}.`);
-  return told;
-}
 
 function trouble(error) {
   const text = error ? (error instanceof TypeError || error.name === "TimeoutError" ? "The gallery does not answer." : error.message) : "";
@@ -63,7 +37,8 @@ function trouble(error) {
 
 async function anew() {
   asked += 1;
-  faces = []; pending = []; complete = false; loading = null;
+  $("news").hidden = true;
+  faces = []; pending = []; missed = isListed = complete = false; loading = null;
   for (const element of drawn.values()) element.remove();
   drawn = new Map();
   scrollTo(0, 0);
@@ -76,13 +51,19 @@ async function more() {
   const mine = loading = asked;
   $("more").textContent = faces.length ? "loading older ones …" : "loading …";
   try {
-    const before = faces.at(-1)?.name ?? until();
-    const found = await ask(`api/faces?in=${encodeURIComponent(inFolder())}&before=${encodeURIComponent(before)}&count=${PAGE}`);
+    const before = isListed ? faces.at(-1)?.name ?? until() : until();
+    const found = await ask(`api/faces?in=${encodeURIComponent(inFolder())}&before=${encodeURIComponent(before)}`);
     if (mine !== asked) return;
     trouble(null);
-    const known = new Set(faces.map((face) => face.key));
+    const known = new Set(faces.map((face) => face.key)), last = found.faces.at(-1);
+    complete = !last;
+    // What came before the list may be from further back than that reaches: it is found there when somebody looks.
+    if (!isListed && last) faces = faces.filter((face) => face.name >= last.name);
+    // The first list may be one that was made before; in a moment it is made anew for whoever asks.
+    if (!isListed) setTimeout(() => { if (mine === asked) catchUp(); }, 1500);
+    isListed = true;
     faces.push(...found.faces.filter((face) => !known.has(face.key)));
-    complete = !found.faces.length;
+    faces.sort((one, other) => (one.name < other.name ? 1 : -1));
     loading = null;
     $("more").textContent = complete && faces.length ? "That is all." : "";
     layOut();
@@ -94,18 +75,36 @@ async function more() {
   }
 }
 
+// What came while nothing was told.
+async function catchUp() {
+  if (!isLive() || !isListed) return;
+  const mine = asked;
+  try {
+    const found = (await ask(`api/faces?in=${encodeURIComponent(inFolder())}&fresh`)).faces;
+    if (mine !== asked || !found.length) return;
+    if (found.some((face) => faces.some((known) => known.key === face.key))) for (const face of found) arrive(face);
+    else if (scrollY <= row) await anew();
+    else {
+      missed = true;
+      offer();
+    }
+  } catch (error) { trouble(error); }
+}
+
 // --- What is chosen --------------------------------------------------------------------------------------------------
 
 const inFolder = () => $("camera").value;
 const isLive = () => !$("day").value;
+const isNobody = () => inFolder() === "faces/unattributed/";
 
 function until() {
   if (isLive()) return "";
-  // Hours are those of who looks; keys have UTC.
-  const end = new Date(`${$("day").value}T00:00:00`);
-  end.setHours($("hour").value ? Number($("hour").value) : 24);
-  const text = end.toISOString();
-  return inFolder() === "faces/unattributed/" ? "" : `${text.slice(0, 10).replaceAll("-", "")}T${text.slice(11, 19).replaceAll(":", "")}`;
+  // Hours are those of who looks; keys have UTC, and of what has no sender only the day.
+  const end = new Date(`${$("day").value}T00:00:00${isNobody() ? "Z" : ""}`);
+  if (isNobody()) end.setUTCDate(end.getUTCDate() + 1);
+  else end.setHours(Number($("hour").value || 24));
+  const digits = end.toISOString().replace(/[-:]/g, "");
+  return isNobody() ? digits.slice(0, 8) : digits.slice(0, 15);
 }
 
 async function cameras() {
@@ -128,27 +127,35 @@ async function cameras() {
     }
     if (told.cameras.includes("faces/unattributed/")) select.append(new Option("no sender", "faces/unattributed/"));
     select.value = chosen;
-    if (select.selectedIndex < 0) select.value = "";
+    if (select.selectedIndex < 0) {
+      select.value = "";
+      choose();
+    }
     await days();
   } catch (error) { trouble(error); }
 }
 
 async function days() {
   const told = await ask(`api/days?in=${encodeURIComponent(inFolder())}`), chosen = $("day").value;
-  const name = (day) => new Date(`${day}T12:00:00`).toLocaleDateString([], { weekday: "short", day: "numeric", month: "short", year: "numeric" });
-  $("day").replaceChildren(new Option("Now", ""), ...told.days.map((day) => {
-    const date = day.replaceAll("/", "-");
-    return new Option(name(date), date);
-  }));
+  // Those of who looks, which a day of the bucket, in UTC, may have two of.
+  const times = isNobody() ? ["T12:00:00"] : ["T00:00:00Z", "T23:59:59Z"];
+  const some = new Set(told.days.flatMap((day) => times.map((time) => localDay(day.replaceAll("/", "-") + time))));
+  const passed = [...some].filter((day) => day <= localDay(Date.now())).sort().reverse();
+  $("day").replaceChildren(new Option("Now", ""), ...passed.map((day) => new Option(dayOf(new Date(`${day}T12:00:00`)), day)));
   $("day").value = chosen;
   if ($("day").selectedIndex < 0) $("day").value = "";
 }
 
+function localDay(time) {
+  const date = new Date(time);
+  return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+}
+
 function hours() {
-  $("hour").parentElement.hidden = isLive() || inFolder() === "faces/unattributed/";
+  $("hour").parentElement.hidden = isLive() || isNobody();
   const kept = $("hour").value;
   $("hour").replaceChildren(...Array.from({ length: 24 }, (_, index) => new Option(`${pad(24 - index)}:00`, String(24 - index))));
-  $("hour").value = isLive() ? "24" : kept || "24";
+  $("hour").value = isLive() || isNobody() ? "24" : kept || "24";
 }
 
 // --- Drawing ---------------------------------------------------------------------------------------------------------
@@ -203,6 +210,7 @@ function card(face) {
   caption.append(make("i", told.camera));
   picture.alt = "";
   picture.decoding = "async";
+  picture.addEventListener("error", () => element.classList.add("gone"));
   picture.src = image(face);
   button.append(picture, caption);
   button.setAttribute("aria-label", words(told));
@@ -267,19 +275,30 @@ async function findTracks() {
 
 function listen() {
   const source = new EventSource("events");
-  source.addEventListener("face", (event) => arrive(JSON.parse(event.data)));
+  source.addEventListener("face", (event) => {
+    const face = JSON.parse(event.data), told = about(face);
+    storedAt.set(`${told.edge}/${told.camera}`, Date.now());
+    arrive(face);
+  });
   source.addEventListener("health", (event) => {
+    const wasLive = health?.live ?? true;
     health = JSON.parse(event.data);
+    if (health.live && !wasLive) catchUp();
     heardAt = performance.now();
-    const [text, colour] = draw($("programs"), health);
+    const [text, colour] = draw($("programs"), health, storedAt);
     tell($("summary"), text, colour);
-    tell($("status"), health.live ? "live" : "not live: the broker is away; reload to see what is new", health.live ? "good" : "bad");
+    tell($("status"), health.live ? "live" : "not live: the broker is away", health.live ? "good" : "bad");
+    // Several pictures of a track are seldom wanted where only the best are published, until somebody says so.
+    const best = health.edges.flatMap((edge) => edge.health?.cameras ?? []).some((camera) => camera.selection === "best");
+    if (best && !isGroupingChosen && !$("group").checked) {
+      $("group").checked = true;
+      layOut();
+    }
     if (!$("empty").hidden) $("empty").firstChild.textContent = emptiness();
   });
   let wasOpen = false;
   source.addEventListener("open", () => {
-    // What came meanwhile was not told.
-    if (wasOpen && isLive()) anew();
+    if (wasOpen) catchUp();
     wasOpen = true;
   });
   source.addEventListener("error", () => {
@@ -302,16 +321,15 @@ setInterval(() => {
 }, 1000);
 
 function arrive(face) {
-  const isNobody = face.key.startsWith("faces/unattributed/");
+  const told = about(face);
   if (!isLive() || !face.key.startsWith(inFolder())) return;
-  if (!isNobody && ![...$("camera").options].some((option) => option.value && face.key.startsWith(option.value))) cameras();
+  if (told.time && ![...$("camera").options].some((option) => option.value && face.key.startsWith(option.value))) cameras();
+  if ([...faces, ...pending].some((known) => known.key === face.key)) return;
   face.isNew = true;
-  const camera = about(face).camera;
-  arrived.set(camera, (arrived.get(camera) ?? 0) + 1);
+  arrived.set(told.camera, (arrived.get(told.camera) ?? 0) + 1);
   if (scrollY > row) {
     pending.push(face);
-    $("news").textContent = `${pending.length} new ↑`;
-    $("news").hidden = false;
+    offer();
   } else add([face]);
 }
 
@@ -321,7 +339,7 @@ function add(some) {
     let index = 0;
     while (index < faces.length && faces[index].name > face.name) index += 1;
     // Further back than what is loaded: it is found there when somebody looks.
-    if (index === faces.length && faces.length && !complete) continue;
+    if (index === faces.length && isListed && !complete) continue;
     faces.splice(index, 0, face);
   }
   if (faces.length > KEPT_LIVE && scrollY < row) {
@@ -337,7 +355,17 @@ setInterval(() => {
   arrived = new Map();
 }, 10000);
 
+// Nobody's page moves by itself while they look further down.
+function offer() {
+  $("news").textContent = missed ? "Newer ones ↑" : `${pending.length} new ↑`;
+  $("news").hidden = false;
+}
+
 $("news").addEventListener("click", () => {
+  if (missed) {
+    anew();
+    return;
+  }
   add(pending);
   pending = [];
   $("news").hidden = true;
@@ -345,64 +373,6 @@ $("news").addEventListener("click", () => {
 });
 
 // --- Large -----------------------------------------------------------------------------------------------------------
-
-async function show(face) {
-  opened = face;
-  const told = about(face);
-  $("title").textContent = words(told);
-  $("picture").src = image(face);
-  $("picture").alt = `Face: ${words(told)}`;
-  $("download").href = image(face);
-  $("download").download = `${told.edge}-${told.camera}-${face.name.replace("/", "-")}`.replace(/[^A-Za-z0-9._-]+/g, "_").slice(0, 150) + ".png";
-  $("told").textContent = "";
-  $("attributes").replaceChildren();
-  if (!large.open) large.showModal();
-  strip();
-  const all = await ask(`api/face?key=${encodeURIComponent(face.key)}`).catch((error) => ({ error }));
-  if (opened !== face) return;
-  if (all.error) {
-    $("attributes").append(make("dt", "It cannot be had"), make("dd", all.error.message));
-    return;
-  }
-  $("share").dataset.link = new URL(all.link, location.href);
-  const given = all.attributes, [x, y, width, height] = (given.facebox ?? "").split(",");
-  const rows = [["edge", told.edge], ["camera", told.camera], ["seen", told.time ? `${told.time.toLocaleString()} (${ago(since(told.time))} ago)` : told.day],
-    ["score", given.score], ["track", given.track], ["face", height && `${width} × ${height} pixels at ${x}, ${y}`],
-    ["frame", [given.frame && `number ${given.frame}`, given.framesize?.replace(",", " × ")].filter(Boolean).join(", ")],
-    ["sent by", given.identity], ["source", given.identity && decoded(given.source ?? "")], ["id", given.id && decoded(given.id)],
-    ["size", `${(given.bytes / 1000).toFixed(1)} kB`]];
-  for (const [name, value] of rows) {
-    if (!value) continue;
-    const pair = make("div");
-    pair.append(make("dt", name), make("dd", value));
-    $("attributes").append(pair);
-  }
-}
-
-function strip() {
-  const index = faces.indexOf(opened), from = Math.max(0, index - NEIGHBOURS);
-  // As time goes: the older ones at the left.
-  const shown = index < 0 ? [opened] : faces.slice(from, index + NEIGHBOURS + 1).reverse();
-  $("neighbours").replaceChildren(...shown.map((face) => {
-    const button = make("button"), picture = new Image();
-    picture.src = image(face);
-    picture.alt = "";
-    button.setAttribute("aria-label", words(about(face)));
-    if (face === opened) button.setAttribute("aria-current", "true");
-    button.append(picture);
-    button.addEventListener("click", () => show(face));
-    return button;
-  }));
-  $("newer").disabled = index <= 0;
-  $("older").disabled = index < 0 || index === faces.length - 1;
-  const known = faces.length;
-  if (index >= known - NEIGHBOURS) more().then(() => { if (opened && faces.length > known) strip(); });
-}
-
-function step(by) {
-  const face = faces[faces.indexOf(opened) + by];
-  if (face) show(face);
-}
 
 place.addEventListener("click", (event) => {
   const key = event.target.closest("button")?.dataset.key;
@@ -423,41 +393,47 @@ function focus(face) {
   drawn.get(face.key)?.firstChild.focus({ preventScroll: true });
 }
 
-large.addEventListener("keydown", (event) => {
-  // Older is to the left, as in the strip.
-  if (event.key === "ArrowLeft") step(1);
-  else if (event.key === "ArrowRight") step(-1);
-  else return;
-  event.preventDefault();
-});
-large.addEventListener("click", (event) => { if (event.target === large) large.close(); });
-large.addEventListener("close", () => {
-  if (opened && shown.includes(opened)) focus(opened);
-  opened = null;
-});
-$("close").addEventListener("click", () => large.close());
-$("newer").addEventListener("click", () => step(-1));
-$("older").addEventListener("click", () => step(1));
-$("share").addEventListener("click", async () => {
-  try {
-    await navigator.clipboard.writeText($("share").dataset.link);
-    $("told").textContent = "Copied: it works for an hour, for whoever has it.";
-  } catch { $("told").textContent = $("share").dataset.link; }
-});
-
 // --- Beginning -------------------------------------------------------------------------------------------------------
 
-$("camera").addEventListener("change", () => { hours(); anew(); days().catch(trouble); });
-$("day").addEventListener("change", () => { hours(); anew(); });
-$("hour").addEventListener("change", anew);
-$("group").addEventListener("change", layOut);
+// What is chosen stands in the address: it survives a reload, and can be sent to somebody.
+function remember() {
+  const chosen = new URLSearchParams();
+  if (inFolder()) chosen.set("in", inFolder());
+  if (!isLive()) chosen.set("day", $("day").value);
+  if (!isLive() && !isNobody()) chosen.set("until", $("hour").value);
+  if (isGroupingChosen) chosen.set("group", Number($("group").checked));
+  history.replaceState(null, "", chosen.size ? `#${chosen}` : location.pathname);
+}
+
+function recall() {
+  const chosen = new URLSearchParams(location.hash.slice(1)), folder = chosen.get("in") ?? "", day = chosen.get("day") ?? "";
+  if (/^faces\/[^/]+\/([^/]+\/)?$/.test(folder)) $("camera").add(new Option(decoded(folder), folder, true, true));
+  if (/^\d{4}-\d\d-\d\d$/.test(day) && Date.parse(day)) $("day").add(new Option(day, day, true, true));
+  hours();
+  if (!isLive() && /^([1-9]|1\d|2[0-4])$/.test(chosen.get("until"))) $("hour").value = chosen.get("until");
+  isGroupingChosen = chosen.has("group");
+  $("group").checked = chosen.get("group") === "1";
+}
+
+function choose() {
+  hours();
+  remember();
+  anew();
+}
+
+$("camera").addEventListener("change", () => { choose(); days().catch(trouble); });
+$("day").addEventListener("change", choose);
+$("hour").addEventListener("change", choose);
+$("group").addEventListener("change", () => { isGroupingChosen = true; remember(); layOut(); });
+addEventListener("hashchange", () => location.reload());
 addEventListener("scroll", () => {
   requestAnimationFrame(paint);
-  if (pending.length && scrollY < row) $("news").click();
+  if (!$("news").hidden && scrollY < row) $("news").click();
 }, { passive: true });
 new ResizeObserver(layOut).observe(place.parentElement);
 if (innerWidth <= 960) $("health").open = false;
-hours();
+within({ faces: () => faces, more, closed: (face) => { if (shown.includes(face)) focus(face); } });
+recall();
 listen();
 anew();
 cameras();

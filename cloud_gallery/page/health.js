@@ -40,7 +40,7 @@ function head(level, name, state, colour = COLOURS[state] ?? "bad") {
 }
 
 // What is the matter with an edge as a whole, worst first; the cameras of one that is away are not asked.
-function edge(about, savers) {
+function edge(about, savers, storedAt) {
   const card = make("article", "", about.state === "online" ? "program" : "program bad-one"), health = about.health;
   card.append(head("h3", about.name, about.state));
   if (!health) return card;
@@ -55,14 +55,15 @@ function edge(about, savers) {
   for (const camera of health.cameras) {
     const state = about.state === "online" ? camera.state : "silent";
     const stored = savers.flatMap((saver) => saver.health?.cameras ?? [])
-      .filter((each) => each.edge === about.name && each.camera === camera.camera).map((each) => each.last_stored).sort().pop();
+      .filter((each) => each.edge === about.name && each.camera === camera.camera).map((each) => Date.parse(each.last_stored))
+      .concat(storedAt.get(`${about.name}/${camera.camera}`) ?? []).sort((one, other) => one - other).pop();
     card.append(head("h4", camera.camera, state));
     if (camera.why) card.append(make("p", camera.why, "why"));
     card.append(list([
       ["frames/s", camera.frames_per_second.toFixed(1)],
       ["faces a minute", String(Math.round(camera.faces_per_minute))],
       ["waiting", waiting(camera.outbox)],
-      ["last face stored", stored ? `${ago(since(stored))} ago` : camera.last_face ? `seen ${ago(since(camera.last_face))} ago` : "none yet"],
+      ["last face stored", stored ? `${ago((Date.now() - stored) / 1000)} ago` : camera.last_face ? `seen ${ago(since(camera.last_face))} ago` : "none yet"],
     ]));
   }
   return card;
@@ -82,9 +83,9 @@ function saver(about) {
   return card;
 }
 
-// Draws all; returns what is to be said of it in a few words, and whether that is good.
-export function draw(into, state) {
-  into.replaceChildren(...state.edges.map((each) => edge(each, state.savers)), ...state.savers.map(saver));
+// Draws all, with the times (ms) at which faces of `edge/camera` were heard of; returns what is to be said of it in a few words, and whether that is good.
+export function draw(into, state, storedAt) {
+  into.replaceChildren(...state.edges.map((each) => edge(each, state.savers, storedAt)), ...state.savers.map(saver));
   const bad = [...into.querySelectorAll(".bad-one h3")].map((h3) => `${h3.firstChild.data} ${h3.lastChild.textContent}`);
   for (const each of state.edges.filter((one) => one.state === "online")) {
     for (const camera of each.health?.cameras ?? []) {

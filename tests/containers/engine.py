@@ -8,7 +8,8 @@ import os
 import re
 import subprocess
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from tests.support.waiting import eventually
 ROOT = Path(__file__).parents[2]
 
 EDGE = ("edge_mqtt_broker", "edge_forwarder", "edge_face_detection")
-CLOUD = ("cloud_mosquitto", "cloud_saver")
+CLOUD = ("cloud_mosquitto", "cloud_saver", "cloud_gallery")
 SERVICES = (*EDGE, *CLOUD, "demo_s3")
-PROGRAMS = ("edge_forwarder", "edge_face_detection", "cloud_saver")
+PROGRAMS = ("edge_forwarder", "edge_face_detection", "cloud_saver", "cloud_gallery")
 IMAGES = SERVICES
 
 PROJECT = "facedetection-test"
@@ -35,8 +36,13 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or name.startswith("DOCKER_")}
 
 
-def run(*command: str, ok: Sequence[int] = (0,), within: float = 120) -> subprocess.CompletedProcess[bytes]:
-    done = subprocess.run(command, capture_output=True, cwd=ROOT, env=environment(), timeout=within, check=False)
+def run(
+    *command: str, ok: Sequence[int] = (0,), within: float = 120, given: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    """What a command says that ends with one of the statuses `ok`; `given` is its standard input."""
+    done = subprocess.run(
+        command, input=given, capture_output=True, cwd=ROOT, env=environment(), timeout=within, check=False
+    )
     assert done.returncode in ok, f"{' '.join(command)}: exit {done.returncode}\n{(done.stdout + done.stderr).decode()}"
     return done
 
@@ -46,15 +52,38 @@ def docker(*arguments: str, within: float = 120) -> str:
     return run("docker", *arguments, within=within).stdout.decode()
 
 
-def compose(*arguments: str, files: Sequence[str] = FILES, env: str = os.devnull, within: float = 120) -> str:
+def compose(
+    *arguments: str,
+    files: Sequence[str] = FILES,
+    profiles: Sequence[str] = ("gallery",),
+    env: str = os.devnull,
+    within: float = 120,
+) -> str:
     """The same of a compose command on the test's project, with the file `env` in place of a person's .env."""
-    named = [part for file in files for part in ("-f", file)]
+    named = [part for file in files for part in ("-f", file)] + [f"--profile={profile}" for profile in profiles]
     return docker("compose", "--project-name", PROJECT, "--env-file", env, *named, *arguments, within=within)
 
 
 def in_network(*command: str, image: str = "cloud_mosquitto", options: Sequence[str] = ()) -> bytes:
     """Standard output of a command in a container of its own on hw03, as the README's smoke tests have it."""
     return run("docker", "run", "--rm", "--network", "hw03", *options, image, *command).stdout
+
+
+@contextmanager
+def secret_files(folder: Path, known: dict[str, str]) -> Iterator[None]:
+    """Puts secrets into a new folder meanwhile, each for the containers' user and for nobody else, as on the VM."""
+    folder.mkdir()
+    for parent in (folder, *folder.parents[:3]):
+        parent.chmod(parent.stat().st_mode | 0o755)
+    # Root inside a container may chown, whoever runs the tests may not.
+    as_root = ("docker", "run", "--rm", "-i", "--user", "0", "--volume", f"{folder}:/s", "--entrypoint", "sh")
+    try:
+        for name, value in known.items():
+            script = f"cat > /s/{name} && chown 10001:10001 /s/{name} && chmod 400 /s/{name}"
+            run(*as_root, "cloud_saver", "-c", script, given=value.encode())
+        yield
+    finally:
+        run(*as_root, "cloud_saver", "-c", "rm -f /s/*")
 
 
 def inspect(name: str) -> dict[str, Any]:
@@ -65,6 +94,18 @@ def inspect(name: str) -> dict[str, Any]:
 
 def health(name: str) -> str:
     return str(inspect(name)["State"].get("Health", {}).get("Status"))
+
+
+def in_container(name: str, script: str) -> str:
+    """What a shell's script prints in a running container."""
+    return docker("exec", name, "sh", "-c", script)
+
+
+def everything_shown(name: str) -> str:
+    """What the engine, the log and the list of processes tell of a running container."""
+    log = run("docker", "logs", name)
+    processes = in_container(name, "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null; true")
+    return docker("inspect", name) + processes + (log.stdout + log.stderr).decode()
 
 
 def figure(container: str, name: str) -> float:
@@ -118,4 +159,4 @@ def remove_leftovers() -> None:
     """What an earlier run, which may have been killed, has left behind."""
     if ids := docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}").split():
         docker("rm", "--force", "--volumes", *ids)
-    compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
+    compose("down", "--volumes", "--remove-orphans", "--timeout", "5", profiles=("gallery", "monitoring"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.containers.engine import FILES, ROOT, compose
 
@@ -23,8 +24,8 @@ COMBINATIONS = (
 )
 
 
-def services(*files: str, env: str = os.devnull) -> dict[str, Any]:
-    config = json.loads(compose("config", "--format", "json", files=files, env=env))
+def services(*files: str, env: str = os.devnull, profiles: tuple[str, ...] = ()) -> dict[str, Any]:
+    config = json.loads(compose("config", "--format", "json", files=files, env=env, profiles=profiles))
     found: dict[str, Any] = config["services"]
     return found
 
@@ -62,6 +63,40 @@ def test_no_port_is_published_but_the_one_that_wants_a_certificate() -> None:
         expected += [("cloud_mosquitto", "1883")] if "docker-compose.cloud.insecure.yml" in files else []
         expected += [("edge_face_detection", "9100")] if "docker-compose.preview.yml" in files else []
         assert sorted(ports) == sorted(expected)
+
+
+def test_page_and_figures_are_published_to_this_host_alone() -> None:
+    """Unless, of the page, which wants a password, something else is asked for."""
+    beyond = services(CLOUD, profiles=("gallery", "monitoring"))
+    assert beyond.keys() - services(CLOUD).keys() == {"cloud_gallery", "prometheus", "grafana"}
+    ports = {
+        (name, port["published"], port["host_ip"])
+        for name in beyond
+        for port in beyond[name].get("ports", ())
+        if name not in services(CLOUD)
+    }
+    assert ports == {
+        (name, port, "127.0.0.1")
+        for name, port in (("cloud_gallery", "8080"), ("prometheus", "9090"), ("grafana", "3000"))
+    }
+
+
+def test_profiles_may_be_named_in_the_settings(tmp_path: Path) -> None:
+    """So that they are part of every `up` and of the weekly renewal of the images."""
+    env = tmp_path / "env"
+    env.write_text("COMPOSE_PROFILES=gallery,monitoring\nGALLERY_ADDRESS=10.8.0.1\nGALLERY_SECRETS=./secrets/other\n")
+    named = services(CLOUD, env=str(env))
+    assert named.keys() >= {"cloud_gallery", "prometheus", "grafana"}
+    assert named["cloud_gallery"]["ports"][0]["host_ip"] == "10.8.0.1"
+    assert [volume["source"] for volume in named["cloud_gallery"]["volumes"]] == [str(ROOT / "secrets/other")]
+
+
+def test_prometheus_asks_services_that_there_are() -> None:
+    """On the port on which programs in containers show their figures."""
+    jobs = yaml.safe_load((ROOT / "monitoring/prometheus.yml").read_text())["scrape_configs"]
+    asked = [(name, found["port"]) for job in jobs for found in job["dns_sd_configs"] for name in found["names"]]
+    assert asked == [("cloud_saver", 9100), ("cloud_gallery", 9100)]
+    assert {name for name, _ in asked} <= services(CLOUD, profiles=("gallery",)).keys()
 
 
 def test_the_preview_is_published_to_this_host_alone() -> None:
@@ -117,12 +152,14 @@ def test_the_example_of_the_settings_knows_only_variables_that_are_used(name: st
     lines = (line.removeprefix("#") for line in (ROOT / f".env.{name}.example").read_text().splitlines())
     named = [line.partition("=")[0] for line in lines if "=" in line and line.partition("=")[0].isupper()]
     assert named
-    assert [variable for variable in named if f"${{{variable}:-" not in used] == []
+    of_compose = {"COMPOSE_PROFILES"}
+    assert [variable for variable in named if f"${{{variable}:-" not in used and variable not in of_compose] == []
 
 
 def test_what_a_person_has_set_for_the_real_stacks_does_not_reach_the_demo() -> None:
-    """Neither a real bucket nor real credentials: the demo writes into its own only."""
-    saver = services(*FILES)["cloud_saver"]
-    assert saver["environment"]["COS_ENDPOINT"] == "http://demo-s3:9000"
-    assert saver["environment"]["COS_API_KEY_ID"] == ""
-    assert [volume["type"] for volume in saver["volumes"] if volume["target"] == "/run/secrets"] == ["tmpfs"]
+    """Neither a real bucket nor real credentials: the demo writes into its own only, and shows no other."""
+    demo = services(*FILES, profiles=("gallery",))
+    for program in (demo["cloud_saver"], demo["cloud_gallery"]):
+        assert program["environment"]["COS_ENDPOINT"] == "http://demo-s3:9000"
+        assert program["environment"]["COS_API_KEY_ID"] == ""
+        assert [volume["type"] for volume in program["volumes"] if volume["target"] == "/run/secrets"] == ["tmpfs"]

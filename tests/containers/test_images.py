@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from cloud_gallery.password import hashed
 from tests.containers.engine import IMAGES, LABEL, PROGRAMS, docker, inspect, run
 from tests.support.waiting import eventually
 
@@ -27,10 +28,17 @@ def test_tells_its_health(image: str) -> None:
 
 @pytest.mark.parametrize("image", PROGRAMS)
 def test_holds_no_package_manager_of_python_and_no_foreign_program(image: str) -> None:
-    """What is not there cannot be used by who breaks in, and takes no space."""
+    """What is not there cannot be used by who breaks in, and takes no space. The gallery reads by the saver's code."""
     script = "command -v pip pip3; ls /app | grep -E '^(edge_|cloud_|local_|tests)'; true"
-    own = [image]
+    own = [image, "cloud_saver"] if image == "cloud_gallery" else [image]
     assert docker("run", "--rm", "--entrypoint", "sh", image, "-c", script).split() == own
+
+
+@pytest.mark.parametrize("image", ["edge_forwarder", "cloud_saver", "cloud_gallery"])
+def test_only_the_detector_has_what_looks_at_pictures(image: str) -> None:
+    """It is most of the detector's size."""
+    script = "from importlib.util import find_spec; print(*filter(find_spec, ('cv2', 'numpy', 'paho', 'boto3')))"
+    assert docker("run", "--rm", "--entrypoint", "python3", image, "-c", script).split() == []
 
 
 @pytest.mark.parametrize(
@@ -54,6 +62,17 @@ def test_holds_no_package_manager_of_python_and_no_foreign_program(image: str) -
                 "COS_HMAC_SECRET_ACCESS_KEY": "a-secret",
             },
             "COS_API_KEY_ID, COS_HMAC_ACCESS_KEY_ID: both kinds of credentials are set",
+        ),
+        (
+            "cloud_gallery",
+            {
+                "MQTT_URL": "mqtt://cloud_mosquitto",
+                "COS_ENDPOINT": "https://s3.example.org",
+                "COS_BUCKET": "faces",
+                "COS_HMAC_ACCESS_KEY_ID": "a-key",
+                "COS_HMAC_SECRET_ACCESS_KEY": "a-secret",
+            },
+            "GALLERY_PASSWORD: is not set, and others can reach the page; put what `python3 -m cloud_gallery password`",
         ),
     ],
 )
@@ -100,6 +119,7 @@ def test_a_stop_right_after_the_start_is_heard(image: str) -> None:
         "COS_BUCKET": "faces",
         "COS_HMAC_ACCESS_KEY_ID": "key",
         "COS_HMAC_SECRET_ACCESS_KEY": "secret",
+        "GALLERY_PASSWORD": hashed("a password"),
     }
     options = [part for name, value in settings.items() for part in ("--env", f"{name}={value}")]
     name = docker("run", "--detach", "--label", LABEL, "--network", "none", *options, image).strip()

@@ -121,19 +121,23 @@ def test_a_container_has_no_rights_it_does_not_need(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_container_is_bounded(name: str) -> None:
-    """In memory, processes and logs; and no port of it is published but the cloud broker's, for certificates."""
+    """In memory, processes and logs; and no port of it is published but the broker's and the gallery's in the cloud."""
     inspected = inspect(name)
     host = inspected["HostConfig"]
     assert 0 < host["Memory"] <= 512 * MIB
     assert 0 < host["PidsLimit"] <= 320
     assert host["LogConfig"]["Config"].get("max-size") == "10m"
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    ports = {"cloud_mosquitto": {"8883/tcp"}, "cloud_gallery": {"8080/tcp"}}
     published = {port for port, hosts in inspected["NetworkSettings"]["Ports"].items() if hosts}
-    assert published == set(host["PortBindings"]) == ({"8883/tcp"} if name == "cloud_mosquitto" else set())
+    assert published == set(host["PortBindings"]) == ports.get(name, set())
 
 
 def test_limits_fit_the_vm() -> None:
-    assert sum(inspect(name)["HostConfig"]["Memory"] for name in CLOUD) <= 1024 * MIB
+    """Of 2 GB, with the gallery."""
+    limits = {name: inspect(name)["HostConfig"]["Memory"] for name in CLOUD}
+    assert sum(limits.values()) <= 1280 * MIB
+    assert limits["cloud_mosquitto"] + limits["cloud_saver"] <= 900 * MIB
     assert all(inspect(name)["HostConfig"]["NanoCpus"] <= 1e9 for name in CLOUD)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from cloud_gallery.password import hashed
 from local_stack.s3 import S3Server
+from tests.support.fake_http import Answer, FakeHttp
 from tests.support.gallery import NOON, Gallery, face, png, put
 from tests.support.stores import real_store
 
@@ -157,3 +162,41 @@ def test_senseless_requests_are_refused(local: Gallery, path: str) -> None:
 def test_a_form_that_is_too_large_is_refused(closed: Gallery) -> None:
     assert closed.request("/login", post={"password": "x" * 10_000}, Origin=closed.url)[0] == 413
     assert session(closed)
+
+
+def test_leaving_ends_what_is_told(closed: Gallery) -> None:
+    """Also on a page that is open elsewhere."""
+    cookie = session(closed)
+    connection = http.client.HTTPConnection("127.0.0.1", closed.port, timeout=20)
+    connection.request("GET", "/events", headers={"Cookie": cookie})
+    events = connection.getresponse()
+    assert events.readline() == b"retry: 2000\n"
+    assert closed.request("/logout", post={}, Origin=closed.url, Cookie=cookie)[0] == 303
+    assert b"event: face" not in events.read()
+    connection.close()
+
+
+def test_with_an_iam_key_links_lead_to_the_gallery(tmp_path: Path) -> None:
+    """For one picture and an hour each, whoever has them; the key and the token are not in them."""
+    stored = face(NOON)
+    answered = {"access_token": "the-token", "expires_in": 3600, "expiration": int(time.time()) + 3600}
+    iam = {"COS_API_KEY_ID": "hush-api-key", "COS_INSTANCE_CRN": "crn:v1:instance"}
+    iam |= {"COS_HMAC_ACCESS_KEY_ID": "", "COS_HMAC_SECRET_ACCESS_KEY": "", "GALLERY_PASSWORD": HASH}
+    with (
+        FakeHttp(lambda _request: Answer(200, json.dumps(answered).encode())) as auth,
+        FakeHttp(lambda _request: Answer(200, stored.body)) as cos,
+        Gallery(tmp_path, NOWHERE, cos.url, **iam, COS_AUTH_ENDPOINT=f"{auth.url}/identity/token") as gallery,
+    ):
+        status, _, body = gallery.request(f"/api/face?key={stored.key}", Cookie=session(gallery))
+        link = json.loads(body)["link"]
+        assert (status, link.startswith("/shared?")) == (200, True)
+        assert "the-token" not in link
+        assert "hush" not in link
+        until = int(parse_qs(urlsplit(link).query)["until"][0])
+        assert 3590 < until - time.time() <= 3600
+        status, headers, body = gallery.request(link)
+        assert (status, headers["content-type"], body) == (200, "image/png", stored.body)
+        asked = len(cos.requests)
+        for changed in (link.replace("door", "yard"), link.replace(str(until), str(until + 1)), link[:-1]):
+            assert gallery.request(changed)[0] == 403
+        assert len(cos.requests) == asked

@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cloud_gallery.history import UNATTRIBUTED, History, folder_of, name_of
+from cloud_gallery.history import UNATTRIBUTED, Face, History, folder_of, name_of
+from cloud_gallery.latest import Latest
 from cloud_saver import listing
 from cloud_saver.keys import camera_folder, object_for
+from cloud_saver.problems import StoreError
 from cloud_saver.store import Store
 from face_messages import Message
 from local_stack.s3 import S3Server
@@ -87,21 +90,126 @@ def test_days_of_any_density_are_listed_whole(s3: S3Server, store: Store, seed: 
     assert walked(History(store), [DOOR], count=500) == keys[::-1]
 
 
-def test_the_first_view_of_a_full_day_costs_one_list_of_its_objects(
-    s3: S3Server, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Besides those of the years, months and days; so it does not matter how many there are."""
-    link_many(s3, [NOON.replace(hour=0) + timedelta(seconds=4.319) * i for i in range(20_000)])
-    lists: list[str] = []
+@pytest.fixture
+def lists(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Of what a list was asked."""
+    asked: list[str] = []
     read_xml = listing.read_xml
 
     def counted(store: Store, query: dict[str, str], name: str = "") -> ET.Element:
-        lists.append(query["prefix"])
+        asked.append(query["prefix"])
         return read_xml(store, query, name)
 
     monkeypatch.setattr(listing, "read_xml", counted)
+    return asked
+
+
+def test_the_first_view_of_a_full_day_costs_one_list_of_its_objects(
+    s3: S3Server, store: Store, lists: list[str]
+) -> None:
+    """Besides those of the years, months and days; so it does not matter how many there are."""
+    link_many(s3, [NOON.replace(hour=0) + timedelta(seconds=4.319) * i for i in range(20_000)])
     assert len(History(store).older([DOOR], before="", count=120)) == 120
     assert lists == [DOOR, f"{DOOR}2026/", f"{DOOR}2026/05/", f"{DOOR}2026/05/01/"]
+
+
+def test_a_day_of_few_faces_costs_three_lists_and_the_days_before_it_one_each(
+    s3: S3Server, store: Store, lists: list[str]
+) -> None:
+    """What it has learnt of a camera is of use for all its days."""
+    link_many(s3, [NOON.replace(hour=0) + timedelta(days=i / 4) for i in range(40)])
+    assert len(History(store).older([DOOR], before="", count=100)) == 40
+    days = [prefix for prefix in lists if prefix.count("/") == 6]
+    assert len(days) <= 3 + 9
+    assert len(set(days)) == 10
+
+
+def test_who_asks_the_same_at_the_same_time_gets_the_same(
+    store: Store, lists: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many look; a little later the store is asked again."""
+    keys = put(store, [face(NOON)])
+    history = History(store)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: history.older([DOOR], before="", count=5), range(8)))
+    assert [[each.key for each in faces] for faces in found] == [keys] * 8
+    assert lists.count(f"{DOOR}2026/05/01/") <= 3
+    monkeypatch.setattr("cloud_gallery.history._KEPT_SECONDS", 0.0)
+    History(store).older([DOOR], before="", count=5)
+    again = History(store)
+    before = len(lists)
+    again.older([DOOR], before="", count=5)
+    again.older([DOOR], before="", count=5)
+    assert len(lists) > before + 4
+
+
+class Told:
+    """What is known of the newest, while a connection is there that may be another one."""
+
+    def __init__(self, store: Store) -> None:
+        self.connection: int | None = 1
+        self.latest = Latest(History(store), lambda: self.connection)
+
+    def keys(self, count: int = 5) -> list[str]:
+        return [each.key for each in self.latest.known([DOOR], count)]
+
+
+def test_the_newest_are_known_without_a_list_as_long_as_all_is_told(store: Store, lists: list[str]) -> None:
+    """Of the cameras that were asked for, in the order of their names, each once, and no more than were asked for."""
+    keys = put(store, [face(NOON + timedelta(seconds=i)) for i in range(6)])
+    told = Told(store)
+    assert told.keys() == keys[:0:-1]
+    before = len(lists)
+    new = [
+        *(face(NOON + timedelta(seconds=s)) for s in (-9, 8, 7, 8)),
+        face(NOON + timedelta(seconds=9), camera="yard"),
+    ]
+    for each in new:
+        told.latest.hear(Face(name_of(each.key), each.key))
+    told.latest.hear(Face(name_of(keys[5]), keys[5]))
+    expected = [*sorted((new[1].key, new[2].key, new[3].key), reverse=True), keys[5], keys[4]]
+    assert told.keys() == expected
+    assert len(lists) == before
+
+
+@pytest.mark.parametrize("missed", ["another connection", "no connection", "a long time", "more than is kept"])
+def test_they_are_listed_where_something_may_not_have_been_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch, missed: str
+) -> None:
+    monkeypatch.setattr("cloud_gallery.history._KEPT_SECONDS", -1.0)
+    monkeypatch.setattr("cloud_gallery.latest._MAX_NEWS", 3)
+    old = put(store, [face(NOON - timedelta(seconds=i)) for i in range(5)])
+    told = Told(store)
+    assert told.keys() == old
+    (key,) = put(store, [face(NOON + timedelta(seconds=1))])
+    assert told.keys() == old
+    if missed == "a long time":
+        monkeypatch.setattr("cloud_gallery.latest._SECONDS", -1.0)
+    elif missed == "more than is kept":
+        for _ in range(3):
+            told.latest.hear(Face("", ""))
+    else:
+        told.connection = 2 if missed == "another connection" else None
+    assert told.keys() == [key, *old[:4]]
+
+
+def test_where_there_are_few_they_are_listed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud_gallery.history._KEPT_SECONDS", -1.0)
+    told = Told(store)
+    assert told.keys() == []
+    keys = put(store, [face(NOON)])
+    assert told.keys() == keys
+
+
+def test_an_error_is_not_kept(s3: S3Server, store: Store) -> None:
+    """It is for those who waited for it."""
+    (key,) = put(store, [face(NOON)])
+    history = History(store)
+    s3.terminate()
+    with pytest.raises(StoreError):
+        history.older([DOOR], before="", count=5)
+    s3.start()
+    assert [each.key for each in history.older([DOOR], before="", count=5)] == [key]
 
 
 def test_more_at_one_moment_than_a_store_tells_at_once_are_all_listed(s3: S3Server, store: Store) -> None:

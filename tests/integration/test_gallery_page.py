@@ -11,11 +11,14 @@ import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from benchmarks.gallery import fill_day
+from cloud_saver.keys import object_for
+from face_messages import Message
 from local_stack.mosquitto import Mosquitto
 from local_stack.s3 import S3Server
 from tests.conftest import StartBroker
@@ -94,8 +97,37 @@ def test_a_person_goes_back_in_time(page: Page, s3: S3Server, gallery: Gallery) 
         tab.locator("#hour").select_option(label="13:00")
         expect(tab.locator(CARDS)).to_have_count(2)
         assert captions(tab) == ["12:00:00"] * 2
+        tab.locator("#camera").select_option(label="tx2 / door")
+        expect(tab.locator(CARDS)).to_have_count(1)
+        tab.reload()
+        expect(tab.locator(CARDS)).to_have_count(1)
+        expect(tab.locator("#camera option:checked")).to_have_text("tx2 / door")
+        expect(tab.locator("#hour option:checked")).to_have_text("13:00")
         tab.locator("#hour").select_option(label="11:00")
         expect(tab.locator("#empty")).to_contain_text("No face before this time")
+
+
+def test_days_and_hours_are_those_of_who_looks(page: Page, s3: S3Server, gallery: Gallery) -> None:
+    """Midnight at the store's clock is noon elsewhere."""
+    put(real_store(s3), [face(NOON + timedelta(hours=i)) for i in (-1, 1)])
+    put(real_store(s3), [object_for(Message("t", png(i)), received_at=NOON + timedelta(days=i)) for i in range(2)])
+    with page.context.browser.new_context(timezone_id="Pacific/Auckland") as context:  # type: ignore[union-attr] # it has one
+        tab = context.new_page()
+        tab.goto(gallery.url)
+        expect(tab.locator(CARDS)).to_have_count(2)
+        tab.locator("#day").select_option("2026-05-01")
+        expect(tab.locator(CARDS)).to_have_count(1)
+        assert captions(tab) == ["23:00:00"]
+        tab.locator("#day").select_option("2026-05-02")
+        expect(tab.locator(CARDS)).to_have_count(2)
+        tab.locator("#hour").select_option(label="01:00")
+        expect(tab.locator(CARDS)).to_have_count(1)
+        tab.locator("#camera").select_option(label="no sender")
+        expect(tab.locator(CARDS)).to_have_count(2)
+        tab.locator("#day").select_option("2026-05-01")
+        expect(tab.locator(CARDS)).to_have_count(1)
+        tab.locator("#day").select_option("2026-05-02")
+        expect(tab.locator(CARDS)).to_have_count(2)
 
 
 def test_a_face_opened_large_tells_all_about_it(page: Page, s3: S3Server, gallery: Gallery) -> None:
@@ -145,6 +177,38 @@ def test_faces_of_a_track_share_a_card(page: Page, s3: S3Server, gallery: Galler
     expect(page.locator(CARDS)).to_have_count(5)
 
 
+def test_where_cameras_publish_the_best_only_it_groups_by_track(
+    page: Page, broker: Mosquitto, s3: S3Server, gallery: Gallery
+) -> None:
+    """By itself, until somebody wants it otherwise."""
+    put(real_store(s3), [face(NOON + timedelta(seconds=i), track="run-1") for i in range(3)])
+    page.goto(gallery.url)
+    expect(page.locator(CARDS)).to_have_count(3)
+    with plain_client(broker.port) as client:
+        publish(client, "facedetection_status/tx2/health", edge_health(selection="best"), retain=True)
+        expect(page.locator(CARDS)).to_have_count(1)
+        expect(page.locator(CARDS)).to_have_attribute("data-count", "3")
+        page.locator("#group").uncheck()
+        publish(client, "facedetection_status/tx2/health", edge_health(selection="best", state="down"))
+        expect(page.locator("#summary")).to_have_text("door down")
+    expect(page.locator(CARDS)).to_have_count(3)
+
+
+def test_a_face_that_was_erased_meanwhile_is_told(page: Page, s3: S3Server, gallery: Gallery) -> None:
+    """In the list, further down, and large."""
+    keys = put(real_store(s3), [face(NOON - timedelta(seconds=i)) for i in range(110)])
+    page.goto(gallery.url)
+    expect(page.locator(CARDS).first).to_be_visible()
+    expect(page.locator(f'{CARDS} button[data-key="{keys[109]}"]')).to_have_count(0)
+    (s3.folder / "faces" / keys[109]).unlink()
+    s3.reload()
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    expect(page.locator(f"{CARDS}.gone")).to_have_count(1)
+    page.locator(f"{CARDS}.gone button").click()
+    expect(page.locator("#attributes")).to_contain_text("There is no such face")
+    expect(page.locator("#share")).to_be_disabled()
+
+
 def test_names_and_attributes_that_try_to_be_scripts_are_text(
     page: Page, broker: Mosquitto, s3: S3Server, gallery: Gallery
 ) -> None:
@@ -170,6 +234,10 @@ def test_names_and_attributes_that_try_to_be_scripts_are_text(
     expect(page.locator("#title")).to_contain_text(evil)
     expect(page.locator("#attributes")).to_contain_text(evil)
     assert page.locator("img[onerror]").count() == 0
+    page.goto(f"{gallery.url}/#in=faces/{quote(evil)}/&day={quote(evil)}&until=99&group={quote(evil)}")
+    expect(page.locator(CARDS)).to_have_count(2)
+    expect(page.locator("#camera option:checked")).to_have_text("All cameras")
+    assert page.locator("img[onerror]").count() == 0
 
 
 def test_health_is_told_and_silence_turns_red(page: Page, broker: Mosquitto, gallery: Gallery) -> None:
@@ -182,6 +250,7 @@ def test_health_is_told_and_silence_turns_red(page: Page, broker: Mosquitto, gal
         expect(page.locator("#summary")).to_have_text("all well")
         for text in ("tx2", "door", "24.7", "12", "3 · 61 kB · oldest 8 s", "up since"):
             expect(page.locator("#programs")).to_contain_text(text)
+        expect(page.locator("#programs")).to_contain_text(re.compile(r"seen \d s ago"))
         publish(client, "facedetection_status/tx3/health", edge_health(state="down", why="no such device"))
         expect(page.locator("#summary")).to_have_text("door down")
         expect(page.locator("#empty")).to_contain_text("is down (no such device)")
@@ -191,6 +260,8 @@ def test_health_is_told_and_silence_turns_red(page: Page, broker: Mosquitto, gal
         assert 20 < time.monotonic() - last_word < 30
         expect(page.locator("#empty")).to_contain_text(re.compile(r"door was last heard of \d\d s ago"))
         expect(page.locator(".program.bad-one")).to_have_count(2)
+        publish(client, "facedetection_stored/tx2/door", face(datetime.now(UTC)).key.encode())
+        expect(page.locator("#programs")).to_contain_text(re.compile(r"last face stored\d s ago"))
 
 
 def test_without_broker_the_page_shows_what_is_there(page: Page, tmp_path: Path, s3: S3Server) -> None:
@@ -224,6 +295,53 @@ def test_what_was_missed_while_the_gallery_was_gone_is_shown(
         put(real_store(s3), [face(NOON)])
         gallery.start()
         expect(page.locator(CARDS)).to_have_count(1, timeout=15_000)
+
+
+def test_what_was_stored_while_the_broker_was_away_is_shown_when_it_is_back(
+    page: Page, broker: Mosquitto, s3: S3Server, gallery: Gallery
+) -> None:
+    """Without reloading; who looks further down is only told that there is more."""
+    put(real_store(s3), [face(NOON + timedelta(seconds=i)) for i in range(100)])
+    page.goto(gallery.url)
+    expect(page.locator("#status")).to_have_text("live")
+    expect(page.locator(f"{CARDS} b").first).to_be_visible()
+    for further_down in (False, True):
+        page.evaluate("scrollTo(0, 800)" if further_down else "scrollTo(0, 0)")
+        broker.terminate()
+        expect(page.locator("#status")).to_contain_text("not live")
+        first = page.locator(f"{CARDS} button").first.get_attribute("data-key")
+        (key,) = put(real_store(s3), [face(NOON + timedelta(minutes=5 if further_down else 4))])
+        broker.start()
+        expect(page.locator("#status")).to_have_text("live", timeout=30_000)
+        if further_down:
+            page.get_by_role("button", name="1 new").click()
+        expect(page.locator(f'{CARDS} button[data-key="{key}"]')).to_be_visible()
+        assert key != first
+
+
+def test_a_face_stored_while_the_page_was_on_its_way_is_shown(
+    page: Page, broker: Mosquitto, s3: S3Server, gallery: Gallery
+) -> None:
+    """The list was made before, and nobody was there yet to be told."""
+    gallery.request("/api/faces")
+    with plain_client(broker.port) as client:
+        (key,) = put(real_store(s3), [face(NOON)])
+        publish(client, "facedetection_stored/tx2/door", key.encode())
+        page.goto(gallery.url)
+        expect(page.locator(CARDS)).to_have_count(1)
+
+
+def test_a_face_of_which_nothing_was_told_is_found_when_somebody_looks(
+    page: Page, s3: S3Server, gallery: Gallery
+) -> None:
+    """The first list may be an old one, and is made anew a moment later; also where the camera is a new one."""
+    put(real_store(s3), [face(NOON + timedelta(seconds=i)) for i in range(120)])
+    page.goto(gallery.url)
+    expect(page.locator("#status")).to_have_text("live")
+    expect(page.locator(CARDS).first).to_be_visible()
+    put(real_store(s3), [face(NOON + timedelta(hours=1), camera="yard")])
+    page.reload()
+    expect(page.locator(f"{CARDS} i").first).to_have_text("yard", timeout=20_000)
 
 
 def test_fifty_thousand_faces_in_a_day(page: Page, s3: S3Server, gallery: Gallery) -> None:

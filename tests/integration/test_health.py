@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from face_messages import FaceEvent, new_id
 from face_messages.health import CameraHealth, OutboxHealth
-from face_messages.message import TOPIC
+from face_messages.message import RECEIPTS_TOPIC, TOPIC
 from local_stack.clip import make_clip
 from local_stack.mosquitto import Mosquitto
 from local_stack.s3 import S3Server
@@ -21,10 +21,10 @@ from local_stack.stack import DETECTOR, LocalStack
 from tests.conftest import StartBroker
 from tests.support.cloud_broker import CloudBroker
 from tests.support.fake_http import Answer, FakeHttp, stored
-from tests.support.parts import SendingSide
+from tests.support.parts import SendingSide, TakingSide
 from tests.support.plain import Listener, listening, plain_client, publish
 from tests.support.programs import BUCKET, Program, forwarder, saver
-from tests.support.waiting import eventually
+from tests.support.waiting import at_least, eventually
 
 EDGE = "facedetection_status/demo/health"
 PNG = b"\x89PNG\r\n\x1a\n a picture"
@@ -177,6 +177,84 @@ def test_an_enrolled_edge_is_shown_to_prometheus(s3: S3Server, start_broker: Sta
         assert figures.of("edge_certificate_expires_timestamp_seconds", edge="tx2-01") == ends
         assert cloud.run("revoke", "tx2-01").returncode == 0
         eventually(lambda: figures.of("edge_up", edge="tx2-01") is None, what=figures.text)
+
+
+def test_where_access_rules_hide_the_health_faces_are_saved(
+    start_broker: StartBroker, s3: S3Server, tmp_path: Path
+) -> None:
+    """At a broker of somebody else's. By its access rules it does not deliver it, and refuses what is told of it."""
+    rules = tmp_path / "acl"
+    rules.write_text("".join(f"topic readwrite {topic}/#\n" for topic in (TOPIC, RECEIPTS_TOPIC)))
+    broker = start_broker(config_lines=[f"acl_file {rules}"])
+    with (
+        saver(tmp_path, broker.url, s3) as program,
+        SendingSide(broker.url, tmp_path / "outbox.db") as edge,
+    ):
+        edge.put(PNG)
+        eventually(lambda: edge.outbox.confirmed == 1)
+        assert "WARNING" not in program.log_text()
+    assert len(s3.objects(BUCKET)) == 1
+
+
+def test_where_the_subscription_to_the_health_is_refused_faces_are_saved(
+    start_broker: StartBroker, s3: S3Server, tmp_path: Path
+) -> None:
+    """That is told once, with what to do, also when the broker comes back."""
+    broker = start_broker(config_lines=_only_subscribe(tmp_path, f"{TOPIC}/#", f"{RECEIPTS_TOPIC}/#"))
+    with (
+        saver(tmp_path, broker.url, s3) as program,
+        SendingSide(broker.url, tmp_path / "outbox.db") as edge,
+    ):
+        for count in (1, 2):
+            edge.put(PNG + bytes([count]))
+            at_least(lambda: edge.outbox.confirmed, count)
+            broker.restart()
+        line = program.expect_line("does not let cloud_saver subscribe to facedetection_status/+/health, ")
+        assert "access rules" in line
+        assert program.log_text().count("does not let") == 1
+    assert len(s3.objects(BUCKET)) == 2
+
+
+def test_where_the_subscription_to_faces_is_refused_the_saver_says_that_it_cannot_work(
+    start_broker: StartBroker, s3: S3Server, tmp_path: Path
+) -> None:
+    """Though that to the health is granted."""
+    broker = start_broker(config_lines=_only_subscribe(tmp_path, "facedetection_status/#"))
+    with saver(tmp_path, broker.url, s3) as program:
+        program.expect_line("refuses the subscription")
+        assert "connected" not in program.log_text()
+
+
+def _only_subscribe(folder: Path, *filters: str) -> list[str]:
+    """Lines of a broker that refuses all other subscriptions, which an `acl_file` never does."""
+    (plugin,) = Path("/usr/lib").rglob("mosquitto_dynamic_security.so")
+    grants = [{"acltype": "subscribePattern", "topic": each, "allow": True} for each in filters]
+    config = {
+        "defaultACLAccess": {"publishClientSend": True, "publishClientReceive": True, "subscribe": False},
+        "roles": [{"rolename": "any", "acls": grants}],
+        "groups": [{"groupname": "any", "roles": [{"rolename": "any"}]}],
+        "anonymousGroup": "any",
+    }
+    file = folder / "dynamic-security.json"
+    file.write_text(json.dumps(config))
+    return [f"plugin {plugin}", f"plugin_opt_config_file {file}"]
+
+
+@pytest.mark.parametrize("name", ["cloud_saver", "tx2"])
+def test_an_older_version_that_takes_over_hears_only_what_it_knows(
+    name: str, broker: Mosquitto, start_broker: StartBroker, s3: S3Server, tmp_path: Path
+) -> None:
+    """The session outlives the program; health that came in it would be taken for a face."""
+    cloud = broker if name == "cloud_saver" else start_broker()
+    program = saver(tmp_path, cloud.url, s3) if name == "cloud_saver" else forwarder(tmp_path, broker.url, cloud.url)
+    link = "cloud_broker_up" if name == "cloud_saver" else "edge_broker_up"
+    with program:
+        program.expect(link, 1)
+    with TakingSide(broker.url, client_id=name) as older, plain_client(broker.port) as client:
+        for topic in (EDGE, "facedetection_status/demo", TOPIC):
+            publish(client, topic, topic.encode())
+        eventually(lambda: older.payloads)
+        assert older.payloads == [TOPIC.encode()]
 
 
 class Figures:

@@ -431,17 +431,18 @@ def test_the_demo_ends_all_its_processes_when_interrupted(tmp_path: Path, number
     await_true(lambda: all(is_gone(pid) for pid in parts), what="all parts are gone")
 
 
-def test_the_demo_fails_when_a_part_dies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cloud_saver", "cloud_gallery"])
+def test_the_demo_fails_when_a_part_dies(tmp_path: Path, name: str) -> None:
     """It names the part and ends the others."""
     with run_demo(tmp_path / "demo", "--seconds", "10") as demo:
         assert demo.stdout is not None
         assert any("faces appear" in line for line in demo.stdout)
         parts = children_of(demo.pid)
-        saver = next(pid for pid in parts if "cloud_saver" in Path(f"/proc/{pid}/cmdline").read_text())
-        os.kill(saver, signal.SIGKILL)
+        part = next(pid for pid in parts if name in Path(f"/proc/{pid}/cmdline").read_text())
+        os.kill(part, signal.SIGKILL)
         _, err = demo.communicate(timeout=20)
     assert demo.returncode == 1
-    assert err.startswith("demo: cloud_saver ended by SIGKILL")
+    assert err.startswith(f"demo: {name} ended by SIGKILL")
     await_true(lambda: all(is_gone(pid) for pid in parts), what="all parts are gone")
 
 

@@ -18,6 +18,7 @@ from local_stack.clip import make_clip
 from local_stack.s3 import S3Server
 from tests.conftest import StartBroker
 from tests.support.cloud_broker import CloudBroker
+from tests.support.gallery import Gallery
 from tests.support.metrics import ROOT, documented, used
 from tests.support.programs import Program, forwarder, saver
 from tests.support.prometheus import Prometheus, promtool
@@ -31,7 +32,7 @@ Programs = dict[str, Program]
 
 @pytest.fixture
 def programs(s3: S3Server, start_broker: StartBroker, tmp_path: Path) -> Iterator[Programs]:
-    """Detector, forwarder and saver, with an edge that is enrolled and faces that keep coming."""
+    """Detector, forwarder, saver and gallery, with an edge that is enrolled and faces that keep coming."""
     clip = tmp_path / "clip.avi"
     make_clip(clip, seconds=4, size=(320, 240))
     edge_broker = start_broker()
@@ -44,6 +45,7 @@ def programs(s3: S3Server, start_broker: StartBroker, tmp_path: Path) -> Iterato
             "saver": saver(tmp_path, cloud.url, s3),
             "forwarder": forwarder(tmp_path, edge_broker.url, cloud.outside_url, **bundle.settings),
             "detector": Program("edge_face_detection", tmp_path, camera | outbox),
+            "gallery": Gallery(tmp_path, cloud.url, s3),
         }
         for program in made.values():
             stack.enter_context(program)

@@ -286,5 +286,7 @@ def test_metadata_that_would_be_another_header_are_not_sent(value: str) -> None:
 
 def test_the_sdk_is_not_loaded() -> None:
     """It would be a good part of the saver's memory."""
-    check = "import sys, cloud_saver.saver; sys.exit(any(name.startswith(('ibm_', 'urllib3')) for name in sys.modules))"
+    check = (
+        "import sys, cloud_saver.serving; sys.exit(any(name.startswith(('ibm_', 'urllib3')) for name in sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -17,7 +17,7 @@ _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 _PATH = os.pathsep.join([os.environ["PATH"], str(_CACHE / "edge_face_detection/prometheus/usr/bin")])
 
 
-def _find(program: str) -> str:
+def find_program(program: str) -> str:
     found = shutil.which(program, path=_PATH)
     assert found, f"there is no {program}: scripts/need.sh prometheus"
     return found
@@ -25,7 +25,7 @@ def _find(program: str) -> str:
 
 def promtool(*arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
     """What it says of this, exit status included; `given` is its standard input."""
-    command = [_find("promtool"), *arguments]
+    command = [find_program("promtool"), *arguments]
     return subprocess.run(command, input=given, text=True, capture_output=True, timeout=60, check=False)
 
 
@@ -38,7 +38,7 @@ class Prometheus(ManagedProcess):
         where = [f"--web.listen-address=127.0.0.1:{self._port}", f"--storage.tsdb.path={folder / 'data'}"]
         super().__init__(
             "prometheus",
-            [_find("prometheus"), f"--config.file={folder / 'prometheus.yml'}", *where],
+            [find_program("prometheus"), f"--config.file={folder / 'prometheus.yml'}", *where],
             log=folder / "prometheus.log",
             ready=lambda: listens(self._port) and self._get("/-/ready")[0] == 200,
         )

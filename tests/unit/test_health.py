@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import tomllib
 from datetime import UTC, datetime, timedelta
@@ -191,6 +192,25 @@ def test_the_number_of_edges_is_bounded() -> None:
     for number in range(600):
         shown.hear(payload(edge()), f"tx{number}")
     assert len([key for key in shown.samples() if key[0] == "up"]) == 500
+
+
+def test_an_edge_that_was_given_up_is_forgotten_and_prometheus_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For five minutes, as it remembers the last figure longer than it is shown; and a flood of names is not kept."""
+    shown = Shown()
+    shown.hear(b"")
+    assert shown.samples() == {}
+    for number in range(600):
+        shown.hear(payload(edge()), f"tx{number}")
+        shown.hear(b"", f"tx{number}")
+    samples = shown.samples()
+    assert len(samples) == 500
+    assert {key[0] for key in samples} == {"last_heard_timestamp_seconds"}
+    assert all(math.isnan(value) for value in samples.values())
+    shown.hear(payload(edge()), "tx7")
+    assert shown.samples()["last_heard_timestamp_seconds", "tx7"] == pytest.approx(time.time(), abs=5)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 301)
+    assert {key[1] for key in shown.samples()} == {"tx7"}
 
 
 def test_an_old_message_does_not_make_an_edge_look_alive() -> None:
