@@ -22,6 +22,7 @@ from face_messages import Message
 from local_stack.mosquitto import Mosquitto
 from local_stack.s3 import S3Server
 from tests.conftest import StartBroker
+from tests.support.accessibility import barriers
 from tests.support.gallery import NOON, Gallery, face, message, png, put
 from tests.support.plain import plain_client, publish
 from tests.support.programs import saver
@@ -368,6 +369,25 @@ def test_fifty_thousand_faces_in_a_day(page: Page, s3: S3Server, gallery: Galler
     page.locator("#day").select_option("2026-05-01")
     page.locator("#hour").select_option(label="06:00")
     expect(page.locator("#when")).to_contain_text("05:59", timeout=20_000)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_kept_out(page: Page, broker: Mosquitto, s3: S3Server, gallery: Gallery, scheme: str) -> None:
+    """The list, a face, what is the matter, and the way in: for screen readers, and in contrast."""
+    put(real_store(s3), [face(NOON + timedelta(seconds=i)) for i in range(9)])
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
+    page.goto(gallery.url)
+    with plain_client(broker.port) as client:
+        publish(client, "facedetection_status/tx2/health", edge_health())
+        publish(client, "facedetection_status/tx3/health", edge_health(state="down", why="no such device"))
+    expect(page.locator("#programs .why")).to_be_visible()
+    expect(page.locator(CARDS)).to_have_count(9)
+    assert barriers(page) == []
+    page.locator(f"{CARDS} button").first.click()
+    expect(page.locator("#attributes")).to_contain_text("score")
+    assert barriers(page) == []
+    page.goto(f"{gallery.url}/login")
+    assert barriers(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, Position, expect
 
 from edge_face_detection.mask import Mask
 from tests.conftest import StartBroker
+from tests.support.accessibility import barriers
 from tests.support.plain import plain_client, publish
 from tests.support.programs import Program
 from tests.support.scenes import scene
@@ -108,6 +109,11 @@ def test_faces_are_shown_where_they_are_and_why_one_is_passed_over(opened: Page)
     expect(opened.locator("#cpu")).to_have_text(re.compile(r"\d+\.\d ms"))
     expect(opened.locator("#size")).to_have_text("640×480")
     expect(opened.locator("#taken")).to_have_text("1 of 2")
+
+
+def test_nobody_is_kept_out(opened: Page) -> None:
+    """For screen readers, and in contrast."""
+    assert barriers(opened) == []
 
 
 def test_what_is_not_the_program_s_own_is_text(opened: Page) -> None:
