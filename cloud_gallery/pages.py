@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 LINK_SECONDS = 3600
 _COUNT, _MAX_COUNT = 120, 500
 _MAX_TRACKS = 30
-_MAX_FORM = 8 * 1024
+_MAX_FORM, _FORM_SECONDS = 8 * 1024, 5.0
 _PAGE = Path(__file__).parent / "page"
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -192,10 +192,14 @@ class Pages:
 
     async def _log_in(self, request: Request) -> Response:
         body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > _MAX_FORM:
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        try:
+            async with asyncio.timeout(_FORM_SECONDS):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > _MAX_FORM:
+                        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        except TimeoutError as error:
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT) from error
         password = parse_qs(body.decode("ascii", "replace")).get("password", [""])[0]
         response = RedirectResponse("/", HTTPStatus.SEE_OTHER)
         let_in = await run_in_threadpool(self._access.log_in, password, response)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import threading
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cloud_gallery.access import Access, Links
 from cloud_gallery.live import FILTERS, Hub
@@ -22,7 +25,36 @@ log = logging.getLogger(__name__)
 
 # Connections and requests at a time; each page has a few.
 _MAX_REQUESTS = 500
+# In seconds: for the headers of a request to arrive, and for requests to end when the program does.
+_HEADER_SECONDS = 5.0
 _LAST_SECONDS = 2
+
+
+class Impatient(H11Protocol):
+    """A connection on which nobody keeps a place by sending no request, or half of one."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as its base does
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._late:
+            self._late.cancel()
+
+    def _wait(self) -> None:
+        is_waiting = self.conn.their_state is h11.IDLE
+        if is_waiting and self._late is None:
+            self._late = self.loop.call_later(_HEADER_SECONDS, self.transport.close)
+        elif not is_waiting and self._late:
+            self._late.cancel()
+            self._late = None
 
 
 def work(settings: GallerySettings, stop: program.Stop) -> int:
@@ -49,7 +81,7 @@ def work(settings: GallerySettings, stop: program.Stop) -> int:
     config = uvicorn.Config(
         pages.app(),
         loop="asyncio",
-        http="h11",
+        http=Impatient,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,3 +201,25 @@ def test_with_an_iam_key_links_lead_to_the_gallery(tmp_path: Path) -> None:
         for changed in (link.replace("door", "yard"), link.replace(str(until), str(until + 1)), link[:-1]):
             assert gallery.request(changed)[0] == 403
         assert len(cos.requests) == asked
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"", []),
+        (b"GET / HTTP/1.1\r\nHost: ", []),
+        (b"GET /login HTTP/1.1\r\nHost: localhost\r\n\r\nGET /login HT", [b"200"]),
+        (
+            b"POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nContent-Length: 9\r\n\r\npass",
+            [b"408"],
+        ),
+        (b"no HTTP at all\r\n\r\n", [b"400"]),
+    ],
+    ids=["nothing", "half a request", "one and a half", "half a form", "nonsense"],
+)
+def test_nobody_keeps_a_place_by_being_slow(closed: Gallery, sent: bytes, answered: list[bytes]) -> None:
+    """There are 500, for all."""
+    with socket.create_connection(("127.0.0.1", closed.port), timeout=30) as slow:
+        slow.sendall(sent)
+        said = b"".join(iter(lambda: slow.recv(65536), b""))
+    assert re.findall(rb"HTTP/1.1 (\d+)", said) == answered
