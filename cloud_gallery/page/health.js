@@ -63,7 +63,9 @@ function edge(about, savers, storedAt) {
       ["frames/s", camera.frames_per_second.toFixed(1)],
       ["faces a minute", String(Math.round(camera.faces_per_minute))],
       ["waiting", waiting(camera.outbox)],
-      ["last face stored", stored ? `${ago((Date.now() - stored) / 1000)} ago` : camera.last_face ? `seen ${ago(since(camera.last_face))} ago` : "none yet"],
+      stored || !camera.last_face
+        ? ["last face stored", stored ? `${ago((Date.now() - stored) / 1000)} ago` : "none yet"]
+        : ["last face seen", `${ago(since(camera.last_face))} ago`],
     ]));
   }
   return card;
@@ -105,6 +107,7 @@ export function why(state, camera) {
     const age = since(one.time), name = `the camera ${one.camera}`;
     if (one.edge.state !== "online" || ["silent", "off"].includes(one.state)) return `${name} was last heard of ${ago(age)} ago`;
     if (one.state !== "up") return `${name} is ${one.state}${one.why ? ` (${one.why})` : ""}`;
+    if (one.last_face) return `${name} saw a face ${ago(since(one.last_face))} ago, which is not in the bucket`;
     return `${name} is up and has seen nobody`;
   }).join("; ") + ".";
 }

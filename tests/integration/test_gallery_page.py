@@ -251,7 +251,8 @@ def test_health_is_told_and_silence_turns_red(page: Page, broker: Mosquitto, gal
         expect(page.locator("#summary")).to_have_text("all well")
         for text in ("tx2", "door", "24.7", "12", "3 · 61 kB · oldest 8 s", "up since"):
             expect(page.locator("#programs")).to_contain_text(text)
-        expect(page.locator("#programs")).to_contain_text(re.compile(r"seen \d s ago"))
+        expect(page.locator("#programs")).to_contain_text(re.compile(r"last face seen\d s ago"))
+        expect(page.locator("#empty")).to_contain_text("the camera door saw a face")
         publish(client, "facedetection_status/tx3/health", edge_health(state="down", why="no such device"))
         expect(page.locator("#summary")).to_have_text("door down")
         expect(page.locator("#empty")).to_contain_text("is down (no such device)")
