@@ -81,14 +81,20 @@ async function catchUp() {
   const mine = asked;
   try {
     const found = (await ask(`api/faces?in=${encodeURIComponent(inFolder())}&fresh`)).faces;
-    if (mine !== asked || !found.length) return;
+    if (mine !== asked) return;
+    trouble(null);
+    if (!found.length) return;
     if (found.some((face) => faces.some((known) => known.key === face.key))) for (const face of found) arrive(face);
     else if (scrollY <= row) await anew();
     else {
       missed = true;
       offer();
     }
-  } catch (error) { trouble(error); }
+  } catch (error) {
+    if (mine !== asked) return;
+    trouble(error);
+    setTimeout(() => { if (mine === asked) catchUp(); }, 3000);
+  }
 }
 
 // --- What is chosen --------------------------------------------------------------------------------------------------

@@ -285,6 +285,22 @@ def test_a_bucket_that_cannot_be_reached_is_told_and_comes_back(page: Page, s3: 
     assert gallery.log_text().count("cannot be used") == 1
 
 
+def test_a_bucket_that_goes_away_under_an_open_page_is_told_and_comes_back(
+    page: Page, s3: S3Server, gallery: Gallery
+) -> None:
+    """What is shown stays, and what is known is shown at once."""
+    put(real_store(s3), [face(NOON + timedelta(seconds=i)) for i in range(120)])
+    page.goto(gallery.url)
+    expect(page.locator("#status")).to_have_text("live")
+    expect(page.locator(CARDS).first).to_be_visible()
+    s3.terminate()
+    page.reload()
+    expect(page.locator(CARDS).first).to_be_visible()
+    expect(page.locator("#trouble")).to_contain_text("is it right, and is it up?", timeout=20_000)
+    s3.start()
+    expect(page.locator("#trouble")).to_be_hidden(timeout=20_000)
+
+
 def test_what_was_missed_while_the_gallery_was_gone_is_shown(
     page: Page, start_broker: StartBroker, tmp_path: Path, s3: S3Server
 ) -> None:
