@@ -83,6 +83,7 @@ async function catchUp() {
     const found = (await ask(`api/faces?in=${encodeURIComponent(inFolder())}&fresh`)).faces;
     if (mine !== asked) return;
     trouble(null);
+    cameras();
     if (!found.length) return;
     if (found.some((face) => faces.some((known) => known.key === face.key))) for (const face of found) arrive(face);
     else if (scrollY <= row) await anew();
@@ -113,10 +114,14 @@ function until() {
   return isNobody() ? digits.slice(0, 8) : digits.slice(0, 15);
 }
 
+let camerasTold = null;
 async function cameras() {
   try {
     const told = await ask("api/cameras"), chosen = inFolder(), edges = new Map();
     $("logout").hidden = !told.login;
+    // A list that somebody has open just now is left alone.
+    if (told.cameras.join() === camerasTold) return await days();
+    camerasTold = told.cameras.join();
     for (const folder of told.cameras) {
       const [, edge, camera] = folder.split("/");
       if (!camera) continue;
@@ -141,12 +146,15 @@ async function cameras() {
   } catch (error) { trouble(error); }
 }
 
+let daysTold = null;
 async function days() {
   const told = await ask(`api/days?in=${encodeURIComponent(inFolder())}`), chosen = $("day").value;
   // Those of who looks, which a day of the bucket, in UTC, may have two of.
   const times = isNobody() ? ["T12:00:00"] : ["T00:00:00Z", "T23:59:59Z"];
   const some = new Set(told.days.flatMap((day) => times.map((time) => localDay(day.replaceAll("/", "-") + time))));
   const passed = [...some].filter((day) => day <= localDay(Date.now())).sort().reverse();
+  if (passed.join() === daysTold) return;
+  daysTold = passed.join();
   $("day").replaceChildren(new Option("Now", ""), ...passed.map((day) => new Option(dayOf(new Date(`${day}T12:00:00`)), day)));
   $("day").value = chosen;
   if ($("day").selectedIndex < 0) $("day").value = "";
@@ -329,7 +337,7 @@ setInterval(() => {
 function arrive(face) {
   const told = about(face);
   if (!isLive() || !face.key.startsWith(inFolder())) return;
-  if (told.time && ![...$("camera").options].some((option) => option.value && face.key.startsWith(option.value))) cameras();
+  if (![...$("camera").options].some((option) => option.value && face.key.startsWith(option.value))) cameras();
   if ([...faces, ...pending].some((known) => known.key === face.key)) return;
   face.isNew = true;
   arrived.set(told.camera, (arrived.get(told.camera) ?? 0) + 1);
