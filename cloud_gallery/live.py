@@ -7,7 +7,6 @@ import contextlib
 import json
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,8 +28,6 @@ _MAX_CLIENTS = 1000
 # What waits for a browser that does not read; then it is let go, and asks anew.
 _MAX_WAITING = 1000
 _MAX_KEY = 1024
-# What was stored this long ago at most is told to who comes: its list may have been made before.
-_LATELY_SECONDS, _MAX_LATELY = 10.0, 500
 _SAVER, _GALLERY = "cloud_saver", "cloud_gallery"
 
 
@@ -105,7 +102,6 @@ class Hub:
         self.on_face: Callable[[Face], None] = lambda _face: None
         self.on_live: Callable[[], None] = lambda: None
         self._queues: set[asyncio.Queue[str]] = set()
-        self._lately: deque[tuple[float, str]] = deque(maxlen=_MAX_LATELY)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -134,16 +130,14 @@ class Hub:
             event = _event("face", {"key": key, "name": name})
             # The loop may be gone, when the program ends.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._tell_face, event)
+                self._loop.call_soon_threadsafe(self._tell, event)
 
     async def events(self) -> AsyncGenerator[str]:
         """What one browser is told, until it is too slow or gone."""
         queue: asyncio.Queue[str] = asyncio.Queue(_MAX_WAITING)
         self._queues.add(queue)
         try:
-            since = time.monotonic() - _LATELY_SECONDS
-            lately = "".join(event for told, event in self._lately if told > since)
-            yield f"retry: 2000\n\n{self._health()}{lately}"
+            yield f"retry: 2000\n\n{self._health()}"
             while queue in self._queues:
                 yield await queue.get()
         finally:
@@ -155,10 +149,6 @@ class Hub:
     def _tell_health(self) -> None:
         if self._queues:
             self._tell(self._health())
-
-    def _tell_face(self, event: str) -> None:
-        self._lately.append((time.monotonic(), event))
-        self._tell(event)
 
     def _tell(self, event: str) -> None:
         for queue in list(self._queues):
