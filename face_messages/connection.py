@@ -32,8 +32,6 @@ _FAREWELL_SECONDS = 2.0
 # Between tries, at most: a try costs next to nothing, and faces wait for it.
 _LONGEST_PAUSE = 8.0
 _MUCH = 64 * 1024
-# Reason codes from here on are failures (MQTT 5.0, section 2.4).
-_FAILURE = 0x80
 
 
 class Endpoint(Protocol):
@@ -214,7 +212,7 @@ class Connection:
         elif isinstance(packet, mqtt5.PingRespPacket):
             self._pinged = False
         elif isinstance(packet, mqtt5.SubAckPacket):
-            self._check_subscribed(packet)
+            self._subscribed(packet)
             self._say_up(self._link)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             raise hung_up(packet)
@@ -235,19 +233,15 @@ class Connection:
         self.connects += 1
         self._endpoint.connected(link)
 
-    def _check_subscribed(self, suback: mqtt5.SubAckPacket) -> None:
-        """Raises RefusedError unless all was granted that is needed, and anything at all."""
-        codes = zip(self._filters, suback.reason_codes, strict=False)
-        refused = [each for each, code in codes if int(code) >= _FAILURE]
-        if len(refused) == len(self._filters) or any(int(each.max_qos) for each in refused):
-            check_suback(suback)
-        elif refused and not self._refusal_said:
+    def _subscribed(self, suback: mqtt5.SubAckPacket) -> None:
+        refused = check_suback(suback, self._filters)
+        if refused and not self._refusal_said:
             log.warning(
                 "the broker %s does not let %s subscribe to %s: what is told there stays unknown, all else works;"
                 " allow it in the broker's access rules",
                 self._url,
                 self._client_id,
-                ", ".join(each.pattern for each in refused),
+                ", ".join(refused),
             )
         self._refusal_said = bool(refused)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mqtt5
 
 # Reason codes from here on are failures (MQTT 5.0, section 2.4). They are numbers here, as the codec's enumerations
@@ -31,11 +33,19 @@ def check_connack(packet: mqtt5.ConnAckPacket) -> None:
         raise RefusedError(_CONNACK.get(int(code), f"the broker refuses ({code.name})"))
 
 
-def check_suback(packet: mqtt5.SubAckPacket) -> None:
-    """Raises RefusedError unless all subscriptions were granted."""
-    for code in packet.reason_codes:
-        if int(code) >= _FAILURE:
+def check_suback(packet: mqtt5.SubAckPacket, filters: Sequence[mqtt5.TopicFilter]) -> list[str]:
+    """The filters that were refused and are only good to have, which are those with QoS 0.
+
+    Raises:
+        RefusedError: one was refused that is needed, or all were.
+
+    """
+    codes = zip(filters, packet.reason_codes, strict=False)
+    refused = [(each, code) for each, code in codes if int(code) >= _FAILURE]
+    for each, code in refused:
+        if int(each.max_qos) or len(refused) == len(filters):
             raise RefusedError(f"the broker refuses the subscription ({code.name}): check access rules and certificate")
+    return [each.pattern for each, _ in refused]
 
 
 def hung_up(packet: mqtt5.DisconnectPacket) -> RefusedError:
