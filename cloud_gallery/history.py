@@ -175,6 +175,8 @@ class History:
     def _older_of_day(self, prefix: str, before: str) -> Iterator[Face]:
         """S3 lists forwards only, so pieces of the day are listed, from the last on, of a size that fits one answer."""
         is_face = not prefix.startswith(UNATTRIBUTED)
+        if is_face and "/" in before:
+            return  # what has no time comes behind all that has one
         day = prefix[-11:-1].replace("/", "")
         high, bound = 1.0, f"{day}~"
         if before:
@@ -237,5 +239,7 @@ def _part_of_day(name: str) -> float:
 
 
 def _part_of_hashes(name: str) -> float:
-    digits = name.partition("/")[2][:8]
-    return min(1.0, (int(digits.ljust(8, "f"), 16) + 1) / 16**8) if digits else 0.0
+    _, slash, digits = name.partition("/")
+    if not slash:
+        return 1.0 if "T" in name else 0.0
+    return min(1.0, (int(digits[:8].ljust(8, "f"), 16) + 1) / 16**8) if digits else 0.0

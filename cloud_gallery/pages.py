@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 
 from cloud_gallery.access import Access, Links
 from cloud_gallery.gate import Gate
-from cloud_gallery.history import BOUND, UNATTRIBUTED, Face, History, name_of
+from cloud_gallery.history import BOUND, Face, History, name_of
 from cloud_gallery.latest import Latest
 from cloud_gallery.live import MAX_VIEWERS, Hub
 from cloud_saver.keys import PNG_SIGNATURE
@@ -143,10 +143,8 @@ class Pages:
         return JSONResponse({"faces": [{"key": face.key, "name": face.name} for face in found]})
 
     def _folders(self, scope: str, *, fresh: bool = False) -> list[str]:
-        """Those whose names begin so; all that have a sender, where it is empty."""
-        return [
-            f for f in self._history.cameras(fresh=fresh) if f.startswith(scope) and (f != UNATTRIBUTED or scope == f)
-        ]
+        """Those whose names begin so."""
+        return [folder for folder in self._history.cameras(fresh=fresh) if folder.startswith(scope)]
 
     def _tracks(self, request: Request) -> Response:
         keys = [key for key in request.query_params.getlist("key")[:_MAX_TRACKS] if name_of(key)]

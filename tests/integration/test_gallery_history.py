@@ -230,6 +230,21 @@ def test_what_has_no_sender_is_apart(store: Store) -> None:
     )
 
 
+def test_among_others_what_has_no_sender_comes_at_the_end_of_its_day(store: Store) -> None:
+    """Page by page, each once, and from any moment on."""
+    plain = [object_for(Message("t", png(i)), received_at=NOON + timedelta(days=i % 2)) for i in range(10)]
+    seen = [face(NOON + timedelta(hours=6 * i)) for i in range(6)]
+    keys = put(store, [*plain, *seen])
+    ordered = sorted(keys, key=name_of, reverse=True)
+    history = History(store)
+    for count in (1, 3, 100):
+        assert walked(history, history.cameras(), count=count) == ordered
+    before = "20260502T0500"
+    assert walked(history, history.cameras(), count=2, before=before) == [
+        key for key in ordered if name_of(key) < before
+    ]
+
+
 def test_what_is_no_face_is_passed_over(s3: S3Server, store: Store) -> None:
     """Somebody may have put it there by hand."""
     key = put(store, [face(NOON)])[0]
