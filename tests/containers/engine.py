@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def compose(
     """The same of a compose command on the test's project, with the file `env` in place of a person's .env."""
     named = [part for file in files for part in ("-f", file)] + [f"--profile={profile}" for profile in profiles]
     return docker("compose", "--project-name", PROJECT, "--env-file", env, *named, *arguments, within=within)
+
+
+@cache
+def on_musl() -> bool:
+    """Whether the images stand on Alpine's own root, or on something that answers to its name."""
+    return run("docker", "run", "--rm", "alpine:3.23", "sh", "-c", "ls /lib/ld-musl-*", ok=range(256)).returncode == 0
 
 
 def in_network(*command: str, image: str = "cloud_mosquitto", options: Sequence[str] = ()) -> bytes:
