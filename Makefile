@@ -10,7 +10,7 @@ PACKAGES := edge_face_detection edge_forwarder cloud_saver cloud_gallery face_me
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo gallery screenshots test test-containers test-camera chaos check docs format lock audit sbom bench outage clean \
+.PHONY: help setup demo gallery screenshots test test-containers test-camera chaos check docs format lock audit sbom bench bench-images outage clean \
 	mosquitto strace spin openssl nftables chromium prometheus rtsp-server qemu
 
 help: ## show this list
@@ -73,6 +73,10 @@ format: $(STAMP_DEV) ## put the code in its form
 
 bench: $(STAMP_DEV) mosquitto ## what all costs and how well faces are found; CLIPS and LABELS: your own, see docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(if $(CLIPS),--clip $(CLIPS)) $(if $(LABELS),--labels $(LABELS))
+
+bench-images: $(STAMP_DEV) mosquitto ## detector, forwarder, saver, path and outage in their images, as they are shipped; needs a Docker engine
+	@docker compose --env-file /dev/null -f docker-compose.edge.yml -f docker-compose.cloud.yml build --quiet
+	@$(BIN)/python -m benchmarks --images
 
 outage: $(STAMP_DEV) mosquitto ## the cloud gone while 100,000 faces come in: memory, disk, and how they go out; minutes, and 6 GB in TMPDIR
 	@$(BIN)/python -m benchmarks outage
