@@ -28,6 +28,7 @@ IMAGES = SERVICES
 
 PROJECT = "facedetection-test"
 FILES = ("docker-compose.edge.yml", "docker-compose.cloud.yml", "docker-compose.demo.yml")
+STACK = (*FILES, "tests/containers/quick_health.yml")
 # Marks what tests start besides the project, so that a later run can remove it.
 LABEL = "facedetection-test"
 
@@ -55,7 +56,7 @@ def docker(*arguments: str, within: float = 120) -> str:
 
 def compose(
     *arguments: str,
-    files: Sequence[str] = FILES,
+    files: Sequence[str] = STACK,
     profiles: Sequence[str] = ("gallery",),
     env: str = os.devnull,
     within: float = 120,
@@ -133,6 +134,12 @@ def bucket() -> dict[str, bytes]:
         opened = ((member.name.partition("/")[2], tar.extractfile(member)) for member in tar if member.isfile())
         # Uploads under way have hidden names.
         return {key: file.read() for key, file in opened if file is not None and "/.rclone" not in f"/{key}"}
+
+
+def digest(key: str) -> str | None:
+    """The SHA-256 of an object's content, in hexadecimal; None where there is none."""
+    told = run("docker", "exec", "demo_s3", "sha256sum", f"/buckets/faces/{key}", ok=(0, 1)).stdout.decode()
+    return told.split()[0] if told else None
 
 
 def keys(under: str = "faces") -> set[str]:
