@@ -43,9 +43,9 @@ test-containers: $(STAMP_DEV) prometheus ## tests of the images and compose file
 test-camera: $(STAMP_DEV) mosquitto qemu ## tests with USB cameras, in a virtual machine that emulates them; needs Debian on x86_64
 	@$(BIN)/python -m tests.camera.machine $(BIN)/python -m pytest -p no:cacheprovider tests/camera
 
-chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1
+chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1 IMAGES=1
 	@$(BIN)/python -m chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS, \
-		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain)
+		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain) $(if $(IMAGES),--images)
 
 check: $(STAMP_DEV) ## what must hold before a commit: ruff, its formatter, mypy, settings, locks, known weaknesses
 	@$(BIN)/ruff check .
