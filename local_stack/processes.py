@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -41,31 +40,10 @@ except OSError as error:
 # "Parent" means the thread that forked: one thread, which lives as long as the interpreter, starts them all.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 _started: weakref.WeakSet[ManagedProcess] = weakref.WeakSet()
-_given_ports: set[int] = set()
 
 
 class ProcessError(RuntimeError):
     """A process died or did not get ready; the message holds the end of its log."""
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on, handed out once in this process.
-
-    Not from the ephemeral range: a client that keeps dialling a closed port of that range ends up connected to
-    itself, and the server that comes back finds its port taken.
-    """
-    for _ in range(1000):
-        port = random.randint(10_240, 32_000)  # noqa: S311 - not a secret
-        if port in _given_ports:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _given_ports.add(port)
-        return port
-    raise RuntimeError("no free TCP port on 127.0.0.1 between 10240 and 32000")
 
 
 def listens(port: int) -> bool:

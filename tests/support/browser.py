@@ -12,6 +12,15 @@ from playwright.sync_api import Browser, Page, sync_playwright
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+# Chromiums at a time, each with the tests of a group. One for all would be the longest of the run.
+_GROUPS = 3
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for number, item in enumerate(each for each in items if "page" in getattr(each, "fixturenames", ())):
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{number % _GROUPS}"))
+
+
 # Of one module, since Playwright keeps an event loop in this thread, where later tests want to run their own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:

@@ -14,7 +14,7 @@ import numpy as np
 from cloud_saver.keys import StoredObject, object_for
 from cloud_saver.store import Store
 from face_messages import FaceEvent, Message, new_id
-from local_stack.processes import free_port
+from local_stack.ports import free_port
 from local_stack.s3 import S3Server
 from tests.support.programs import Program
 from tests.support.stores import environment
