@@ -14,6 +14,9 @@ PYTEST := $(BIN)/pytest
 # What must run alone (memory bounds, rates) runs behind the rest.
 TOGETHER := $(PYTEST) -n $(WORKERS) --dist loadgroup -m 'not alone'
 
+# Each test process would compile all tests anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo gallery screenshots test test-unit test-containers test-camera chaos check docs format lock audit \
@@ -95,6 +98,7 @@ $(STAMP_DEMO): pyproject.toml scripts/setup.sh
 
 $(STAMP_DEV): pyproject.toml scripts/setup.sh
 	@scripts/setup.sh "$(VENV)" dev
+	@$(PYTEST) --collect-only -q >/dev/null # compiles all of it once; several processes would do so side by side
 	@touch $(STAMP_DEMO) $@
 
 # What `make test` needs: the environment and the system's programs, side by side.

@@ -51,7 +51,7 @@ class Program(ManagedProcess):
         samples = (s for family in text_string_to_metric_families(text) for s in family.samples)
         return next((s.value for s in samples if s.name == f"facedetection_{name}"), -1)
 
-    def expect(self, name: str, value: float, *, within: float = 30) -> None:
+    def expect(self, name: str, value: float, *, within: float = 60) -> None:
         """Waits until the figure has this value."""
 
         def has_it() -> bool:
@@ -63,7 +63,7 @@ class Program(ManagedProcess):
     def explain(self, name: str, value: float) -> str:
         return f"{name} is {self.figure(name)}, not {value}; the log of {self.name}:\n{self.log_tail(30)}"
 
-    def expect_line(self, text: str, *, within: float = 30) -> str:
+    def expect_line(self, text: str, *, within: float = 60) -> str:
         """Waits for a line with this in the log."""
         return eventually(
             lambda: next((line for line in self.log_text().splitlines() if text in line), ""),
