@@ -1,0 +1,185 @@
+"""paho-mqtt's client, at a quarter of its cost for a message of custody.
+
+paho speaks MQTT here: it writes all packets and reads all but two. Two things of its own cost more than all the rest
+of a program: reading a PUBLISH with a face's properties, and a PUBACK. Both are read here instead, and so are the
+properties of a PUBLISH written, each in one plain loop (docs/decisions.md says what that saves). Besides,
+
+* it reads and writes through a `Wire`, which passes over what is too large, joins small packets, and never copies the
+  rest of a large one;
+* it keeps no message. paho would send them again by itself, and an outbox decides that here;
+* its packet ids skip those that are in use.
+
+A client lives as long as its connection, has no thread, and is called by one thread only. What it needs of paho's
+insides is listed in `PRIVATE`, and a test tells what a new version changes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MessageType, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.exception import MalformedPacket
+from paho.mqtt.properties import Properties
+
+from face_messages.message import Incoming, Message
+from face_messages.publish import read_publish
+from face_messages.wire import Packet, ProtocolError, Wire
+
+#: What is used of paho beyond its documentation: methods in their form, and a dictionary with some of its keys.
+PRIVATE = {
+    "_in_packet": "command packet remaining_length",
+    "_create_socket": "(self) -> 'SocketLike'",
+    "_mid_generate": "(self) -> 'int'",
+    "_packet_handle": "(self) -> 'MQTTErrorCode'",
+    "_send_pingreq": "(self) -> 'MQTTErrorCode'",
+}
+
+_CONNACK, _PUBLISH, _PUBACK = int(MessageType.CONNACK), int(MessageType.PUBLISH), int(MessageType.PUBACK)
+
+
+class Client(paho.Client):
+    """Hands on what arrives in `loop_read`, and sends through `wire` what it is told to.
+
+    `received` is given each PUBLISH, `acknowledged` packet id and reason of each PUBACK. The reason is a number, as
+    brokers send some that the specification does not know.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        client_id: str,
+        *,
+        received: Callable[[Incoming], None],
+        acknowledged: Callable[[int, int], None],
+    ) -> None:
+        super().__init__(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True)
+        self.max_inflight_messages = 0  # no window of paho's
+        #: What it reads and writes through.
+        self.wire = wire
+        self._received = received
+        self._acknowledged = acknowledged
+        #: Packet ids of what was sent with QoS 1 and has no PUBACK yet.
+        self.unacknowledged: set[int] = set()
+
+    def send(self, message: Message, properties: bytes, *, qos: int, retain: bool) -> int:
+        """Sends a PUBLISH with properties from `pack`, and returns its packet id.
+
+        Raises:
+            ValueError: MQTT has no such packet.
+
+        """
+        info = self.publish(message.topic, message.payload, qos, retain, _Packed(properties))
+        check(info.rc)
+        if qos:
+            self.unacknowledged.add(info.mid)
+            self.drop_out_messages()
+        return info.mid
+
+    def ping(self) -> None:
+        check(self._send_pingreq())
+
+    def loop_read(self, max_packets: int = 0) -> MQTTErrorCode:
+        """Handles what has arrived, but for at most 2 MiB at once; `max_packets` is paho's and has no meaning.
+
+        Raises:
+            OSError: the connection is gone, or (ProtocolError) the broker broke the rules.
+
+        """
+        del max_packets
+        for packet in self.wire.receive():
+            kind = packet.command & 0xF0
+            if (kind == _CONNACK) == self.is_connected():
+                raise ProtocolError(
+                    "a second CONNACK" if kind == _CONNACK else "something else than CONNACK came first"
+                )
+            if kind == _PUBLISH:
+                self._received(read_publish(packet))
+            elif kind == _PUBACK:
+                self._acknowledged(*self._read_puback(packet.body))
+            else:
+                self._read_other(packet)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _read_puback(self, body: memoryview) -> tuple[int, int]:
+        """MQTT 5.0, section 3.4."""
+        if len(body) < 2:
+            raise ProtocolError("a PUBACK without a packet id")
+        packet_id = body[0] << 8 | body[1]
+        if packet_id not in self.unacknowledged:
+            raise ProtocolError(f"a PUBACK for packet {packet_id}, which was not sent")
+        self.unacknowledged.remove(packet_id)
+        return packet_id, body[2] if len(body) > 2 else 0
+
+    def _read_other(self, packet: Packet) -> None:
+        if packet.command == _CONNACK and len(packet.body) == 2:
+            raise ProtocolError("the broker answers in MQTT 3.1.1; it must speak MQTT 5, which receipts need")
+        self._in_packet["command"] = packet.command
+        self._in_packet["remaining_length"] = len(packet.body)
+        self._in_packet["packet"] = bytearray(packet.body)
+        try:
+            check(self._packet_handle())
+        except MalformedPacket as error:
+            raise ProtocolError(f"a malformed packet of type {packet.command >> 4}: {error}") from error
+        if self.want_write():  # from within a callback
+            check(self.loop_write())
+
+    # -- paho's own, overridden ---------------------------------------------------------------
+
+    def _create_socket(self) -> paho.SocketLike:
+        return _Buffer(self.wire)
+
+    def _mid_generate(self) -> int:
+        while (packet_id := super()._mid_generate()) in self.unacknowledged:
+            pass
+        return packet_id
+
+
+def check(code: MQTTErrorCode) -> None:
+    """Raises ProtocolError for what paho tells by a return value."""
+    if code:
+        raise ProtocolError(paho.error_string(code))
+
+
+class _Buffer:
+    """What paho takes for its socket. It takes all, so that paho has nothing to keep; the wire sends it in its time."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def send(self, data: bytes | bytearray) -> int:
+        self._wire.write(data)
+        return len(data)
+
+    def recv(self, size: int) -> NoReturn:
+        raise BlockingIOError(size)
+
+    def fileno(self) -> int:
+        return self._wire.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        """It never blocks."""
+
+    def close(self) -> None:
+        """Its owner closes the wire, when all has been sent."""
+
+
+class _Packed(Properties):
+    """Properties that are bytes already."""
+
+    packed: bytes
+
+    def __init__(self, packed: bytes) -> None:
+        object.__setattr__(self, "packed", packed)  # paho allows no attributes but those of MQTT
+
+    def pack(self) -> bytes:
+        return self.packed
+
+
+def properties(packet_type: int, **named: int) -> Properties:
+    """Properties as paho spells them."""
+    made = Properties(packet_type)  # type: ignore[no-untyped-call] # paho's types end here
+    for name, value in named.items():
+        setattr(made, name, value)
+    return made
