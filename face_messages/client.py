@@ -16,7 +16,6 @@ insides is listed in `PRIVATE`, and a test tells what a new version changes of i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MessageType, MQTTErrorCode, MQTTProtocolVersion
@@ -33,10 +32,14 @@ PRIVATE = {
     "_create_socket": "(self) -> 'SocketLike'",
     "_mid_generate": "(self) -> 'int'",
     "_packet_handle": "(self) -> 'MQTTErrorCode'",
+    "_packet_queue": "(self, command: 'int', packet: 'bytes | bytearray', mid: 'int', qos: 'int',"
+    " info: 'MQTTMessageInfo | None' = None) -> 'MQTTErrorCode'",
     "_send_pingreq": "(self) -> 'MQTTErrorCode'",
 }
 
 _CONNACK, _PUBLISH, _PUBACK = int(MessageType.CONNACK), int(MessageType.PUBLISH), int(MessageType.PUBACK)
+# What else a broker may send to a client that uses QoS 0 and 1.
+_OTHER = (MessageType.CONNACK, MessageType.SUBACK, MessageType.PINGRESP, MessageType.DISCONNECT)
 
 
 class Client(paho.Client):
@@ -113,6 +116,8 @@ class Client(paho.Client):
         return packet_id, body[2] if len(body) > 2 else 0
 
     def _read_other(self, packet: Packet) -> None:
+        if packet.command not in _OTHER:
+            raise ProtocolError(f"an unexpected packet of type {packet.command >> 4}")
         if packet.command == _CONNACK and len(packet.body) == 2:
             raise ProtocolError("the broker answers in MQTT 3.1.1; it must speak MQTT 5, which receipts need")
         self._in_packet["command"] = packet.command
@@ -122,47 +127,29 @@ class Client(paho.Client):
             check(self._packet_handle())
         except MalformedPacket as error:
             raise ProtocolError(f"a malformed packet of type {packet.command >> 4}: {error}") from error
-        if self.want_write():  # from within a callback
-            check(self.loop_write())
 
     # -- paho's own, overridden ---------------------------------------------------------------
 
     def _create_socket(self) -> paho.SocketLike:
-        return _Buffer(self.wire)
+        return self.wire.socket
 
     def _mid_generate(self) -> int:
         while (packet_id := super()._mid_generate()) in self.unacknowledged:
             pass
         return packet_id
 
+    def _packet_queue(
+        self, command: int, packet: bytes | bytearray, mid: int, qos: int, info: paho.MQTTMessageInfo | None = None
+    ) -> MQTTErrorCode:
+        del command, mid, qos, info  # there is nobody to tell when it has gone out
+        self.wire.write(packet)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
 
 def check(code: MQTTErrorCode) -> None:
     """Raises ProtocolError for what paho tells by a return value."""
     if code:
         raise ProtocolError(paho.error_string(code))
-
-
-class _Buffer:
-    """What paho takes for its socket. It takes all, so that paho has nothing to keep; the wire sends it in its time."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-
-    def send(self, data: bytes | bytearray) -> int:
-        self._wire.write(data)
-        return len(data)
-
-    def recv(self, size: int) -> NoReturn:
-        raise BlockingIOError(size)
-
-    def fileno(self) -> int:
-        return self._wire.fileno()
-
-    def setblocking(self, flag: bool) -> None:
-        """It never blocks."""
-
-    def close(self) -> None:
-        """Its owner closes the wire, when all has been sent."""
 
 
 class _Packed(Properties):

@@ -35,7 +35,10 @@ def pack(message: Message, reply: Reply | None = None) -> bytes:
     if correlation is not None:
         parts += (b"\x09", len(correlation).to_bytes(2), correlation)
     for name, value in message.user_properties:
-        parts += (b"\x26", _string(name), _string(value))
+        first, second = name.encode(), value.encode()
+        parts += (b"\x26", len(first).to_bytes(2), first, len(second).to_bytes(2), second)
+        if "\0" in name or "\0" in value:
+            raise ValueError("a null character")
     packed = b"".join(parts)
     return _variable_integer(len(packed)) + packed
 
@@ -91,11 +94,13 @@ def _read_properties(data: bytes) -> tuple[str | None, tuple[tuple[str, str], ..
     while at < end:
         kind = data[at]
         if kind == _USER_PROPERTY:
-            name = at + 3
-            name_end = name + (data[at + 1] << 8 | data[at + 2])
-            value = name_end + 2
-            at = value + (data[name_end] << 8 | data[name_end + 1])
-            pairs.append((_text(data[name:name_end]), _text(data[value:at])))
+            begin = at + 3
+            middle = begin + (data[at + 1] << 8 | data[at + 2])
+            at = middle + 2 + (data[middle] << 8 | data[middle + 1])
+            name, value = data[begin:middle].decode(), data[middle + 2 : at].decode()
+            if "\0" in name or "\0" in value:
+                raise ValueError("a null character")
+            pairs.append((name, value))
         elif kind == _SUBSCRIPTION:
             number, at = _read_integer(data, at + 1)
             if not number:

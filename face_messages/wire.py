@@ -45,7 +45,7 @@ class Wire:
 
     def __init__(self, sock: socket.socket, *, max_packet: int) -> None:
         sock.setblocking(False)
-        self._sock = sock
+        self.socket = sock
         self._max_packet = max_packet
         self._in = bytearray()
         self._out = bytearray()
@@ -54,7 +54,7 @@ class Wire:
         self.received = 0
 
     def fileno(self) -> int:
-        return self._sock.fileno()
+        return self.socket.fileno()
 
     @property
     def unsent(self) -> int:
@@ -75,7 +75,7 @@ class Wire:
         with memoryview(self._out) as out:
             try:
                 while sent < len(out):
-                    sent += self._sock.send(out[sent:])
+                    sent += self.socket.send(out[sent:])
             except _WANT:
                 pass
         if sent:
@@ -91,7 +91,7 @@ class Wire:
         taken = 0
         while taken < _RECEIVE_AT_ONCE:
             try:
-                data = self._sock.recv(_RECV_BYTES)
+                data = self.socket.recv(_RECV_BYTES)
             except _WANT:
                 return
             if not data:
@@ -108,7 +108,7 @@ class Wire:
     @property
     def has_more(self) -> bool:
         """Whether TLS holds bytes that no selector would report."""
-        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+        return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
 
     def _packets(self) -> Iterator[Packet]:
         at = 0
@@ -134,15 +134,15 @@ class Wire:
         Closing while there are bytes to read would make the kernel send a reset, which may overtake what was sent.
         """
         with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_WR)
+            self.socket.shutdown(socket.SHUT_WR)
             deadline = time.monotonic() + timeout
             while (left := deadline - time.monotonic()) > 0:
-                self._sock.settimeout(left)
-                if not self._sock.recv(_RECV_BYTES):
+                self.socket.settimeout(left)
+                if not self.socket.recv(_RECV_BYTES):
                     return
 
     def close(self) -> None:
-        self._sock.close()
+        self.socket.close()
 
 
 def _fixed_header(data: bytearray, at: int) -> tuple[int, int, int] | None:
