@@ -1,16 +1,15 @@
-"""paho-mqtt's client, at a quarter of its cost for a message of custody.
+"""paho-mqtt's client, at an eighth of its cost for a face (`python -m benchmarks client`).
 
-paho speaks MQTT here: it writes all packets and reads all but two. Two things of its own cost more than all the rest
-of a program: reading a PUBLISH with a face's properties, and a PUBACK. Both are read here instead, and so are the
-properties of a PUBLISH written, each in one plain loop (docs/decisions.md says what that saves). Besides,
+paho writes all packets here, and reads all but PUBLISH and PUBACK. These two come with each face, and its
+properties cost paho more than all else in a program. So `face_messages.publish` packs and reads them. Besides:
 
-* it reads and writes through a `Wire`, which passes over what is too large, joins small packets, and never copies the
-  rest of a large one;
-* it keeps no message. paho would send them again by itself, and an outbox decides that here;
-* its packet ids skip those that are in use.
+* Bytes come and go through a `Wire`. It passes over what is too large, joins small packets, and does not copy the rest
+  of a large packet each time the socket takes a piece.
+* It keeps no message: paho would send it again by itself, and that is for an outbox to decide.
+* Its packet ids skip those that are in use.
 
-A client lives as long as its connection, has no thread, and is called by one thread only. What it needs of paho's
-insides is listed in `PRIVATE`, and a test tells what a new version changes of it.
+A client lives as long as its connection. It has no thread, and one thread calls it. `PRIVATE` lists what it needs of
+paho's insides, and a test tells what a new version changes of it.
 """
 
 from __future__ import annotations
