@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import socket
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 
@@ -193,3 +194,30 @@ def test_a_topic_that_no_message_can_have_is_undeliverable(peer: Peer, topic: st
         peer.link.publish(Message(topic, b""))
     assert peer.sent() == b""
     assert not peer.client.unacknowledged
+
+
+class NarrowSocket:
+    """Takes 4 KB a call, every other time."""
+
+    def __init__(self) -> None:
+        self.is_full = False
+        self.taken = 0
+
+    def send(self, data: memoryview) -> int:
+        self.is_full = not self.is_full
+        if not self.is_full:
+            raise BlockingIOError
+        self.taken += min(len(data), 4096)
+        return min(len(data), 4096)
+
+
+def test_the_rest_of_a_large_message_is_not_copied_with_each_piece(peer: Peer) -> None:
+    """That would be 32 GB here, which takes seconds."""
+    narrow, wire = NarrowSocket(), peer.client.wire
+    wire.socket = narrow  # type: ignore[assignment]
+    before = time.process_time()
+    peer.link.publish(Message("t", bytes(16 << 20)))
+    while wire.unsent:
+        wire.flush()
+    assert narrow.taken > 16 << 20
+    assert time.process_time() - before < 1
