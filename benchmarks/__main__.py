@@ -1,4 +1,4 @@
-"""`python -m benchmarks [detector|stills|forwarder|saver|path|cameras|gallery|outage] [--quick]`: see `--help`."""
+"""`python -m benchmarks [NAME] [--quick]`: see `--help`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import cameras, detector, forwarder, gallery, machine, outage, path, saver, stills
+from benchmarks import cameras, client, detector, forwarder, gallery, machine, outage, path, saver, stills
 from benchmarks.films import SMALLEST
 from benchmarks.measure import FULL, QUICK, BenchmarkError, Scale, Table
 from local_stack.processes import ProcessError
@@ -16,6 +16,7 @@ from local_stack.processes import ProcessError
 BENCHMARKS: dict[str, Callable[[Scale, Path, argparse.Namespace], list[Table]]] = {
     "detector": lambda scale, folder, given: detector.run(scale, folder, given.clip),
     "stills": lambda _scale, _folder, given: stills.run(given.labels, smallest=given.smallest),
+    "client": lambda scale, _folder, _given: client.run(scale),
     "forwarder": lambda scale, folder, _given: forwarder.run(scale, folder),
     "saver": lambda scale, folder, _given: saver.run(scale, folder),
     "path": lambda scale, folder, _given: path.run(scale, folder),
@@ -24,7 +25,7 @@ BENCHMARKS: dict[str, Callable[[Scale, Path, argparse.Namespace], list[Table]]] 
     "outage": lambda _scale, folder, given: outage.run(_outage(given), folder),
 }
 # Of the others one wants labels, one wants a browser, and one takes minutes and gigabytes.
-UNLESS_NAMED = ("detector", "forwarder", "saver", "path", "cameras")
+UNLESS_NAMED = ("detector", "client", "forwarder", "saver", "path", "cameras")
 
 
 def _outage(given: argparse.Namespace) -> outage.Outage:

@@ -9,14 +9,12 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-import mqtt5
 from pydantic import AwareDatetime, Field
 
 from cloud_saver.keys import StoredObject
 from face_messages.health import Amount, Count, Fields, ProgramHealth, Rate, Text
-from face_messages.link import Link
-from face_messages.message import STORED_TOPIC
-from face_messages.wire import UnreadablePublish
+from face_messages.link import Link, Subscription
+from face_messages.message import STORED_TOPIC, Incoming
 
 # Cameras and latencies that are remembered. A name in a key has 128 characters at most.
 _CAMERAS = 32
@@ -93,7 +91,7 @@ class Lately:
 class News:
     """An endpoint that tells each object's key, once it is stored, to whoever listens."""
 
-    subscriptions: Sequence[mqtt5.TopicFilter] = ()
+    subscriptions: Sequence[Subscription] = ()
 
     def __init__(self) -> None:
         self._link: Link | None = None
@@ -110,7 +108,7 @@ class News:
     def disconnected(self) -> None:
         self._link = None
 
-    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
+    def received(self, packet: Incoming) -> None:
         """Nothing: it has no subscriptions."""
 
     def acknowledged(self, packet_id: int, reason: int) -> None:

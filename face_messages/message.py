@@ -80,6 +80,41 @@ class Message:
         )
 
 
+#: Response Topic and Correlation Data.
+Reply = tuple[str, bytes]
+
+
+@dataclass(slots=True)
+class Received:
+    """A message as it came."""
+
+    message: Message
+    #: What its acknowledgement must carry; None at QoS 0.
+    packet_id: int | None = None
+    #: Whether the broker had it from before.
+    retain: bool = False
+
+    @property
+    def topic(self) -> str:
+        return self.message.topic
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadablePublish:
+    """A PUBLISH that was not taken in: over the size limit, or malformed where the broker did not mind.
+
+    Its packet id (None at QoS 0) allows to acknowledge it, else it would come again for ever.
+    """
+
+    topic: str
+    packet_id: int | None
+    size: int
+    reason: str
+
+
+Incoming = Received | UnreadablePublish
+
+
 def _written(text: str) -> int:
     """Bytes of a string in JSON and UTF-8, at most: a character may become six, though none of an event's does."""
     plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text

@@ -45,19 +45,19 @@ def test_a_requirement_that_is_not_locked_is_told(copy: tuple[ModuleType, Path])
     """Whether it is new, or its version has moved."""
     lock, _ = copy
     project = lock.ROOT / "pyproject.toml"
-    text = project.read_text().replace("mqtt5>=0.8,<0.9", "mqtt5>=99").replace("prometheus-client>", "something>")
+    text = project.read_text().replace("paho-mqtt>=2.2,<3", "paho-mqtt>=99").replace("prometheus-client>", "something>")
     project.write_text(text)
     told = [problem for problem in lock.problems() if "edge_forwarder" in problem]
-    assert re.fullmatch(r"edge_forwarder/requirements.lock has [\d.]+ for mqtt5>=99", told[0])
+    assert re.fullmatch(r"edge_forwarder/requirements.lock has [\d.]+ for paho-mqtt>=99", told[0])
     assert told[1].startswith("edge_forwarder/requirements.lock has no version for something>=")
 
 
 def test_a_lock_without_a_hash_or_without_a_version_is_told(copy: tuple[ModuleType, Path]) -> None:
     """Of all or of none: pip would not install the others either."""
     lock, path = copy
-    path.write_text("mqtt5==0.8.0\n")
+    path.write_text("paho-mqtt==2.2.0\n")
     with pytest.raises(
-        ValueError, match=r"edge_forwarder/requirements\.lock: no version with hashes: 'mqtt5==0\.8\.0'"
+        ValueError, match=r"edge_forwarder/requirements\.lock: no version with hashes: 'paho-mqtt==2\.2\.0'"
     ):
         list(lock.problems())
 
@@ -92,8 +92,8 @@ def test_the_bill_of_materials_names_what_is_locked(tmp_path: Path) -> None:
     components = {component["name"]: component for component in bill["components"]}
     locked = script("lock").pins(ROOT / "edge_forwarder/requirements.lock")
     assert {name: components[name]["version"] for name in locked} == locked
-    assert components["mqtt5"]["purl"].startswith("pkg:pypi/mqtt5@")
-    assert components["mqtt5"]["externalReferences"][0]["hashes"]
+    assert components["paho-mqtt"]["purl"].startswith("pkg:pypi/paho-mqtt@")
+    assert components["paho-mqtt"]["externalReferences"][0]["hashes"]
     assert components["musl"]["purl"] == "pkg:apk/alpine/musl@1.2.5-r21?arch=aarch64"
     assert bill["metadata"]["component"]["name"] == "edge_forwarder"
 
