@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ibm_botocore.awsrequest import AWSResponse
 from ibm_botocore.exceptions import BotoCoreError
+from ibm_botocore.parsers import ResponseParserError
 
 from face_messages.message import MAX_MESSAGE_BYTES
 from object_store.connections import Answer
@@ -91,7 +92,7 @@ class Client:
         """
         try:
             told: dict[str, Any] = getattr(self._client(), operation)(Bucket=self._bucket, **what)
-        except (BotoCoreError, ValueError, LookupError, TypeError) as error:  # of the SDK's parsers
+        except (ResponseParserError, BotoCoreError, ValueError, LookupError, TypeError) as error:  # of the SDK's parsers
             raise self._errors.is_no_store("no XML of S3, or not all of it") from error
         return told
 
@@ -118,8 +119,11 @@ class Client:
             response_checksum_validation="when_required",
             retries={"total_max_attempts": 1, "mode": "standard"},
         )
+        session = Session()
+        # Nobody asks when an object was written, and to read that is most of what a list costs.
+        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
         options = dict(self._options)
-        client = Session().create_client("s3", config=config.merge(Config(**options.pop("config"))), **options)
+        client = session.create_client("s3", config=config.merge(Config(**options.pop("config"))), **options)
         events = client.meta.events
         events.register("before-sign.s3", self._before_sign)
         events.register("before-send.s3", self._instead_of_sending)
