@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from ibm_botocore.auth import OAuth2, S3SigV4Auth
-from ibm_botocore.awsrequest import AWSRequest
+from ibm_botocore.auth import OAuth2
 from ibm_botocore.credentials import Credentials, OAuth2Credentials
 
 from face_messages.message import MAX_MESSAGE_BYTES
@@ -23,6 +22,7 @@ from object_store.connections import MAX_BYTES, Answer, Connections
 from object_store.errors import ClosedMeanwhileError, Errors, Problem, StoreError
 from object_store.keys import StoredObject
 from object_store.settings import StoreSettings
+from object_store.signing import Request, Signer
 from object_store.tokens import Tokens
 
 # What they would tell of requests is signatures and tokens.
@@ -158,11 +158,11 @@ class Bucket:
 
     def _sign_and_send(self, method: str, key: str, headers: Mapping[str, str], body: bytes) -> Answer:
         path = self._root + quote(key)
-        request = AWSRequest(method, self._server.origin + path, {"host": self._server.host, **headers}, body)
+        request = Request(method, self._server.origin + path, {"host": self._server.host, **headers}, body)
         credentials = self._credentials.get_frozen_credentials()
-        signer = OAuth2(credentials) if self._tokens else S3SigV4Auth(credentials, "s3", _REGION)
+        signer = OAuth2(credentials) if self._tokens else Signer(credentials, "s3", _REGION)
         signer.add_auth(request)
-        return self._send(method, path, dict(request.headers.items()), body)
+        return self._send(method, path, request.headers, body)
 
     def _send(
         self, method: str, path: str, headers: Mapping[str, Any], body: bytes, *, max_bytes: int = MAX_BYTES
