@@ -23,6 +23,7 @@ from face_messages.message import MAX_MESSAGE_BYTES
 from object_store.connections import Answer
 from object_store.errors import ClosedMeanwhileError, Errors
 
+_FILES = ("profile", "config_file", "credentials_file")
 _TAG = re.compile(r"<(?:[\w.-]+:)?([\w.-]{1,60})")
 
 
@@ -92,7 +93,13 @@ class Client:
         """
         try:
             told: dict[str, Any] = getattr(self._client(), operation)(Bucket=self._bucket, **what)
-        except (ResponseParserError, BotoCoreError, ValueError, LookupError, TypeError) as error:  # of the SDK's parsers
+        except (
+            ResponseParserError,
+            BotoCoreError,
+            ValueError,
+            LookupError,
+            TypeError,
+        ) as error:  # of the SDK's parsers
             raise self._errors.is_no_store("no XML of S3, or not all of it") from error
         return told
 
@@ -119,7 +126,8 @@ class Client:
             response_checksum_validation="when_required",
             retries={"total_max_attempts": 1, "mode": "standard"},
         )
-        session = Session()
+        # What it would read of its own: files of other programs' settings.
+        session = Session(session_vars=dict.fromkeys(_FILES, (None, None, None, None)))
         # Nobody asks when an object was written, and to read that is most of what a list costs.
         session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
         options = dict(self._options)

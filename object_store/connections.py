@@ -203,7 +203,7 @@ class _Response(HTTPResponse):
 
 
 class _Kept(HTTPConnection):
-    response_class = _Response  # type: ignore[assignment] # as http.client has it
+    response_class = _Response
     _has_answered = False
     _pieces: list[bytes] | None = None
 
@@ -214,7 +214,8 @@ class _Kept(HTTPConnection):
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         """In one piece, head and body, which costs both ends less."""
-        self._pieces = pieces = []
+        pieces: list[bytes] = []
+        self._pieces = pieces
         try:
             super().request(*args, **kwargs)
         finally:
