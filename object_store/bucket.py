@@ -60,16 +60,21 @@ class Bucket:
             key = settings.cos_api_key_id.get_secret_value()
             self._tokens = Tokens(api_key=key, endpoint=settings.cos_auth_endpoint)
             self._credentials: Any = OAuth2Credentials(token_manager=self._tokens)
-            options |= {"token_manager": self._tokens, "config": {"signature_version": "oauth"}}
+            options["token_manager"] = self._tokens
         else:
             assert settings.cos_hmac_access_key_id is not None
             assert settings.cos_hmac_secret_access_key is not None
             pair = (settings.cos_hmac_access_key_id, settings.cos_hmac_secret_access_key)
             self._credentials = Credentials(*(each.get_secret_value() for each in pair))
-            options |= {"aws_access_key_id": self._credentials.access_key, "config": {"signature_version": "s3v4"}}
+            options["aws_access_key_id"] = self._credentials.access_key
             options["aws_secret_access_key"] = self._credentials.secret_key
         self._client = Client(
-            bucket=name, host=self._server.host, send=self._send, errors=self._errors, options=options
+            bucket=name,
+            host=self._server.host,
+            send=self._send,
+            errors=self._errors,
+            signature="oauth" if self._tokens else "s3v4",
+            options=options,
         )
         self._encryption: dict[str, str] = {_SSE: settings.cos_sse} if settings.cos_sse else {}
         if settings.cos_sse_kms_key_id:

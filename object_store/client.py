@@ -11,8 +11,8 @@ import hashlib
 import io
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ibm_botocore.awsrequest import AWSResponse
@@ -23,6 +23,8 @@ from face_messages.message import MAX_MESSAGE_BYTES
 from object_store.connections import Answer
 from object_store.errors import ClosedMeanwhileError, Errors
 
+_OF_PARSERS = (ResponseParserError, BotoCoreError, ValueError, LookupError, TypeError)
+_FILES = ("profile", "config_file", "credentials_file")
 _TAG = re.compile(r"<(?:[\w.-]+:)?([\w.-]{1,60})")
 
 
@@ -51,29 +53,34 @@ class NoObjectError(Exception):
     """There is none with this key."""
 
 
-class _Send(Protocol):
-    def __call__(
-        self, method: str, path: str, headers: Mapping[str, Any], body: bytes, *, max_bytes: int
-    ) -> Answer: ...
-
-
 class Client:
     """Made by the SDK when it is first needed; the saver as a rule does without. Safe to use from many threads.
 
     Args:
         bucket: its name.
         host: what the header `host` says.
-        send: sends a request.
+        send: takes method, path, headers, body and `max_bytes`, and raises a StoreError where there is no answer.
         errors: the bucket's.
+        signature: the SDK's name for a kind of signature.
         options: for the SDK's `create_client`.
 
     """
 
-    def __init__(self, *, bucket: str, host: str, send: _Send, errors: Errors, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        host: str,
+        send: Callable[..., Answer],
+        errors: Errors,
+        signature: str,
+        options: Mapping[str, Any],
+    ) -> None:
         self._bucket = bucket
         self._host = host
         self._send = send
         self._errors = errors
+        self._signature = signature
         self._options = options
         self._lock = threading.Lock()
         self._made: Any = None
@@ -92,7 +99,7 @@ class Client:
         """
         try:
             told: dict[str, Any] = getattr(self._client(), operation)(Bucket=self._bucket, **what)
-        except (ResponseParserError, BotoCoreError, ValueError, LookupError, TypeError) as error:  # of the SDK's parsers
+        except _OF_PARSERS as error:
             raise self._errors.is_no_store("no XML of S3, or not all of it") from error
         return told
 
@@ -112,18 +119,19 @@ class Client:
         from ibm_botocore.config import Config  # noqa: PLC0415
         from ibm_botocore.session import Session  # noqa: PLC0415
 
+        # What it would read of its own: files of other programs' settings.
+        session = Session(session_vars=dict.fromkeys(_FILES, (None, None, None, None)))
+        # Nobody asks when an object was written, and to read that is most of what a list costs.
+        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
         config = Config(
+            signature_version=self._signature,
             s3={"addressing_style": "path"},
             parameter_validation=False,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             retries={"total_max_attempts": 1, "mode": "standard"},
         )
-        session = Session()
-        # Nobody asks when an object was written, and to read that is most of what a list costs.
-        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
-        options = dict(self._options)
-        client = session.create_client("s3", config=config.merge(Config(**options.pop("config"))), **options)
+        client = session.create_client("s3", config=config, **self._options)
         events = client.meta.events
         events.register("before-sign.s3", self._before_sign)
         events.register("before-send.s3", self._instead_of_sending)

@@ -203,9 +203,8 @@ class _Response(HTTPResponse):
 
 
 class _Kept(HTTPConnection):
-    response_class = _Response  # type: ignore[assignment] # as http.client has it
+    response_class = _Response
     _has_answered = False
-    _pieces: list[bytes] | None = None
 
     def connect(self) -> None:
         self._has_answered = False
@@ -213,21 +212,9 @@ class _Kept(HTTPConnection):
         self.sock.settimeout(_SEND_SECONDS)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        """In one piece, head and body, which costs both ends less."""
-        self._pieces = pieces = []
-        try:
-            super().request(*args, **kwargs)
-        finally:
-            self._pieces = None
         # A server that refuses may end the connection before it has read all; why, says its answer.
         with contextlib.suppress(*_TLS_ENDED):
-            self.send(b"".join(pieces))
-
-    def send(self, data: Any) -> None:
-        if self._pieces is None:
-            super().send(data)
-        else:
-            self._pieces.append(data)
+            super().request(*args, **kwargs)
 
     def getresponse(self) -> Any:
         try:

@@ -89,12 +89,15 @@ class Errors:
             for name in (_CODE, _TOLD_REGION)
         )
         status, told = answer.status, f"HTTP {answer.status} {code}".strip()
-        if status in (301, 307) or code in _OF_REGIONS:
-            where = region or re.sub(r"[^\w-]", "", answer.headers.get("x-amz-bucket-region", ""))[:64]
+        region = region or re.sub(r"[^\w-]", "", answer.headers.get("x-amz-bucket-region", ""))[:64]
+        if code in _OF_REGIONS or (status < 400 and region):
             text = f"COS_BUCKET {self._bucket} is not to be had at {self._url} ({told})"
-            where = f", which is {where}" if where else ""
+            where = f", which is {region}" if region else ""
             text = f"{text}: COS_ENDPOINT must be that of the bucket's own region{where}"
             return StoreError(Problem.ELSEWHERE, text, code=code)
+        if status < 400:
+            # Some network's login page, say, is not for the store to tell of.
+            return self.is_no_store(told)
         if code == "NoSuchBucket" or (status == 404 and code in ("", "NotFound", "NoSuchKey")):
             text = f"COS_BUCKET {self._bucket} does not exist at {self._url} ({told}): create it, or name another"
             return StoreError(Problem.NO_BUCKET, text, code=code)

@@ -1,7 +1,7 @@
 """The SDK's signer, over plain dictionaries.
 
 It keeps headers in Python's class for those of e-mails, which is most of what a signature costs
-(`tests/integration/test_store.py` holds the two against each other).
+(`tests/unit/test_signing.py` holds the two against each other).
 """
 
 from __future__ import annotations

@@ -111,6 +111,7 @@ def refusal(store: Bucket, stored_object: StoredObject = FACE) -> StoreError:
 
 def wait_for_the_end(store: Bucket) -> None:
     """Until the end that the server made of a kept connection has arrived here."""
-    pool = store._server._manager.connection_from_url(store._server.origin)
-    (kept,) = (each for each in pool.pool.queue if each is not None and each.sock is not None)
+    pool = store._server._manager.connection_from_url(store._server.origin).pool
+    assert pool is not None
+    (kept,) = (each for each in pool.queue if each is not None and each.sock is not None)
     eventually(lambda: not kept.is_connected)

@@ -84,6 +84,19 @@ def test_pip_installs_into_images_only_what_has_the_hash_that_was_written_down(d
     assert not re.search(r"\b(curl|wget) [^&]*https", commands)
 
 
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
+def test_from_sources_comes_into_images_only_what_has_no_wheels(dockerfile: Path) -> None:
+    """Built by what is locked as well, and without a compiler."""
+    commands = dockerfile.read_text().replace("\\\n", " ")
+    built = [line for line in re.findall(r"pip install\b[^&\n]*", commands) if "--no-binary" in line]
+    assert [re.findall(r"--no-binary=(\S+)", line) for line in built] == [[",".join(script("lock").SOURCES)]] * len(
+        built
+    )
+    assert all("--no-build-isolation" in line for line in built)
+    assert not re.search(r"\b(gcc|g\+\+|clang|build-base|musl-dev|python3-dev)\b", commands)
+    assert bool(built) == ("ibm-cos-sdk" in "".join(path.read_text() for path in dockerfile.parent.glob("*.lock")))
+
+
 def test_the_bill_of_materials_names_what_is_locked(tmp_path: Path) -> None:
     """With hashes, in the form that other tools read."""
     path = tmp_path / "edge_forwarder.cdx.json"
