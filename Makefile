@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo gallery screenshots test test-unit test-containers test-camera chaos check docs format lock audit \
-	sbom bench outage clean tools ready mosquitto chromium prometheus qemu
+	sbom bench bench-images outage clean tools ready mosquitto chromium prometheus qemu
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,15 +65,19 @@ test-containers: $(STAMP_DEV) prometheus ## tests of the images and compose file
 test-camera: $(STAMP_DEV) mosquitto qemu ## tests with USB cameras, in a virtual machine that emulates them; needs Debian on x86_64
 	@$(BIN)/python -m tests.camera.machine $(BIN)/python -m pytest -p no:cacheprovider tests/camera
 
-chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1
+chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1 IMAGES=1
 	@$(BIN)/python -m chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS, \
-		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain)
+		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain) $(if $(IMAGES),--images)
 
 outage: $(STAMP_DEV) mosquitto ## the cloud gone while 100,000 faces come in: memory, disk, and how they go out; minutes, and 6 GB in TMPDIR
 	@$(BIN)/python -m benchmarks outage
 
 bench: $(STAMP_DEV) mosquitto ## what all costs and how well faces are found; CLIPS and LABELS: your own, see docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(if $(CLIPS),--clip $(CLIPS)) $(if $(LABELS),--labels $(LABELS))
+
+bench-images: $(STAMP_DEV) mosquitto ## detector, forwarder, saver, path and outage in their images, as they are shipped; needs a Docker engine
+	@docker compose --env-file /dev/null -f docker-compose.edge.yml -f docker-compose.cloud.yml build --quiet
+	@$(BIN)/python -m benchmarks --images
 
 screenshots: $(STAMP_DEV) mosquitto chromium ## the pictures of the gallery in docs/, made anew
 	@$(BIN)/python -m local_stack.screenshots

@@ -6,26 +6,46 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import cameras, client, detector, forwarder, gallery, machine, outage, path, saver, stills
+from benchmarks import cameras, client, detector, forwarder, gallery, images, machine, outage, path, saver, stills
 from benchmarks.films import SMALLEST
 from benchmarks.measure import FULL, QUICK, BenchmarkError, Scale, Table
 from local_stack.processes import ProcessError
+from local_stack.programs import in_images
 
 BENCHMARKS: dict[str, Callable[[Scale, Path, argparse.Namespace], list[Table]]] = {
-    "detector": lambda scale, folder, given: detector.run(scale, folder, given.clip),
+    "detector": lambda scale, folder, given: (
+        images.run(scale, folder) if given.images else detector.run(scale, folder, given.clip)
+    ),
     "stills": lambda _scale, _folder, given: stills.run(given.labels, smallest=given.smallest),
     "client": lambda scale, _folder, _given: client.run(scale),
-    "forwarder": lambda scale, folder, _given: forwarder.run(scale, folder),
-    "saver": lambda scale, folder, _given: saver.run(scale, folder),
-    "path": lambda scale, folder, _given: path.run(scale, folder),
+    "forwarder": lambda scale, folder, given: forwarder.run(scale, folder, images=given.images),
+    "saver": lambda scale, folder, given: saver.run(scale, folder, images=given.images),
+    "path": lambda scale, folder, given: _in_and_out(lambda place: path.run(scale, place), folder, given),
     "cameras": lambda scale, folder, _given: cameras.run(scale, folder),
     "gallery": lambda scale, folder, _given: gallery.run(scale, folder),
-    "outage": lambda _scale, folder, given: outage.run(_outage(given), folder),
+    "outage": lambda _scale, folder, given: _inside(lambda: outage.run(_outage(given), folder), given),
 }
 # Of the others one wants labels, one wants a browser, and one takes minutes and gigabytes.
 UNLESS_NAMED = ("detector", "client", "forwarder", "saver", "path", "cameras")
+IN_IMAGES = ("detector", "forwarder", "saver", "path", "outage")
+
+
+def _in_and_out(measure: Callable[[Path], list[Table]], folder: Path, given: argparse.Namespace) -> list[Table]:
+    """Its tables; first of the images, where they are wanted."""
+    places = [(True, ", images"), (False, ", native")] if given.images else [(False, "")]
+    tables = []
+    for inside, name in places:
+        with tempfile.TemporaryDirectory(dir=folder) as place, in_images(inside):
+            tables += [replace(table, title=table.title + name) for table in measure(Path(place))]
+    return tables
+
+
+def _inside(measure: Callable[[], list[Table]], given: argparse.Namespace) -> list[Table]:
+    with in_images(given.images):
+        return measure()
 
 
 def _outage(given: argparse.Namespace) -> outage.Outage:
@@ -41,6 +61,12 @@ def main() -> int:
     )
     parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="only this one; else all but outage")
     parser.add_argument("--quick", action="store_true", help="one short round each: shows that it works, not how fast")
+    parser.add_argument(
+        "--images",
+        action="store_true",
+        help="the programs in their images, which must be built, and on this machine beside them; of "
+        + ", ".join(IN_IMAGES),
+    )
     parser.add_argument("--clip", nargs="+", type=Path, default=[], metavar="FILE", help="further clips, for detector")
     parser.add_argument(
         "--labels",
@@ -61,11 +87,14 @@ def main() -> int:
         parser.error("stills: --labels FOLDER is needed, and --smallest is from 1 on")
     if given.size < 100 or given.rate < 0 or (given.faces is not None and given.faces < 1000):
         parser.error("outage: --faces from 1000 on, --size from 100 bytes on, --rate from 0 on")
+    if given.images and given.name is not None and given.name not in IN_IMAGES:
+        parser.error(f"--images: for {', '.join(IN_IMAGES)} alone")
     scale = QUICK if given.quick else FULL
+    unless_named = IN_IMAGES if given.images else UNLESS_NAMED + ("stills",) * (given.labels is not None)
     load_before = machine.load()
     tables: list[Table] = []
     try:
-        for name in [given.name] if given.name else UNLESS_NAMED + ("stills",) * (given.labels is not None):
+        for name in [given.name] if given.name else unless_named:
             with tempfile.TemporaryDirectory(prefix="facedetection-benchmark-") as folder:
                 tables += BENCHMARKS[name](scale, Path(folder), given)
     except (BenchmarkError, ProcessError, FileNotFoundError) as error:

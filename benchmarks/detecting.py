@@ -19,7 +19,7 @@ from benchmarks.measure import BenchmarkError
 from edge_face_detection.cutter import FaceCutter
 from edge_face_detection.detector import DetectorError, Finder
 from edge_face_detection.frames import Frame, Image
-from edge_face_detection.haar import HaarFinder
+from edge_face_detection.haar import HaarFinder, load_cascade
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources import open_source
 from edge_face_detection.tracker import Tracker
@@ -94,7 +94,7 @@ METHODS: dict[str, Callable[[str], Iterator[Boxes]]] = {
 
 
 def naive_cascade() -> cv2.CascadeClassifier:
-    return cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"))
+    return load_cascade("haarcascade_frontalface_default.xml")
 
 
 def naive_boxes(cascade: cv2.CascadeClassifier, image: Image) -> Boxes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,8 @@ from benchmarks.films import FULL_FILMS, QUICK_FILMS, SMALLEST, Film, generated,
 from benchmarks.measure import QUICK, BenchmarkError, Figures, Scale, Table, by_turns, middle, ratio
 from benchmarks.truth import Score, judge_frames
 from edge_face_detection.detector import Box
-from local_stack.processes import ManagedProcess
+from local_stack.programs import make_program
+from local_stack.stack import DETECTOR
 
 NAMES = {
     "decode": "decoding alone, in colour",
@@ -152,7 +152,7 @@ def _threads(one: dict[str, dict[str, Measured]], default: dict[str, dict[str, M
 
 def _parts(folder: Path, film: Film) -> Table:
     ours = [method for method in FINDERS if method != "naive"]
-    told = [_run(folder, film.path, method, 1, "--profile") for method in ours]
+    told = [detect(folder, film.path, method, 1, "--profile") for method in ours]
     frames = len(told[0]["boxes"])
     return Table(
         title="Detector: where the time goes",
@@ -166,7 +166,7 @@ def _measure(folder: Path, film: Film, *, threads: int = 1, rounds: int = 1) -> 
     scores = dict.fromkeys(NAMES, Score())
 
     def measure(method: str) -> Figures:
-        told = _run(folder, film.path, method, threads)
+        told = detect(folder, film.path, method, threads)
         boxes = [[Box(*box) for box in frame] for frame in told["boxes"]]
         if film.truth is not None and len(boxes) != len(film.truth):
             raise BenchmarkError(f"{film.name}: {method} reads {len(boxes)} frames of {len(film.truth)}: it is damaged")
@@ -183,11 +183,19 @@ def _measure(folder: Path, film: Film, *, threads: int = 1, rounds: int = 1) -> 
     return {method: Measured(runs[method], scores[method]) for method in NAMES}
 
 
-def _run(folder: Path, clip: Path, method: str, threads: int, *further: str) -> dict[str, Any]:
-    args = [sys.executable, "-m", "benchmarks.detecting", method, str(threads), str(clip), *further]
+def detect(folder: Path, clip: Path, method: str, threads: int, *further: str) -> dict[str, Any]:
+    model = os.environ.get("YUNET_MODEL")
+    settings = {"YUNET_MODEL": model} if model else {}
     # FFmpeg decodes with threads of its own.
-    env = dict(os.environ) | ({"OPENCV_FFMPEG_CAPTURE_OPTIONS": f"threads;{threads}"} if threads else {})
-    process = ManagedProcess(method, args, log=folder / "detecting.log", env=env)
+    settings |= {"OPENCV_FFMPEG_CAPTURE_OPTIONS": f"threads;{threads}"} if threads else {}
+    process = make_program(
+        DETECTOR,
+        settings,
+        log=folder / "detecting.log",
+        module="benchmarks.detecting",
+        arguments=[method, str(threads), str(clip), *further],
+        reads=[clip, *([Path(model)] if model else [])],
+    )
     with process:
         code = process.wait(_PATIENCE_SECONDS)
     if code != 0:

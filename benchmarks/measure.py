@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from local_stack.processes import ManagedProcess, ProcessError
+from local_stack.programs import in_images
 
 Figures = dict[str, float]
 
@@ -51,6 +52,16 @@ def by_turns(
             figure = measured[name][-1][show]
             print(f"{what}, round {number} of {rounds}: {name}: {show} {figure:.4g}", file=sys.stderr, flush=True)
     return measured
+
+
+def in_and_out(name: str, measure: Callable[[], Figures], *, images: bool) -> dict[str, Callable[[], Figures]]:
+    """A contestant; with `images` two, first its program in its image, then on this machine."""
+
+    def inside() -> Figures:
+        with in_images():
+            return measure()
+
+    return {f"{name}, image": inside, f"{name}, native": measure} if images else {name: measure}
 
 
 def middle(rounds: Sequence[Figures], name: str, digits: int = 0) -> str:

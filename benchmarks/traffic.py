@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +18,7 @@ from face_messages.link import Link, Subscription
 from face_messages.message import TOPIC, Incoming, receipts_topic
 from local_stack.mosquitto import Mosquitto
 from local_stack.processes import ManagedProcess
+from local_stack.programs import make_program
 
 PAYLOAD_BYTES = 20_000
 EDGE_ID = "benchmark"
@@ -28,7 +27,6 @@ _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _NUMBER = slice(len(_PNG_START), len(_PNG_START) + 8)
 _FEEDER = "feeder"
 _UNSENT_BYTES = 1024 * 1024
-_ROOT = Path(__file__).parent.parent
 
 
 def payload(number: int) -> bytes:
@@ -73,9 +71,7 @@ def broker(name: str, folder: Path, *lines: str) -> Mosquitto:
 
 def program(name: str, folder: Path, **settings: str) -> ManagedProcess:
     """One of the three programs, with these environment variables."""
-    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "PYTHONPATH") if key in os.environ}
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), kept.get("PYTHONPATH")]))
-    return ManagedProcess(name, [sys.executable, "-m", name], log=folder / f"{name}.log", env=kept | settings)
+    return make_program(name, settings, log=folder / f"{name}.log")
 
 
 def connected_to(broker: Mosquitto) -> str:

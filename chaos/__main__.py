@@ -11,6 +11,7 @@ from pathlib import Path
 from chaos.faults import Fault, Kind, draw
 from chaos.stage import Stage
 from chaos.tally import Bucket, Tally, produced_numbers, table, tally
+from local_stack.programs import in_images
 
 
 def run(stage: Stage, faults: list[Fault], *, seconds: float, dry_seconds: float) -> Tally:
@@ -100,6 +101,9 @@ def main() -> int:
     parser.add_argument("--savers", type=int, default=1, help="savers; of several, some leave for good and others join")
     parser.add_argument("--dry-seconds", type=float, default=90, help="how long it may take to run dry")
     parser.add_argument("--plain", action="store_true", help="the same with a plain QoS 1 chain, for comparison")
+    parser.add_argument(
+        "--images", action="store_true", help="forwarder and saver in their images, which must be built"
+    )
     parser.add_argument("--folder", type=Path, help="where all of it is left to look at; a temporary one otherwise")
     arguments = parser.parse_args()
     if arguments.plain and arguments.savers > 1:
@@ -107,7 +111,8 @@ def main() -> int:
     tallies: dict[int, Tally] = {}
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         for seed in range(arguments.seed, arguments.seed + arguments.seeds):
-            result = _run_seed(seed, (arguments.folder or Path(temporary)) / f"seed{seed}", arguments)
+            with in_images(arguments.images):
+                result = _run_seed(seed, (arguments.folder or Path(temporary)) / f"seed{seed}", arguments)
             tallies[seed] = result
             _say(f"seed {seed}: {'good' if result.is_good else 'NOT GOOD'}, {result.line()}")
     print(table(tallies))

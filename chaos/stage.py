@@ -13,7 +13,9 @@ from chaos.links import Link, Links
 from chaos.watch import pictures, puts
 from local_stack.mosquitto import Mosquitto
 from local_stack.processes import ManagedProcess, ProcessError
+from local_stack.programs import make_program
 from local_stack.s3 import S3Server
+from local_stack.stack import PROGRAMS
 
 BUCKET = "faces"
 # So small that a long outage fills them, and what is in front of a full outbox has its part as well.
@@ -111,10 +113,12 @@ class Stage:
         return f"mqtt://127.0.0.1:{self.links[link].port}"
 
     def _process(self, name: str, module: list[str], settings: dict[str, str]) -> ManagedProcess:
+        log = self.folder / f"{name}.log"
+        if len(module) == 1 and module[0] in PROGRAMS:
+            return make_program(module[0], settings, log=log, called=name)
         root = str(Path(__file__).parent.parent)
         environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": root, **settings}
-        command = [sys.executable, "-m", *module]
-        return ManagedProcess(name, command, log=self.folder / f"{name}.log", env=environment)
+        return ManagedProcess(name, [sys.executable, "-m", *module], log=log, env=environment)
 
     def start(self) -> None:
         for process in self.processes.values():

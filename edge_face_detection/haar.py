@@ -59,8 +59,8 @@ class HaarFinder:
     def __init__(
         self, *, cascade: str = "haarcascade_frontalface_alt2.xml", second: str = "haarcascade_frontalface_default.xml"
     ) -> None:
-        self._classifier = _load(cascade)
-        self._second = _load(second)
+        self._classifier = load_cascade(cascade)
+        self._second = load_cascade(second)
 
     def scan(self, picture: Image, smallest: float, largest: float) -> list[Box]:
         boxes = self._classifier.detectMultiScale(
@@ -112,7 +112,8 @@ def _contrasted(picture: Image) -> Image:
     return cast("Image", cv2.LUT(picture, levels))
 
 
-def _load(cascade: str) -> cv2.CascadeClassifier:
+def load_cascade(cascade: str) -> cv2.CascadeClassifier:
+    """One of OpenCV's own, by its file's name. Raises DetectorError when it is missing or broken."""
     bundled = getattr(cv2, "data", None)
     folders = ([bundled.haarcascades] if bundled else []) + list(SYSTEM_FOLDERS)
     path = next((path for folder in folders if (path := Path(folder, cascade)).is_file()), None)

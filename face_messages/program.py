@@ -28,6 +28,10 @@ S = TypeVar("S", bound=ProgramSettings)
 EXIT_FAILED = 1
 EXIT_BAD_SETTINGS = 2
 
+# Bytes of each thread's stack; only what is used of it takes memory. It is what glibc gives. On musl it is 1 MiB or
+# less, and Python's own limit of recursion comes too late there: deeply nested JSON would end the process.
+_THREAD_STACK_BYTES = 8 * 1024 * 1024
+
 
 class Stop(threading.Event):
     """Set when the program is to end, by a signal or because a part of it failed."""
@@ -86,6 +90,7 @@ def run(
         log.critical("thread %s failed", args.thread and args.thread.name, exc_info=exc)
         stop.fail()
 
+    threading.stack_size(_THREAD_STACK_BYTES)
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     threading.excepthook = on_thread_death

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -16,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from local_stack.mosquitto import Mosquitto
 from local_stack.ports import free_port
 from local_stack.processes import ManagedProcess, ProcessError, listens
+from local_stack.programs import make_program
 from local_stack.s3 import S3Server
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ TOPIC = "facedetection_topic"
 BUCKET = "faces"
 
 _ROOT = Path(__file__).parent.parent
-_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "PYTHONPATH")
 _STOPPED_FIGURE = re.compile(r"\b(frames|skipped|faces|confirmed)\"?\s*[=:]\s*(\d+)")
 _COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b")
 
@@ -69,13 +67,12 @@ class LocalStack:
         self._last_metrics: dict[str, dict[str, float]] = {program: {} for program in PROGRAMS}
         self._lines_read = dict.fromkeys(PROGRAMS, 0)
         self.programs = {
-            program: ManagedProcess(
-                program,
-                [sys.executable, "-m", program],
-                log=folder / f"{program}.log",
-                env=self._environment(program, video_source) | dict((settings or {}).get(program, {})),
+            name: make_program(
+                name,
+                self._environment(name, video_source) | dict((settings or {}).get(name, {})),
+                log=folder / f"{name}.log",
             )
-            for program in PROGRAMS
+            for name in PROGRAMS
         }
         self.witness = self._make_witness() if witness else None
         #: Processes of others, which are started already, to be looked after with the rest.
@@ -197,9 +194,7 @@ class LocalStack:
         return "" if self.witness is None else self.witness.log_text()
 
     def _environment(self, program: str, video_source: str | None) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-        path = os.pathsep.join(filter(None, [str(_ROOT), kept.get("PYTHONPATH")]))
-        common = kept | {"PYTHONPATH": path, "METRICS_PORT": str(self._metrics_ports[program])}
+        common = {"METRICS_PORT": str(self._metrics_ports[program])}
         outbox = {"OUTBOX_PATH": str(self.folder / f"{program}.outbox")}
         if program == DETECTOR:
             source = {} if video_source is None else {"VIDEO_SOURCE": video_source}

@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ IMAGES = SERVICES
 
 PROJECT = "facedetection-test"
 FILES = ("docker-compose.edge.yml", "docker-compose.cloud.yml", "docker-compose.demo.yml")
+STACK = (*FILES, "tests/containers/quick_health.yml")
 # Marks what tests start besides the project, so that a later run can remove it.
 LABEL = "facedetection-test"
 
@@ -54,7 +56,7 @@ def docker(*arguments: str, within: float = 120) -> str:
 
 def compose(
     *arguments: str,
-    files: Sequence[str] = FILES,
+    files: Sequence[str] = STACK,
     profiles: Sequence[str] = ("gallery",),
     env: str = os.devnull,
     within: float = 120,
@@ -62,6 +64,12 @@ def compose(
     """The same of a compose command on the test's project, with the file `env` in place of a person's .env."""
     named = [part for file in files for part in ("-f", file)] + [f"--profile={profile}" for profile in profiles]
     return docker("compose", "--project-name", PROJECT, "--env-file", env, *named, *arguments, within=within)
+
+
+@cache
+def on_musl() -> bool:
+    """Whether the images stand on Alpine's own root, or on something that answers to its name."""
+    return run("docker", "run", "--rm", "alpine:3.23", "sh", "-c", "ls /lib/ld-musl-*", ok=range(256)).returncode == 0
 
 
 def in_network(*command: str, image: str = "cloud_mosquitto", options: Sequence[str] = ()) -> bytes:
@@ -126,6 +134,12 @@ def bucket() -> dict[str, bytes]:
         opened = ((member.name.partition("/")[2], tar.extractfile(member)) for member in tar if member.isfile())
         # Uploads under way have hidden names.
         return {key: file.read() for key, file in opened if file is not None and "/.rclone" not in f"/{key}"}
+
+
+def digest(key: str) -> str | None:
+    """The SHA-256 of an object's content, in hexadecimal; None where there is none."""
+    told = run("docker", "exec", "demo_s3", "sha256sum", f"/buckets/faces/{key}", ok=(0, 1)).stdout.decode()
+    return told.split()[0] if told else None
 
 
 def keys(under: str = "faces") -> set[str]:

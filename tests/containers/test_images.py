@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cloud_gallery.password import hashed
-from tests.containers.engine import IMAGES, LABEL, PROGRAMS, docker, inspect, run
+from tests.containers.engine import CLOUD, EDGE, IMAGES, LABEL, PROGRAMS, docker, inspect, run
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("images")
@@ -31,6 +31,23 @@ def test_holds_no_package_manager_of_python_and_no_foreign_program(image: str) -
     """What is not there cannot be used by who breaks in, and takes no space."""
     script = "command -v pip pip3; ls /app | grep -E '^(edge_|cloud_|local_|tests)'; true"
     assert docker("run", "--rm", "--entrypoint", "sh", image, "-c", script).split() == [image]
+
+
+@pytest.mark.parametrize("image", [*EDGE, *CLOUD])
+def test_what_is_put_on_top_of_alpine_s_packages_is_small(image: str, figures: list[str]) -> None:
+    """At most 25 MB, so that a device behind a slow link can be given a new one. `demo_s3` is for trying things out."""
+    layers = docker("history", "--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}", image)
+    # The last line is the base's.
+    own = sum(int(line.split()[0]) for line in layers.splitlines()[:-1] if "apk add" not in line)
+    figures.append(f"image {image:<20} {own / 1e6:6.1f} MB on top of the packages")
+    assert 0 < own <= 25e6
+
+
+@pytest.mark.parametrize("image", PROGRAMS)
+def test_holds_nothing_that_is_for_developers_only(image: str) -> None:
+    """No tests, no stubs for type checkers, and nothing compiled twice."""
+    script = "find /app -name tests -o -name '*.pyi' -o -name '*.opt-?.pyc' -o -path /app/bin"
+    assert docker("run", "--rm", "--entrypoint", "sh", image, "-c", script) == ""
 
 
 @pytest.mark.parametrize("image", ["edge_forwarder", "cloud_saver", "cloud_gallery"])
