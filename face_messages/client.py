@@ -5,7 +5,7 @@ properties cost paho more than all else in a program. So `face_messages.publish`
 
 * Bytes come and go through a `Wire`. It passes over what is too large, joins small packets, and does not copy the rest
   of a large packet each time the socket takes a piece.
-* It keeps no message: paho would send it again by itself, and that is for an outbox to decide.
+* It keeps no message: paho's `publish` would send it again by itself, and that is for an outbox to decide.
 * Its packet ids skip those that are in use.
 
 A client lives as long as its connection. It has no thread, and one thread calls it. `PRIVATE` lists what it needs of
@@ -25,15 +25,15 @@ from face_messages.message import Incoming, Message
 from face_messages.publish import read_publish
 from face_messages.wire import Packet, ProtocolError, Wire
 
-#: What is used of paho beyond its documentation: methods in their form, and a dictionary with some of its keys.
+#: What is used of paho beyond its documentation: methods with their parameters, and a dictionary with some of its keys.
 PRIVATE = {
     "_in_packet": "command packet remaining_length",
-    "_create_socket": "(self) -> 'SocketLike'",
-    "_mid_generate": "(self) -> 'int'",
-    "_packet_handle": "(self) -> 'MQTTErrorCode'",
-    "_packet_queue": "(self, command: 'int', packet: 'bytes | bytearray', mid: 'int', qos: 'int',"
-    " info: 'MQTTMessageInfo | None' = None) -> 'MQTTErrorCode'",
-    "_send_pingreq": "(self) -> 'MQTTErrorCode'",
+    "_create_socket": "self",
+    "_mid_generate": "self",
+    "_packet_handle": "self",
+    "_packet_queue": "self command packet mid qos info",
+    "_send_pingreq": "self",
+    "_send_publish": "self mid topic payload qos retain dup info properties",
 }
 
 _CONNACK, _PUBLISH, _PUBACK = int(MessageType.CONNACK), int(MessageType.PUBLISH), int(MessageType.PUBACK)
@@ -57,7 +57,6 @@ class Client(paho.Client):
         acknowledged: Callable[[int, int], None],
     ) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True)
-        self.max_inflight_messages = 0  # no window of paho's
         #: What it reads and writes through.
         self.wire = wire
         self._received = received
@@ -66,18 +65,12 @@ class Client(paho.Client):
         self.unacknowledged: set[int] = set()
 
     def send(self, message: Message, properties: bytes, *, qos: int, retain: bool) -> int:
-        """Sends a PUBLISH with properties from `pack`, and returns its packet id.
-
-        Raises:
-            ValueError: MQTT has no such packet.
-
-        """
-        info = self.publish(message.topic, message.payload, qos, retain, _Packed(properties))
-        check(info.rc)
+        """Sends a PUBLISH with properties from `pack`, which checks the topic, and returns its packet id."""
+        packet_id, topic = self._mid_generate(), message.topic.encode()
+        check(self._send_publish(packet_id, topic, message.payload, qos, retain, properties=_Packed(properties)))
         if qos:
-            self.unacknowledged.add(info.mid)
-            self.drop_out_messages()
-        return info.mid
+            self.unacknowledged.add(packet_id)
+        return packet_id
 
     def ping(self) -> None:
         check(self._send_pingreq())

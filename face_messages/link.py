@@ -71,8 +71,9 @@ class Link:
     def tell(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Sends with QoS 0, beside all windows; not what is larger than the broker takes."""
         message = Message(topic, payload)
-        if self._fits(packet_size(message, b"\0")):
-            self._client.send(message, b"\0", qos=0, retain=retain)
+        properties = pack(message)
+        if self._fits(packet_size(message, properties)):
+            self._client.send(message, properties, qos=0, retain=retain)
 
     def acknowledge(self, packet_id: int) -> None:
         check(self._client.ack(packet_id, 1))

@@ -18,20 +18,17 @@ def pack(message: Message, reply: Reply | None = None) -> bytes:
     """The properties of a message, as they stand in a PUBLISH; `reply` in place of what the message says.
 
     Raises:
-        ValueError: text that MQTT does not allow.
-        OverflowError: a property is longer than 65,535 bytes.
+        ValueError: text that MQTT does not allow, in the topic or in a property.
+        OverflowError: one of them is longer than 65,535 bytes.
 
     """
-    if not message.topic or "\0" in message.topic:
-        raise ValueError("a topic that is empty or has a null character")
+    _topic(message.topic)
     topic, correlation = reply or (message.response_topic, message.correlation_data)
     parts: list[bytes] = []
     if message.content_type is not None:
         parts += (b"\x03", _string(message.content_type))
     if topic is not None:
-        if not topic or "+" in topic or "#" in topic:
-            raise ValueError("a Response Topic that is empty or has wildcards")
-        parts += (b"\x08", _string(topic))
+        parts += (b"\x08", _topic(topic))
     if correlation is not None:
         parts += (b"\x09", len(correlation).to_bytes(2), correlation)
     for name, value in message.user_properties:
@@ -136,6 +133,12 @@ def _text(data: bytes) -> str:
     if 0 in data:
         raise ValueError("a null character")
     return data.decode()
+
+
+def _topic(text: str) -> bytes:
+    if not text or "+" in text or "#" in text:
+        raise ValueError("a topic that is empty or has wildcards")
+    return _string(text)
 
 
 def _string(text: str) -> bytes:

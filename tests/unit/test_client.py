@@ -66,11 +66,11 @@ def peer() -> Iterator[Peer]:
 
 
 @pytest.mark.parametrize("name", [name for name in PRIVATE if name != "_in_packet"])
-def test_paho_s_methods_have_the_form_that_is_relied_upon(name: str) -> None:
+def test_paho_s_methods_have_the_parameters_that_are_relied_upon(name: str) -> None:
     method = getattr(paho.Client, name, None)
     assert method is not None, f"{CHANGED}: there is no Client.{name} any more"
-    form = str(inspect.signature(method))
-    assert form == PRIVATE[name], f"{CHANGED}: Client.{name} is {form}, and was {PRIVATE[name]}"
+    parameters = " ".join(inspect.signature(method).parameters)
+    assert parameters == PRIVATE[name], f"{CHANGED}: Client.{name} has the parameters {parameters}"
 
 
 def test_paho_s_packet_has_the_keys_that_are_relied_upon() -> None:
@@ -85,7 +85,7 @@ def test_nothing_else_of_paho_s_insides_is_used_and_none_of_its_names_is_taken()
     private = set(re.findall(r"(?:self|super\(\)|def)[. ](_\w+)", SOURCE)) - {"__init__"}
     assert {name for name in private if hasattr(theirs, name)} == set(PRIVATE), f"{CHANGED}: PRIVATE is not complete"
     public = set(re.findall(r"self\.([a-z]\w+)(?:: [^=\n]+)? =", SOURCE)) | {"send", "ping"}
-    taken = {name for name in public if hasattr(theirs, name)} - {"max_inflight_messages"}
+    taken = {name for name in public if hasattr(theirs, name)}
     assert not taken, f"{CHANGED}: it has {taken} itself"
 
 

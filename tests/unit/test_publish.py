@@ -172,6 +172,9 @@ def test_any_bytes_are_read_or_refused(body: bytes, command: int) -> None:
     [
         Message("", b""),
         Message("a\0b", b""),
+        Message("a/#", b""),
+        Message("+", b""),
+        Message("t" * 65_536, b""),
         Message("t", b"", content_type="\0"),
         Message("t", b"", response_topic="a/#"),
         Message("t", b"", response_topic="+"),
