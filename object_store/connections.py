@@ -91,10 +91,14 @@ class Connections:
         try:
             return self._exchange(method, path, headers, body, max_bytes)
         except (HTTPError, OSError, ValueError) as error:
-            with contextlib.suppress(HTTPError, OSError, ValueError):  # of a proxy's URL that is none
-                self._manager.clear()  # other connections will have met the same fate
-                self._pool = None
+            self.close()  # other connections will have met the same fate
             raise _behind(error) from error
+
+    def close(self) -> None:
+        """Ends the connections that are idle; the next request makes a new one."""
+        with contextlib.suppress(HTTPError, OSError, ValueError):  # of a proxy's URL that is none
+            self._manager.clear()
+            self._pool = None
 
     def _exchange(self, method: str, path: str, headers: Mapping[str, Any], body: bytes, max_bytes: int) -> Answer:
         manager = self._manager
