@@ -6,7 +6,6 @@ SDK and sent without its client, at half the cost; everything else is asked of t
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import logging
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from object_store.connections import MAX_BYTES, Answer, Connections
 from object_store.errors import ClosedMeanwhileError, Errors, Problem, StoreError
 from object_store.keys import StoredObject
 from object_store.settings import StoreSettings
-from object_store.signing import Request, Signer
+from object_store.signing import Request, Signer, content_md5
 from object_store.tokens import Tokens
 
 # What they would tell of requests is signatures and tokens.
@@ -89,7 +88,7 @@ class Bucket:
         """
         headers = {
             "content-type": stored.content_type,
-            "content-md5": base64.b64encode(_md5(stored.body).digest()).decode(),
+            "content-md5": content_md5(stored.body),
             **self._encryption,
             **{f"x-amz-meta-{name}": value for name, value in stored.metadata.items()},
         }
@@ -129,7 +128,7 @@ class Bucket:
         # An ETag is the MD5 of the content wherever an object was written in one piece and not encrypted with a key
         # of the customer's; elsewhere the object is written again, which does no harm.
         # So it is where encryption was asked for: whether it was done, only the answer to a PUT tells for certain.
-        same = str(answer.headers.get("etag")).strip('"') == _md5(stored.body).hexdigest()
+        same = str(answer.headers.get("etag")).strip('"') == hashlib.md5(stored.body, usedforsecurity=False).hexdigest()
         return answer.status == 200 and same and not self._encryption
 
     def read(self, key: str, *, only_head: bool = False) -> ReadObject | None:
@@ -176,7 +175,3 @@ class Bucket:
             return self._server.request(method, path, headers, body, max_bytes=max_bytes)
         except OSError as error:
             raise self._errors.of_trouble(error) from error
-
-
-def _md5(body: bytes) -> hashlib._Hash:
-    return hashlib.md5(body, usedforsecurity=False)

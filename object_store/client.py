@@ -6,8 +6,6 @@ before the SDK can try again or follow a redirect.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 import re
 import threading
@@ -22,6 +20,7 @@ from ibm_botocore.parsers import ResponseParserError
 from face_messages.message import MAX_MESSAGE_BYTES
 from object_store.connections import Answer
 from object_store.errors import ClosedMeanwhileError, Errors
+from object_store.signing import content_md5
 
 _OF_PARSERS = (ResponseParserError, BotoCoreError, ValueError, LookupError, TypeError)
 _FILES = ("profile", "config_file", "credentials_file")
@@ -142,7 +141,7 @@ class Client:
         # The SDK forgets the brackets of an IPv6 address, and IBM Cloud wants a checksum with some requests.
         request.headers["Host"] = self._host
         if request.body and "Content-MD5" not in request.headers:
-            request.headers["Content-MD5"] = base64.b64encode(_md5(request.body).digest()).decode()
+            request.headers["Content-MD5"] = content_md5(request.body)
 
     def _instead_of_sending(self, request: Any, event_name: str, **_: Any) -> Any:
         doing, brings, most = _OPERATIONS[event_name.rpartition(".")[2]]
@@ -191,7 +190,3 @@ def _names(shape: Any) -> set[str]:
     members = getattr(shape, "members", {}).items()
     found = {each.serialization.get("name", name) for name, each in members}
     return found.union(*(_names(each) for _, each in members))
-
-
-def _md5(body: bytes) -> hashlib._Hash:
-    return hashlib.md5(body, usedforsecurity=False)

@@ -67,6 +67,7 @@ class Connections:
         self.host = parts.netloc.removesuffix(":443" if self._tls else ":80")
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self._timeout = urllib3.Timeout(connect=connect_seconds, read=read_seconds)
+        self._pool: urllib3.HTTPConnectionPool | None = None
 
     def request(
         self, method: str, path: str, headers: Mapping[str, Any], body: bytes = b"", *, max_bytes: int = MAX_BYTES
@@ -90,17 +91,22 @@ class Connections:
         try:
             return self._exchange(method, path, headers, body, max_bytes)
         except (HTTPError, OSError, ValueError) as error:
-            with contextlib.suppress(HTTPError, OSError, ValueError):  # of a proxy's URL that is none
-                self._manager.clear()  # other connections will have met the same fate
+            self.close()  # other connections will have met the same fate
             raise _behind(error) from error
+
+    def close(self) -> None:
+        """Ends the connections that are idle; the next request makes a new one."""
+        with contextlib.suppress(HTTPError, OSError, ValueError):  # of a proxy's URL that is none
+            self._manager.clear()
+            self._pool = None
 
     def _exchange(self, method: str, path: str, headers: Mapping[str, Any], body: bytes, max_bytes: int) -> Answer:
         manager = self._manager
         if isinstance(manager, urllib3.ProxyManager) and not self._tls:
             path, headers = self.origin + path, {**headers, **manager.proxy_headers}
         while True:
-            pool = manager.connection_from_url(self.origin)
-            with contextlib.suppress(ClosedPoolError):  # another thread had trouble just now
+            pool = self._pool = self._pool or manager.connection_from_url(self.origin)
+            try:
                 response = pool.urlopen(
                     method,
                     path,
@@ -112,6 +118,9 @@ class Connections:
                     preload_content=False,
                     decode_content=False,
                 )
+            except ClosedPoolError:  # another thread had trouble just now
+                self._pool = None
+            else:
                 break
         try:
             data = response.read(max_bytes)

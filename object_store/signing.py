@@ -1,4 +1,4 @@
-"""The SDK's signer, over plain dictionaries.
+"""The SDK's signer, over plain dictionaries, and a checksum.
 
 It keeps headers in Python's class for those of e-mails, which is most of what a signature costs
 (`tests/unit/test_signing.py` holds the two against each other).
@@ -6,6 +6,8 @@ It keeps headers in Python's class for those of e-mails, which is most of what a
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import Any
 
 from ibm_botocore.auth import S3SigV4Auth
@@ -34,3 +36,8 @@ class Signer(S3SigV4Auth):  # type: ignore[misc] # as above
 class _Headers(dict[str, str]):
     def get_all(self, name: str) -> list[str]:
         return [self[name]]
+
+
+def content_md5(body: bytes) -> str:
+    """The header of that name."""
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()

@@ -80,6 +80,7 @@ class Tokens(TokenManager):  # type: ignore[misc] # the SDK has no types
         except OSError as error:
             text = f"COS_AUTH_ENDPOINT {self._url} cannot be reached ({in_words(error)}): is it right, and is it up?"
             raise StoreError(Problem.UNREACHABLE, text) from error
+        self._server.close()
         if answer.status != 200:
             raise self._refused(answer.status)
         try:
