@@ -22,6 +22,35 @@ for process in /proc/[0-9]*; do
 done
 """
 
+FLOOD = """
+import os, resource, threading, time
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+def flood():
+    messages = [os.urandom(20_000) for _ in range(5_000)]
+    step.wait()
+    step.wait()
+    del messages
+    ended.wait()
+
+step, ended = threading.Barrier(3), threading.Event()
+before = resident()
+threads = [threading.Thread(target=flood) for _ in range(2)]
+for thread in threads:
+    thread.start()
+step.wait()
+full = resident()
+step.wait()
+until = time.monotonic() + 20
+while resident() > before + 30e6 and time.monotonic() < until:
+    time.sleep(0.1)
+ended.set()
+print(before, full, resident())
+"""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _musl(images: None) -> None:  # noqa: ARG001 - usefixtures does not work on fixtures
@@ -45,6 +74,14 @@ def test_all_programs_have_the_same_settings() -> None:
     settings = {(environment["LD_PRELOAD"], environment["MALLOC_CONF"]) for environment in environments}
     assert len(settings) == 1
     assert {library for library, _ in settings} == {LIBRARY}
+
+
+def test_memory_is_given_back_after_a_flood() -> None:
+    """Of 200 MB in two threads that then only wait, as they do when the faces have passed."""
+    told = docker("run", "--rm", "--network", "none", "--entrypoint", "python3", "edge_forwarder", "-c", FLOOD)
+    before, full, after = map(int, told.split())
+    assert full > before + 190e6
+    assert after < before + 30e6
 
 
 @pytest.mark.parametrize(
