@@ -8,15 +8,22 @@ STAMP_DEMO := $(VENV)/.installed-demo
 STAMP_DEV := $(VENV)/.installed-dev
 PACKAGES := edge_face_detection edge_forwarder cloud_saver cloud_gallery face_messages local_stack chaos
 
+# Tests that run at a time. Most of them wait for programs, so there are more than there are processors.
+WORKERS ?= 6
+PYTEST := $(BIN)/pytest
+# What must run alone (memory bounds, rates) runs behind the rest.
+TOGETHER := $(PYTEST) -n $(WORKERS) --dist loadgroup -m 'not alone'
+
+# Each test process would compile all tests anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo gallery screenshots test test-containers test-camera chaos check docs format lock audit sbom bench outage clean \
-	mosquitto strace spin openssl nftables chromium prometheus rtsp-server qemu
+.PHONY: help setup demo gallery screenshots test test-unit test-containers test-camera chaos check docs format lock audit \
+	sbom bench outage clean tools ready mosquitto chromium prometheus qemu
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-
-setup: $(STAMP_DEV) ## virtual environment with everything, tests and tools included (.venv)
 
 demo: $(STAMP_DEMO) mosquitto ## the whole path on this machine; VIDEO=0 is the webcam, VIDEO=some.mp4 a file
 	@$(BIN)/python -m local_stack demo --video "$(VIDEO)"
@@ -24,28 +31,17 @@ demo: $(STAMP_DEMO) mosquitto ## the whole path on this machine; VIDEO=0 is the 
 gallery: $(STAMP_DEMO) mosquitto ## the page of the last demo again, over its bucket, until Ctrl-C
 	@$(BIN)/python -m local_stack gallery
 
-screenshots: $(STAMP_DEV) mosquitto chromium ## the pictures of the gallery in docs/, made anew
-	@$(BIN)/python -m local_stack.screenshots
+setup: $(STAMP_DEV) ## virtual environment with everything, tests and tools included (.venv)
 
-test: $(STAMP_DEV) mosquitto strace spin openssl nftables chromium prometheus rtsp-server ## unit and integration tests, and the containers' where a Docker engine answers
-	@if docker version >/dev/null 2>&1; then \
-		echo "A Docker engine answers: unit, integration and container tests."; \
-		$(BIN)/pytest && $(BIN)/pytest tests/containers; \
-	else \
-		echo "No Docker engine answers: unit and integration tests only."; \
-		$(BIN)/pytest; \
-	fi
+test-unit: $(STAMP_DEV) ## after each change: the unit tests; WORKERS at a time
+	@$(TOGETHER) tests/unit
 
-test-containers: $(STAMP_DEV) prometheus ## tests of the images and compose files; needs a Docker engine
-	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
-	@$(BIN)/pytest tests/containers
-
-test-camera: $(STAMP_DEV) mosquitto qemu ## tests with USB cameras, in a virtual machine that emulates them; needs Debian on x86_64
-	@$(BIN)/python -m tests.camera.machine $(BIN)/python -m pytest -p no:cacheprovider tests/camera
-
-chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1
-	@$(BIN)/python -m chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS, \
-		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain)
+test: ready ## unit and integration tests, and the containers' where a Docker engine answers; docs/testing.md
+	@docker version >/dev/null 2>&1 && echo "A Docker engine answers: unit, integration and container tests." || \
+		echo "No Docker engine answers: unit and integration tests only."
+	@$(TOGETHER)
+	@$(PYTEST) -m alone
+	@if docker version >/dev/null 2>&1; then $(PYTEST) tests/containers; fi
 
 check: $(STAMP_DEV) ## what must hold before a commit: ruff, its formatter, mypy, settings, locks, known weaknesses
 	@$(BIN)/ruff check .
@@ -55,8 +51,32 @@ check: $(STAMP_DEV) ## what must hold before a commit: ruff, its formatter, mypy
 	@$(BIN)/python scripts/lock.py --check
 	@$(BIN)/python scripts/lock.py --audit || [ $$? = 3 ]
 
+format: $(STAMP_DEV) ## put the code in its form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
 docs: $(STAMP_DEV) ## write the tables of settings into README.md
 	@PYTHONPATH=. $(BIN)/python scripts/settings_table.py
+
+test-containers: $(STAMP_DEV) prometheus ## tests of the images and compose files; needs a Docker engine
+	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
+	@$(PYTEST) tests/containers
+
+test-camera: $(STAMP_DEV) mosquitto qemu ## tests with USB cameras, in a virtual machine that emulates them; needs Debian on x86_64
+	@$(BIN)/python -m tests.camera.machine $(BIN)/python -m pytest -p no:cacheprovider tests/camera
+
+chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1
+	@$(BIN)/python -m chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS, \
+		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain)
+
+outage: $(STAMP_DEV) mosquitto ## the cloud gone while 100,000 faces come in: memory, disk, and how they go out; minutes, and 6 GB in TMPDIR
+	@$(BIN)/python -m benchmarks outage
+
+bench: $(STAMP_DEV) mosquitto ## what all costs and how well faces are found; CLIPS and LABELS: your own, see docs/benchmarks.md
+	@$(BIN)/python -m benchmarks $(if $(CLIPS),--clip $(CLIPS)) $(if $(LABELS),--labels $(LABELS))
+
+screenshots: $(STAMP_DEV) mosquitto chromium ## the pictures of the gallery in docs/, made anew
+	@$(BIN)/python -m local_stack.screenshots
 
 lock: $(STAMP_DEV) ## pin the newest versions that pyproject.toml allows, with hashes, for the images
 	@$(BIN)/python scripts/lock.py
@@ -66,16 +86,6 @@ audit: $(STAMP_DEV) ## known weaknesses in what is locked; fails also where nobo
 
 sbom: $(STAMP_DEV) ## what each image consists of, as sbom/IMAGE.cdx.json (CycloneDX); the images must be built
 	@$(BIN)/python scripts/sbom.py
-
-format: $(STAMP_DEV) ## put the code in its form
-	@$(BIN)/ruff format .
-	@$(BIN)/ruff check --fix .
-
-bench: $(STAMP_DEV) mosquitto ## what all costs and how well faces are found; CLIPS and LABELS: your own, see docs/benchmarks.md
-	@$(BIN)/python -m benchmarks $(if $(CLIPS),--clip $(CLIPS)) $(if $(LABELS),--labels $(LABELS))
-
-outage: $(STAMP_DEV) mosquitto ## the cloud gone while 100,000 faces come in: memory, disk, and how they go out; minutes, and 6 GB in TMPDIR
-	@$(BIN)/python -m benchmarks outage
 
 clean: ## remove what make has made: virtual environment, caches, the demo's folder
 	rm -rf .venv .demo sbom .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
@@ -88,32 +98,19 @@ $(STAMP_DEMO): pyproject.toml scripts/setup.sh
 
 $(STAMP_DEV): pyproject.toml scripts/setup.sh
 	@scripts/setup.sh "$(VENV)" dev
+	@$(PYTEST) --collect-only -q >/dev/null # compiles all of it once; several processes would do so side by side
 	@touch $(STAMP_DEMO) $@
 
-mosquitto:
-	@scripts/need.sh mosquitto
+# What `make test` needs: the environment and the system's programs, side by side.
+ready:
+	@$(MAKE) --no-print-directory -j2 $(STAMP_DEV) tools
 
-strace:
-	@scripts/need.sh strace
+tools:
+	@scripts/need.sh mosquitto strace spin gcc openssl nftables chromium prometheus gst-rtsp-server
 
-nftables:
-	@scripts/need.sh nftables
-
-openssl:
-	@scripts/need.sh openssl
-
-spin:
-	@scripts/need.sh spin gcc
-
-chromium:
-	@scripts/need.sh chromium
-
-prometheus:
-	@scripts/need.sh prometheus
+mosquitto chromium prometheus:
+	@scripts/need.sh $@
 
 qemu:
 	@command -v apt-get >/dev/null || { echo "make test-camera boots Debian's kernel: call it on Debian, or in a container of it." >&2; exit 1; }
 	@scripts/need.sh qemu-system-x86 busybox-static
-
-rtsp-server:
-	@scripts/need.sh gst-rtsp-server

@@ -13,7 +13,8 @@ from statistics import mean
 
 from benchmarks.measure import Scale, Table, wait_until
 from local_stack.clip import make_clip
-from local_stack.processes import ManagedProcess, free_port
+from local_stack.ports import free_port
+from local_stack.processes import ManagedProcess
 from local_stack.stack import DETECTOR, FORWARDER, SAVER, LocalStack
 
 _FPS = 30

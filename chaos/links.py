@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from chaos.watch import Reader
-from local_stack.processes import free_port
+from local_stack.ports import free_port
 
 _CHUNK = 65536
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from face_messages.tempo import TEMPO
+
 
 class Backoff:
     """Doubling delays with full jitter, so that many clients of one server do not come back in step.
@@ -17,7 +19,7 @@ class Backoff:
     """
 
     #: Tests set this to a small fraction to have retries without the waiting.
-    scale = 1.0
+    scale = TEMPO
 
     def __init__(self, first: float = 0.5, longest: float = 30.0) -> None:
         self._first = first

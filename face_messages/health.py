@@ -16,20 +16,21 @@ from face_messages.link import Link, Subscription
 from face_messages.message import Incoming, Received, health_topic, printable
 from face_messages.outbox import Outbox
 from face_messages.settings import Name
+from face_messages.tempo import TEMPO
 
 log = logging.getLogger(__name__)
 
 VERSION = "0.1.0"
 
 #: In seconds: how often a program says how it is, and after which time without a word it counts as silent.
-EVERY_SECONDS = 10.0
-SILENT_SECONDS = 25.0
+EVERY_SECONDS = 10.0 * TEMPO
+SILENT_SECONDS = 25.0 * TEMPO
 
 #: What a message may have, in bytes, and how many cameras one of an edge. Texts and names are bounded to fit in.
 MAX_BYTES = 16 * 1024
 MAX_CAMERAS = 16
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 1.0 * TEMPO
 _MAX_TEXT = 120
 
 Text = Annotated[str, AfterValidator(lambda text: printable(text)[:_MAX_TEXT])]

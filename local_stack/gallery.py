@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from local_stack.processes import ManagedProcess, free_port, listens
+from local_stack.ports import free_port
+from local_stack.processes import ManagedProcess, listens
 from local_stack.s3 import S3Server
 
 # People know it; another one where it is taken.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local_stack.processes import ManagedProcess, free_port, listens
+from local_stack.ports import free_port
+from local_stack.processes import ManagedProcess, listens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

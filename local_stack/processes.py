@@ -5,11 +5,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import random
+import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -22,50 +21,17 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.02
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
-# Asks the kernel to kill the process when its parent dies (PR_SET_PDEATHSIG = 1), then becomes the program: same pid.
-# A program in between and not `preexec_fn`, which runs Python after a fork and may deadlock where there are threads.
-# Python ignores two signals, and what is ignored stays so over exec.
-_LEASH = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent process is gone")
-for number in (signal.SIGPIPE, signal.SIGXFSZ):
-    signal.signal(number, signal.SIG_DFL)
-try:
-    os.execvp(sys.argv[2], sys.argv[2:])
-except OSError as error:
-    sys.exit(f"cannot start {sys.argv[2]}: {error.strerror}")
-"""
+# Asks the kernel to kill the process when its parent dies, then becomes the program: same pid. A program in between
+# and not `preexec_fn`, which runs Python after a fork and may deadlock where there are threads.
+_LEASH = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
 
 # "Parent" means the thread that forked: one thread, which lives as long as the interpreter, starts them all.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 _started: weakref.WeakSet[ManagedProcess] = weakref.WeakSet()
-_given_ports: set[int] = set()
 
 
 class ProcessError(RuntimeError):
     """A process died or did not get ready; the message holds the end of its log."""
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on, handed out once in this process.
-
-    Not from the ephemeral range: a client that keeps dialling a closed port of that range ends up connected to
-    itself, and the server that comes back finds its port taken.
-    """
-    for _ in range(1000):
-        port = random.randint(10_240, 32_000)  # noqa: S311 - not a secret
-        if port in _given_ports:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _given_ports.add(port)
-        return port
-    raise RuntimeError("no free TCP port on 127.0.0.1 between 10240 and 32000")
 
 
 def listens(port: int) -> bool:
@@ -137,7 +103,10 @@ class ManagedProcess:
             self.wait_ready(self._ready, timeout=self._ready_seconds)
 
     def _spawn(self) -> None:
-        command = [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *self._args]
+        for program in (self._args[0], _LEASH[0]):  # the second is part of util-linux
+            if shutil.which(program) is None:
+                raise ProcessError(f"cannot start {program}: No such file or directory")
+        command = [*_LEASH, str(os.getpid()), *self._args]
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 command,

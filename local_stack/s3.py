@@ -8,14 +8,17 @@ import secrets
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
-from local_stack.processes import ManagedProcess, free_port
+from local_stack.ports import free_port
+from local_stack.processes import ManagedProcess
 
 # Uploads under way; a killed server leaves them behind. https://rclone.org/commands/rclone_serve_s3/
 _UPLOADS = ".rclone_"
 
 
+@cache
 def find_rclone() -> str:
     """The rclone of this virtual environment, else of the system.
 

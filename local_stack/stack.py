@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Self
 from prometheus_client.parser import text_string_to_metric_families
 
 from local_stack.mosquitto import Mosquitto
-from local_stack.processes import ManagedProcess, ProcessError, free_port, listens
+from local_stack.ports import free_port
+from local_stack.processes import ManagedProcess, ProcessError, listens
 from local_stack.s3 import S3Server
 
 if TYPE_CHECKING:

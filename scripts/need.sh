@@ -34,12 +34,22 @@ for package in "$@"; do
 done
 [ ${#missing[@]} = 0 ] && exit 0
 
-if [[ " ${missing[*]} " = *" prometheus "* ]] && command -v apt-get >/dev/null; then
-    echo "prometheus is missing: unpacking it into $unpacked"
+fetch_prometheus() {
     mkdir -p "$unpacked"
-    (cd "$unpacked" && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb) ||
-        { echo "It cannot be fetched: try apt-get update." >&2 && exit 1; }
-    exec scripts/need.sh "$@"
+    (cd "$unpacked" && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb)
+}
+
+if [[ " ${missing[*]} " = *" prometheus "* ]] && command -v apt-get >/dev/null; then
+    others=()
+    for package in "${missing[@]}"; do
+        [ "$package" = prometheus ] || others+=("$package")
+    done
+    # The others first: apt-get's list of packages is up to date after that.
+    [ ${#others[@]} = 0 ] || scripts/need.sh "${others[@]}"
+    echo "prometheus is missing: unpacking it into $unpacked"
+    fetch_prometheus || { echo "It cannot be fetched: try apt-get update." >&2 && exit 1; }
+    is_there prometheus
+    exit
 fi
 
 # How this system would install them, as words of a command.

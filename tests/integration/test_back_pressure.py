@@ -14,7 +14,7 @@ from local_stack.figures import differences, stored_faces
 from local_stack.mosquitto import Mosquitto
 from local_stack.s3 import S3Server
 from tests.conftest import StartBroker
-from tests.support.outage import feed, hasty
+from tests.support.outage import HASTY, feed
 from tests.support.parts import MIB, SendingSide, TakingSide
 from tests.support.programs import BUCKET, Program, forwarder, saver
 from tests.support.waiting import eventually, never
@@ -30,7 +30,7 @@ def cloud(tmp_path: Path, start_broker: StartBroker, s3: S3Server) -> Iterator[M
     """The cloud's broker, with a saver behind it; not running."""
     broker = start_broker()
     broker.kill()
-    with saver(tmp_path, broker.url, s3, **hasty(tmp_path)):
+    with saver(tmp_path, broker.url, s3, **HASTY):
         yield broker
 
 
@@ -59,7 +59,7 @@ def test_what_is_full_stops_taking_up_to_the_camera_and_nothing_is_lost(
 ) -> None:
     """Forwarder, then detector, then frames; each says so once. Then all that was found arrives, each face once."""
     frames = make_clip(tmp_path / "clip.avi", seconds=10, fps=20)
-    forwarding = forwarder(tmp_path, edge.url, cloud.url, OUTBOX_MAX_BYTES=str(MIB), **hasty(tmp_path))
+    forwarding = forwarder(tmp_path, edge.url, cloud.url, OUTBOX_MAX_BYTES=str(MIB), **HASTY)
     detecting = detector(tmp_path, edge, tmp_path / "clip.avi")
     with forwarding, detecting:
         forwarding.expect("outbox_refusing", 1, within=60)
@@ -100,7 +100,7 @@ def test_a_full_forwarder_that_overwrites_keeps_the_newest_and_counts_the_others
 ) -> None:
     """It never stops taking. Stored and overwritten are all that was produced."""
     small = {"OUTBOX_MAX_BYTES": str(2 * MIB), "OUTBOX_WHEN_FULL": "overwrite-oldest"}
-    forwarding = forwarder(tmp_path, edge.url, cloud.url, **small, **hasty(tmp_path))
+    forwarding = forwarder(tmp_path, edge.url, cloud.url, **small, **HASTY)
     with forwarding, SendingSide(edge.url, tmp_path / "detector.db", client_id="tx2-cam0") as producer:
         ids = feed(producer, 1000, size=10_000)
         overwritten = int(forwarding.figure("outbox_overwritten_total"))

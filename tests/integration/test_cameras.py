@@ -16,7 +16,8 @@ import pytest
 
 from edge_face_detection.frames import Frame
 from edge_face_detection.sources import Source, open_source
-from local_stack.processes import ManagedProcess, free_port, listens
+from local_stack.ports import free_port
+from local_stack.processes import ManagedProcess, listens
 from tests.support.mjpeg import MjpegServer, greys
 from tests.support.programs import Program
 from tests.support.waiting import at_least, eventually

@@ -132,7 +132,7 @@ def test_a_server_that_takes_no_connection_is_given_up(monkeypatch: pytest.Monke
             filler.connect_ex(full.getsockname())
         before = time.monotonic()
         assert refusal(store_at(f"http://127.0.0.1:{full.getsockname()[1]}")).problem is Problem.SILENT
-        assert time.monotonic() - before < 5
+        assert time.monotonic() - before < 20
 
 
 # Answers
@@ -185,7 +185,7 @@ def test_an_answer_without_an_end_comes_to_an_end(
         before = time.monotonic()
         error = refusal(store_at(server.url))
         assert error.problem is problem
-        assert time.monotonic() - before < 5
+        assert time.monotonic() - before < 20
         assert len(str(error)) < 300
 
 

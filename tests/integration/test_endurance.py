@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 _ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.alone
 def test_memory_stays_flat_over_thousands_of_frames() -> None:
     """Faces come and go, sizes change, JPEGs are damaged; with 100000 for 4000 it is the same, but takes minutes."""
     command = [sys.executable, "-m", "tests.support.endurance", "4000"]

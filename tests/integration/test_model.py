@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -28,7 +30,28 @@ class Search:
     text: str
 
 
+# A search of minutes in all depends on nothing but the model, how it is called, and this file.
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge_face_detection/spin"
+_THIS = hashlib.sha256(Path(__file__).read_bytes() + MODEL.read_bytes()).hexdigest()[:16]
+
+
 def search(folder: Path, prove: str, size: tuple[int, int, int], mutant: int = 0) -> Search:
+    """What Spin found when it last searched this model so; else it searches now."""
+    kept = _CACHE / f"{_THIS}-{prove}-{'-'.join(map(str, size))}-{mutant}.txt"
+    if not kept.exists():
+        text = searched(folder, prove, size, mutant)
+        _CACHE.mkdir(parents=True, exist_ok=True)
+        fresh = _CACHE / f"{kept.name}.{os.getpid()}"
+        fresh.write_text(text)
+        fresh.replace(kept)
+    text = kept.read_text()
+    states, errors = re.search(r"(\d+) states, stored", text), re.search(r"errors: (\d+)", text)
+    assert states is not None, text
+    assert errors is not None, text
+    return Search(int(states[1]), int(errors[1]), text)
+
+
+def searched(folder: Path, prove: str, size: tuple[int, int, int], mutant: int) -> str:
     """Tries everything in a model of this size, or everything until the first error."""
     assert shutil.which("spin"), "spin is not installed: scripts/need.sh spin gcc"
     hops, messages, window = size
@@ -42,13 +65,8 @@ def search(folder: Path, prove: str, size: tuple[int, int, int], mutant: int = 0
     ):
         made = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert made.returncode == 0, made.stdout + made.stderr
-    text = subprocess.run(
-        ["./pan", "-m500000", "-w22", *option], cwd=folder, capture_output=True, text=True, check=True
-    ).stdout
-    states, errors = re.search(r"(\d+) states, stored", text), re.search(r"errors: (\d+)", text)
-    assert states is not None, text
-    assert errors is not None, text
-    return Search(int(states[1]), int(errors[1]), text)
+    pan = ["./pan", "-m500000", "-w22", *option]
+    return subprocess.run(pan, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("prove", [SAFETY, LIVENESS])

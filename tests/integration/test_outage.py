@@ -7,7 +7,7 @@ from pathlib import Path
 from local_stack.figures import stored_faces
 from local_stack.s3 import S3Server
 from tests.conftest import StartBroker
-from tests.support.outage import feed, hasty
+from tests.support.outage import HASTY, feed
 from tests.support.parts import MIB, SendingSide, TakingSide
 from tests.support.programs import BUCKET, forwarder, saver
 from tests.support.waiting import at_least
@@ -17,7 +17,7 @@ def test_the_forwarders_memory_does_not_grow_with_the_backlog(tmp_path: Path, st
     """Of 120 MB that wait on disk, the later 90 MB take up less than 15 MB of memory; and then all arrive."""
     edge, cloud = start_broker(), start_broker()
     cloud.kill()
-    program = forwarder(tmp_path, edge.url, cloud.url, **hasty(tmp_path))
+    program = forwarder(tmp_path, edge.url, cloud.url, **HASTY)
     with program, SendingSide(edge.url, tmp_path / "detector.db", client_id="tx2-cam0") as detector:
         ids = feed(detector, 1500, size=20_000)
         rss = program.rss_bytes()
@@ -36,7 +36,7 @@ def test_a_backlog_goes_oldest_first_and_a_live_face_passes_it(
 ) -> None:
     """Faces that come when the cloud is back are stored while most of what has gathered still waits."""
     edge, cloud = start_broker(), start_broker()
-    fast = hasty(tmp_path)
+    fast = HASTY
     forwarding = forwarder(tmp_path, edge.url, cloud.url, SEND_WINDOW="64", **fast)
     saving = saver(tmp_path, cloud.url, s3, **fast)
 

@@ -224,10 +224,10 @@ def test_a_program_that_is_gone_or_restarted_is_told(page: Page, tmp_path: Path)
         first = detector.url
         page.goto(first)
         expect(page.locator("#status")).to_have_text("live")
-    expect(page.locator("#notice")).to_contain_text("does not answer", timeout=10_000)
+    expect(page.locator("#notice")).to_contain_text("does not answer")
     with detector:
         assert detector.url != first
-        expect(page.locator("#notice")).to_contain_text("new with each start", timeout=10_000)
+        expect(page.locator("#notice")).to_contain_text("new with each start")
 
 
 def test_one_viewer_too_many_is_told(opened: Page, browser: Browser, detector: Detector) -> None:
@@ -236,9 +236,9 @@ def test_one_viewer_too_many_is_told(opened: Page, browser: Browser, detector: D
         others = [context.new_page() for _ in range(4)]
         for other in others:
             other.goto(detector.url)
-        expect(others[-1].locator("#notice")).to_contain_text("4 are looking already", timeout=10_000)
+        expect(others[-1].locator("#notice")).to_contain_text("4 are looking already")
         others[0].close()
-        expect(others[-1].locator("#status")).to_have_text("live", timeout=15_000)
+        expect(others[-1].locator("#status")).to_have_text("live")
     expect(opened.locator("#status")).to_have_text("live")
 
 
@@ -252,7 +252,7 @@ def test_viewers_that_stall_hold_nothing_up(opened: Page, detector: Detector) ->
         sock.sendall(f"GET {path}state?viewer={number % 3} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         stalled.append(sock)
     frames = detector.figure("frames_processed_total")
-    at_least(lambda: detector.figure("frames_processed_total"), frames + 20, within=5)
+    at_least(lambda: detector.figure("frames_processed_total"), frames + 20)
     expect_next_picture(opened)
     for sock in stalled:
         sock.close()

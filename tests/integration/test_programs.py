@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.processes import free_port
+from local_stack.ports import free_port
 from tests.support.programs import Program, forwarder, saver
 from tests.support.stores import environment
 from tests.support.waiting import eventually

@@ -261,7 +261,7 @@ def test_a_store_that_hangs_is_told(s3: S3Server, monkeypatch: pytest.MonkeyPatc
     before = time.monotonic()
     error = refusal(store)
     assert error.problem is Problem.SILENT
-    assert time.monotonic() - before < 3
+    assert time.monotonic() - before < 20
     s3.resume()
     store.put(FACE)
 

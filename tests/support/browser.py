@@ -7,9 +7,22 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+# Chromiums at a time, each with the tests of a group. One for all would be the longest of the run.
+_GROUPS = 3
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for number, item in enumerate(each for each in items if "page" in getattr(each, "fixturenames", ())):
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{number % _GROUPS}"))
+
+
+# A busy machine takes its time. Who waits for longer than that waits for something that does not come.
+expect.set_options(timeout=30_000)
 
 
 # Of one module, since Playwright keeps an event loop in this thread, where later tests want to run their own.

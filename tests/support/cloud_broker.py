@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 
 from local_stack.mosquitto import find_mosquitto
-from local_stack.processes import ManagedProcess, free_port, listens
+from local_stack.ports import free_port
+from local_stack.processes import ManagedProcess, listens
 
 ROOT = Path(__file__).parents[2]
 IMAGE = ROOT / "cloud_mosquitto"

@@ -14,9 +14,9 @@ import numpy as np
 from cloud_saver.keys import StoredObject, object_for
 from cloud_saver.store import Store
 from face_messages import FaceEvent, Message, new_id
-from local_stack.processes import free_port
+from local_stack.ports import free_port
 from local_stack.s3 import S3Server
-from tests.support.programs import Program
+from tests.support.programs import AS_IN_THE_FIELD, Program
 from tests.support.stores import environment
 
 NOON = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
@@ -55,7 +55,9 @@ class Gallery(Program):
             store = environment(s3)
         else:
             store = environment(s3.endpoint, s3.access_key_id, s3.secret_access_key)
-        super().__init__("cloud_gallery", folder, store | {"MQTT_URL": url, "GALLERY_PORT": str(self.port)} | settings)
+        # A test says once how an edge is, which must hold for as long as it looks at the page.
+        base = AS_IN_THE_FIELD | {"MQTT_URL": url, "GALLERY_PORT": str(self.port)}
+        super().__init__("cloud_gallery", folder, store | base | settings)
 
     def start(self) -> None:
         super().start()

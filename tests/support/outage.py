@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
-from face_messages import FaceEvent, new_id
+from face_messages import FaceEvent, new_id, tempo
 from face_messages.message import TOPIC
 from tests.support.parts import SendingSide
-from tests.support.programs import ROOT
 
 # Unconfirmed faces, so that what gathers does so behind the next keeper: less than a sender's window.
 _AHEAD = 200
 
 
-def hasty(folder: Path) -> dict[str, str]:
-    """Settings with which a program's retries wait for a twentieth of the time."""
-    (folder / "sitecustomize.py").write_text("from face_messages.backoff import Backoff\nBackoff.scale = 0.05\n")
-    return {"PYTHONPATH": f"{ROOT}:{folder}"}
+# With which a program's retries wait for a twentieth of the time.
+HASTY = {tempo.SWITCH: "0.05"}
 
 
 def feed(detector: SendingSide, count: int, *, size: int) -> list[str]:

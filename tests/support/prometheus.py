@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from local_stack.processes import ManagedProcess, free_port, listens
+from local_stack.ports import free_port
+from local_stack.processes import ManagedProcess, listens
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 _PATH = os.pathsep.join([os.environ["PATH"], str(_CACHE / "edge_face_detection/prometheus/usr/bin")])

@@ -11,7 +11,6 @@ from typing import Any
 import ibm_boto3
 import pytest
 from ibm_botocore.config import Config
-from moto.server import ThreadedMotoServer
 
 from cloud_saver.endpoint import _has_something
 from cloud_saver.keys import StoredObject, object_for
@@ -79,6 +78,8 @@ def sdk(endpoint: str, access_key_id: str = "access-key", secret_access_key: str
 @contextmanager
 def running_moto() -> Iterator[str]:
     """S3 as AWS defines it, with one bucket `faces`; the endpoint."""
+    from moto.server import ThreadedMotoServer  # takes half a second, which most tests can do without
+
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     try:

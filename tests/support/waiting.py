@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], *, within: float = 20.0, what: str | Callable[[], str] = "it") -> T:
+def eventually(look: Callable[[], T], *, within: float = 60.0, what: str | Callable[[], str] = "it") -> T:
     """The first true value of `look()`; fails the test when there is none in `within` seconds."""
     deadline = time.monotonic() + within
     while not (value := look()):
@@ -20,7 +20,7 @@ def eventually(look: Callable[[], T], *, within: float = 20.0, what: str | Calla
     return value
 
 
-def at_least(look: Callable[[], float], value: float, *, within: float = 20.0) -> None:
+def at_least(look: Callable[[], float], value: float, *, within: float = 60.0) -> None:
     """Waits until `look()` has come to this value."""
     eventually(lambda: look() >= value, within=within, what=lambda: f"{look()} and not {value} yet")
 

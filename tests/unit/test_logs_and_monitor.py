@@ -16,7 +16,7 @@ import pytest
 
 from face_messages import Monitor, logs
 from face_messages.monitor import Answer
-from local_stack.processes import free_port
+from local_stack.ports import free_port
 from tests.support.waiting import eventually
 
 
