@@ -1,7 +1,7 @@
 """paho-mqtt's client, at an eighth of its cost for a face (`python -m benchmarks client`).
 
-paho writes all packets here, and reads all but PUBLISH and PUBACK. These two come with each face, and its
-properties cost paho more than all else in a program. So `face_messages.publish` packs and reads them. Besides:
+paho writes all packets here, and reads all but PUBLISH and PUBACK. These two come with each face, and
+paho is slow at them, at a face's properties above all. So `face_messages.publish` packs and reads those. Besides:
 
 * Bytes come and go through a `Wire`. It passes over what is too large, joins small packets, and does not copy the rest
   of a large packet each time the socket takes a piece.
