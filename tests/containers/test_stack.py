@@ -150,7 +150,7 @@ def test_no_container_limits_cpus_at_the_edge() -> None:
 def test_memory_stays_small(figures: list[str]) -> None:
     """Under 400 MB at the edge and under 200 MB in the cloud, while faces flow."""
     eventually(lambda: figure("cloud_saver", "objects_stored_total") > 50, within=60, what="no faces are stored")
-    taken = {name: memory_bytes(name) for name in SERVICES}
+    taken = memory_bytes(*SERVICES)
     figures += [f"memory {name:<20} {size / MIB:6.1f} MiB" for name, size in taken.items()]
     edge, cloud = sum(taken[name] for name in EDGE), sum(taken[name] for name in CLOUD)
     figures.append(f"memory in all: edge {edge / MIB:.0f} MiB, cloud {cloud / MIB:.0f} MiB")
