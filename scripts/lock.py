@@ -60,7 +60,8 @@ def pins(lock: Path) -> dict[str, str]:
 
 
 def problems() -> Iterator[str]:
-    """What in the locks does not agree with pyproject.toml."""
+    """What in the locks does not agree with pyproject.toml, or with another lock."""
+    versions: dict[str, tuple[str, Path]] = {}
     for lock, requirements in wanted().items():
         name = lock.relative_to(ROOT)
         if not lock.is_file():
@@ -71,6 +72,10 @@ def problems() -> Iterator[str]:
             version = pinned.get(canonicalize_name(requirement.name))
             if version is None or version not in requirement.specifier:
                 yield f"{name} has {version or 'no version'} for {requirement}"
+        for package, version in pinned.items():
+            other, there = versions.setdefault(package, (version, name))
+            if version != other:
+                yield f"{name} has {package} {version}, and {there} has {other}: make lock"
 
 
 def resolve() -> None:

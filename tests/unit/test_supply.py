@@ -52,6 +52,15 @@ def test_a_requirement_that_is_not_locked_is_told(copy: tuple[ModuleType, Path])
     assert told[1].startswith("edge_forwarder/requirements.lock has no version for something>=")
 
 
+def test_two_versions_of_one_package_are_told(copy: tuple[ModuleType, Path]) -> None:
+    """As when one lock was made anew and the others were not."""
+    lock, path = copy
+    path.write_text(re.sub(r"^pydantic==\S+", "pydantic==1.2.3", path.read_text(), flags=re.MULTILINE))
+    told = [problem for problem in lock.problems() if "pydantic 1.2.3" in problem]
+    assert told
+    assert all(problem.endswith("make lock") for problem in told)
+
+
 def test_a_lock_without_a_hash_or_without_a_version_is_told(copy: tuple[ModuleType, Path]) -> None:
     """Of all or of none: pip would not install the others either."""
     lock, path = copy
