@@ -6,7 +6,7 @@ VIDEO ?=
 BIN := $(VENV)/bin
 STAMP_DEMO := $(VENV)/.installed-demo
 STAMP_DEV := $(VENV)/.installed-dev
-PACKAGES := edge_face_detection edge_forwarder cloud_saver cloud_gallery face_messages local_stack chaos
+PACKAGES := edge_face_detection edge_forwarder cloud_saver cloud_gallery object_store face_messages local_stack chaos
 
 # Tests that run at a time. Most of them wait for programs, so there are more than there are processors.
 WORKERS ?= 6

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [detector|stills|forwarder|saver|path|cameras|gallery|outage] [--quick]`: see `--help`."""
+"""`python -m benchmarks [NAME] [--quick]`: see `--help`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import cameras, detector, forwarder, gallery, images, machine, outage, path, saver, stills
+from benchmarks import cameras, client, detector, forwarder, gallery, images, machine, outage, path, saver, stills
 from benchmarks.films import SMALLEST
 from benchmarks.measure import FULL, QUICK, BenchmarkError, Scale, Table
 from local_stack.processes import ProcessError
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Scale, Path, argparse.Namespace], list[Table]]] 
         images.run(scale, folder) if given.images else detector.run(scale, folder, given.clip)
     ),
     "stills": lambda _scale, _folder, given: stills.run(given.labels, smallest=given.smallest),
+    "client": lambda scale, _folder, _given: client.run(scale),
     "forwarder": lambda scale, folder, given: forwarder.run(scale, folder, images=given.images),
     "saver": lambda scale, folder, given: saver.run(scale, folder, images=given.images),
     "path": lambda scale, folder, given: _in_and_out(lambda place: path.run(scale, place), folder, given),
@@ -28,7 +29,7 @@ BENCHMARKS: dict[str, Callable[[Scale, Path, argparse.Namespace], list[Table]]] 
     "outage": lambda _scale, folder, given: _inside(lambda: outage.run(_outage(given), folder), given),
 }
 # Of the others one wants labels, one wants a browser, and one takes minutes and gigabytes.
-UNLESS_NAMED = ("detector", "forwarder", "saver", "path", "cameras")
+UNLESS_NAMED = ("detector", "client", "forwarder", "saver", "path", "cameras")
 IN_IMAGES = ("detector", "forwarder", "saver", "path", "outage")
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import BenchmarkError, Figures, Scale, Table, middle
-from cloud_saver.keys import camera_folder
-from cloud_saver.listing import read_xml
-from cloud_saver.settings import StoreSettings
-from cloud_saver.store import Store
 from local_stack.gallery import Gallery
 from local_stack.mosquitto import Mosquitto
 from local_stack.s3 import S3Server
+from object_store.bucket import Bucket
+from object_store.keys import camera_folder
+from object_store.settings import StoreSettings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -121,6 +120,8 @@ def _list_seconds(s3: S3Server, prefix: str) -> float:
         cos_hmac_access_key_id=s3.access_key_id,
         cos_hmac_secret_access_key=s3.secret_access_key,
     )
+    bucket = Bucket(settings)
+    bucket.ask("get_bucket_versioning")  # makes the client
     began = time.monotonic()
-    read_xml(Store(settings), {"list-type": "2", "prefix": prefix, "max-keys": "1000"})
+    bucket.ask("list_objects_v2", Prefix=prefix, MaxKeys=1000)
     return time.monotonic() - began

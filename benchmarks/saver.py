@@ -26,10 +26,10 @@ from benchmarks.measure import (
     wait_until,
 )
 from benchmarks.traffic import EDGE_ID, PAYLOAD_BYTES, broker, connected_to, event, fill_queue, payload, program
-from cloud_saver.keys import face_key
 from cloud_saver.settings import SaverSettings
 from local_stack.processes import ManagedProcess
 from local_stack.s3 import S3Server
+from object_store.keys import face_key
 
 OURS, PEER = "cloud_saver", "s5cmd"
 

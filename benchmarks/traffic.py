@@ -10,13 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import mqtt5
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from benchmarks.measure import BenchmarkError
 from face_messages import BrokerUrl, Connection, FaceEvent, Message, new_id
-from face_messages.link import Link
-from face_messages.message import TOPIC, receipts_topic
-from face_messages.wire import UnreadablePublish
+from face_messages.link import Link, Subscription
+from face_messages.message import TOPIC, Incoming, receipts_topic
 from local_stack.mosquitto import Mosquitto
 from local_stack.processes import ManagedProcess
 from local_stack.programs import make_program
@@ -125,8 +124,8 @@ class _Feeder:
         self.done = threading.Event()
 
     @property
-    def subscriptions(self) -> Sequence[mqtt5.TopicFilter]:
-        return [mqtt5.TopicFilter(receipts_topic(_FEEDER))]
+    def subscriptions(self) -> Sequence[Subscription]:
+        return [(receipts_topic(_FEEDER), SubscribeOptions(qos=1))]
 
     def connected(self, link: Link) -> None:
         self._link = link
@@ -134,7 +133,7 @@ class _Feeder:
     def disconnected(self) -> None:
         self._link = None
 
-    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
+    def received(self, packet: Incoming) -> None:
         """Receipts are of no interest here."""
 
     def acknowledged(self, packet_id: int, reason: int) -> None:  # noqa: ARG002 - an endpoint's signature

@@ -13,12 +13,12 @@ from itertools import chain, islice
 from operator import itemgetter
 from typing import NamedTuple, TypeVar, cast
 
-from cloud_saver import listing
-from cloud_saver.store import Store
+from object_store.bucket import Bucket
+from object_store.listing import folders as folders_in
 
 UNATTRIBUTED = "faces/unattributed/"
 
-# As `cloud_saver.keys` makes them. A dot never begins a name, and never follows another.
+# As `object_store.keys` makes them. A dot never begins a name, and never follows another.
 _NAME = r"(?!\.)(?:[A-Za-z0-9_~%-]|\.(?![./])){1,128}"
 _DAY = r"\d{4}/\d\d/\d\d/"
 _FOLDER = re.compile(rf"faces/(?:unattributed|{_NAME}/{_NAME})/", re.ASCII)
@@ -84,7 +84,7 @@ class _Kept:
 class History:
     """Reads the bucket, with a few requests at the same time. Safe to use from many threads."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Bucket) -> None:
         self._store = store
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="list")
         self._kept = _Kept()
@@ -108,7 +108,7 @@ class History:
         return self._cameras
 
     def _all_cameras(self) -> list[str]:
-        edges = [f"faces/{name}/" for name in listing.folders(self._store, "faces/")]
+        edges = [f"faces/{name}/" for name in folders_in(self._store, "faces/")]
         found = self._pool.map(self._cameras_of, edges)
         return [folder for folders in found for folder in folders if _FOLDER.fullmatch(folder)]
 
@@ -121,7 +121,7 @@ class History:
     def _cameras_of(self, edge: str) -> list[str]:
         if edge == UNATTRIBUTED:
             return [edge]
-        return [f"{edge}{name}/" for name in listing.folders(self._store, edge)]
+        return [f"{edge}{name}/" for name in folders_in(self._store, edge)]
 
     def days(self, folders: Sequence[str]) -> list[str]:
         """The days on which there is something, the last first, as `2026/05/01`."""
@@ -150,17 +150,15 @@ class History:
 
     def attributes(self, key: str) -> dict[str, str] | None:
         """What the event said of a face, as text, and the `bytes` it has; None where there is no such face."""
-        answer = self._store.read(key, only_head=True)
-        if answer is None:
+        found = self._store.read(key, only_head=True)
+        if found is None:
             return None
-        about = {name: answer.headers.get(f"x-amz-meta-{name}", "") for name in _ATTRIBUTES}
-        return {name: value for name, value in about.items() if value} | {
-            "bytes": answer.headers.get("content-length", "")
-        }
+        about = {name: found.metadata.get(name, "") for name in _ATTRIBUTES}
+        return {name: value for name, value in about.items() if value} | {"bytes": str(found.bytes)}
 
     def _days(self, folder: str, latest: str) -> Iterator[str]:
         def below(path: str) -> list[str]:
-            names = [name for name in listing.folders(self._store, folder + path) if name.isdecimal()]
+            names = [name for name in folders_in(self._store, folder + path) if name.isdecimal()]
             return sorted((path + name for name in names), reverse=True)
 
         for year in below(""):
@@ -204,14 +202,10 @@ class History:
             bound = min(bound, mark if is_face else f"{day}/{mark}")
 
     def _page(self, prefix: str, after: str) -> tuple[list[Face], bool]:
-        query = {"list-type": "2", "prefix": prefix, "max-keys": str(_LIST), "start-after": prefix + after}
-        page = listing.read_xml(self._store, query, "ListBucketResult")
-        found = []
-        for item in page.findall("Contents"):
-            key = item.findtext("Key") or ""
-            if (name := name_of(key)) and key > prefix + after:
-                found.append(Face(name, key))
-        return sorted(found), page.findtext("IsTruncated") == "true" and bool(found)
+        page = self._store.ask("list_objects_v2", Prefix=prefix, MaxKeys=_LIST, StartAfter=prefix + after)
+        keys = [item.get("Key", "") for item in page.get("Contents", ())]
+        found = [Face(name, key) for key in keys if (name := name_of(key)) and key > prefix + after]
+        return sorted(found), page.get("IsTruncated", False) and bool(found)
 
 
 def name_of(key: str) -> str:

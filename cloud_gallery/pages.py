@@ -26,10 +26,9 @@ from cloud_gallery.gate import Gate
 from cloud_gallery.history import BOUND, Face, History, name_of
 from cloud_gallery.latest import Latest
 from cloud_gallery.live import MAX_VIEWERS, Hub
-from cloud_saver.keys import PNG_SIGNATURE
-from cloud_saver.problems import StoreError
-from cloud_saver.store import Store
-from face_messages.message import MAX_MESSAGE_BYTES
+from object_store.bucket import Bucket
+from object_store.errors import StoreError
+from object_store.keys import PNG_SIGNATURE
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ _IMAGE_HEADERS = {
 class Pages:
     """Answers requests. What asks the store is called in threads."""
 
-    def __init__(self, store: Store, hub: Hub, access: Access, links: Links) -> None:
+    def __init__(self, store: Bucket, hub: Hub, access: Access, links: Links) -> None:
         self._store = store
         self._history = History(store)
         self._latest = Latest(self._history, hub.live)
@@ -169,7 +168,7 @@ class Pages:
 
     def _image(self, request: Request) -> Response:
         key = _key(request)
-        answer = self._store.read(key, max_bytes=MAX_MESSAGE_BYTES)
+        answer = self._store.read(key)
         # What is no picture is not handed on, whatever its name says.
         if answer is None or not answer.body.startswith(PNG_SIGNATURE):
             raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such picture.")

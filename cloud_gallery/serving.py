@@ -15,11 +15,11 @@ from cloud_gallery.access import Access, Links
 from cloud_gallery.live import FILTERS, Hub
 from cloud_gallery.pages import Pages
 from cloud_gallery.settings import GallerySettings
-from cloud_saver.store import Store
 from face_messages import Connection, Monitor, program
 from face_messages.health import Listener
 from face_messages.metrics import show_connection
 from face_messages.settings import broker_url
+from object_store.bucket import Bucket
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Impatient(H11Protocol):
 
 def work(settings: GallerySettings, stop: program.Stop) -> int:
     """Runs until `stop` is set."""
-    store, access = Store(settings), Access(settings)
+    store, access = Bucket(settings), Access(settings)
     hub = Hub(lambda: connection.connects if connection.is_up else None)
     secret = settings.cos_api_key_id or settings.cos_hmac_secret_access_key
     assert secret is not None

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from cloud_gallery.password import is_hash
-from cloud_saver.settings import StoreSettings
 from face_messages.settings import MqttUrl, Name
+from object_store.settings import StoreSettings
 
 
 def _check_url(text: str) -> str:

@@ -11,13 +11,13 @@ from urllib.parse import unquote
 
 from cloud_saver import retention
 from cloud_saver.erase import Erasure, Span, of_nobody, seen
-from cloud_saver.keys import camera_folder
-from cloud_saver.listing import folders
-from cloud_saver.problems import StoreError
-from cloud_saver.settings import StoreSettings
-from cloud_saver.store import Store
 from face_messages.program import EXIT_BAD_SETTINGS, EXIT_FAILED
 from face_messages.settings import SettingsError
+from object_store.bucket import Bucket
+from object_store.errors import StoreError
+from object_store.keys import camera_folder
+from object_store.listing import folders
+from object_store.settings import StoreSettings
 
 NAMES = ("erase", "retention")
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     erasure: Erasure | None = None
     try:
         settings = StoreSettings.load()
-        store = Store(settings)
+        store = Bucket(settings)
         if asked.command == "retention":
             return _retention(store, settings, sure=asked.yes)
         erasure = Erasure(store, _spans(store, asked), _say_progress)
@@ -104,7 +104,7 @@ def _erase(erasure: Erasure, settings: StoreSettings, asked: argparse.Namespace)
     return EXIT_FAILED if erasure.unfinished or erasure.kept_versions else 0
 
 
-def _spans(store: Store, asked: argparse.Namespace) -> list[Span]:
+def _spans(store: Bucket, asked: argparse.Namespace) -> list[Span]:
     if asked.unattributed:
         return of_nobody(asked.begin, asked.to)
     if asked.camera is not None:
@@ -113,7 +113,7 @@ def _spans(store: Store, asked: argparse.Namespace) -> list[Span]:
     return [seen(f"{edge}{camera}/", asked.begin, asked.to) for camera in folders(store, edge)]
 
 
-def _say_who_is_there(store: Store, asked: argparse.Namespace) -> None:
+def _say_who_is_there(store: Bucket, asked: argparse.Namespace) -> None:
     """A misspelt name must not look like a camera that saw nobody."""
     known = [unquote(name) for name in folders(store, camera_folder(asked.edge, "")[:-1])]
     if not known:
@@ -123,7 +123,7 @@ def _say_who_is_there(store: Store, asked: argparse.Namespace) -> None:
         _complain(f"there is nothing of a camera {asked.camera!r} at all, but of: {', '.join(known)}")
 
 
-def _retention(store: Store, settings: StoreSettings, *, sure: bool) -> int:
+def _retention(store: Bucket, settings: StoreSettings, *, sure: bool) -> int:
     days = settings.retention_days
     found = retention.retention_days(store)
     _say(f"in bucket {settings.cos_bucket} at {settings.cos_endpoint}: {retention.in_words(found)}")

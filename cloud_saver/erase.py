@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from cloud_saver.keys import moment
-from cloud_saver.listing import Listed, objects, parsed, read_xml
-from cloud_saver.problems import MAYBE_THE_OBJECT, StoreError
-from cloud_saver.store import Store
+from object_store.bucket import Bucket
+from object_store.errors import MAYBE_THE_OBJECT, StoreError
+from object_store.keys import moment
+from object_store.listing import Listed, objects
 
 # As many as S3 takes at once.
 _BATCH = 1000
@@ -49,7 +48,7 @@ class Erasure:
 
     """
 
-    store: Store
+    store: Bucket
     spans: list[Span]
     progress: Callable[[int], None] = lambda _deleted: None
     #: Objects deleted so far; in a bucket with versions, versions.
@@ -95,22 +94,16 @@ class Erasure:
         return failed
 
     def _delete(self, batch: list[Listed]) -> dict[str, str]:
-        request = ET.Element("Delete", xmlns="http://s3.amazonaws.com/doc/2006-03-01/")
-        for each in batch:
-            item = ET.SubElement(request, "Object")
-            ET.SubElement(item, "Key").text = each.key
-            if each.version:
-                ET.SubElement(item, "VersionId").text = each.version
-        body = ET.tostring(request, encoding="utf-8", xml_declaration=True)
-        answer = parsed(self.store, self.store.ask("POST", {"delete": ""}, body, doing="delete from"), "DeleteResult")
-        self.kept_versions |= not self._versions and answer.find("Deleted/DeleteMarker") is not None
-        errors = answer.findall("Error")
-        if len(answer.findall("Deleted")) + len(errors) < len(batch):
+        wanted = [{"Key": each.key} | ({"VersionId": each.version} if each.version else {}) for each in batch]
+        answer = self.store.ask("delete_objects", Delete={"Objects": wanted})
+        deleted, errors = answer.get("Deleted", []), answer.get("Errors", [])
+        self.kept_versions |= not self._versions and any(each.get("DeleteMarker") for each in deleted)
+        if len(deleted) + len(errors) < len(batch):
             raise self.store.is_no_store("not all objects of a request are told of")
-        return {error.findtext("Key") or "": error.findtext("Code") or "no reason given" for error in errors}
+        return {error.get("Key", ""): error.get("Code") or "no reason given" for error in errors}
 
 
-def has_versions(store: Store) -> bool:
+def has_versions(store: Bucket) -> bool:
     """Whether the bucket keeps, or has kept, what is deleted or written over; False where it does not tell.
 
     Raises:
@@ -118,9 +111,9 @@ def has_versions(store: Store) -> bool:
 
     """
     try:
-        told = read_xml(store, {"versioning": ""}, doing="read the settings of")
+        told = store.ask("get_bucket_versioning")
     except StoreError as error:
         if error.problem not in MAYBE_THE_OBJECT and error.code != "NotImplemented":
             raise
         return False
-    return told.findtext("Status") in ("Enabled", "Suspended")
+    return told.get("Status") in ("Enabled", "Suspended")

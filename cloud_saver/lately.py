@@ -7,48 +7,20 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-import mqtt5
-from pydantic import AwareDatetime, Field
+from face_messages.health import Rate
+from face_messages.link import Link, Subscription
+from face_messages.message import STORED_TOPIC, Incoming
+from face_messages.saver_health import MAX_CAMERAS, LastStored, Latency, SaverHealth, StoreHealth
+from object_store.keys import StoredObject
 
-from cloud_saver.keys import StoredObject
-from face_messages.health import Amount, Count, Fields, ProgramHealth, Rate, Text
-from face_messages.link import Link
-from face_messages.message import STORED_TOPIC
-from face_messages.wire import UnreadablePublish
-
-# Cameras and latencies that are remembered. A name in a key has 128 characters at most.
-_CAMERAS = 32
+# Latencies that are remembered.
 _LATENCIES = 2000
 _MINUTE = 60.0
 # News that wait for the socket, in messages and bytes: who is not fed in time looks into the bucket.
 _NEWS = 1000
 _UNSENT = 64 * 1024
-
-
-class Latency(Fields):
-    p50: Amount
-    p95: Amount
-
-
-class StoreHealth(Fields):
-    state: Literal["ok", "refusing"]
-    why: Text | None
-    since: AwareDatetime
-
-
-class LastStored(Fields):
-    edge: str
-    camera: str
-    last_stored: AwareDatetime
-
-
-class SaverHealth(ProgramHealth):
-    stored_last_minute: Count
-    latency: Latency | None
-    store: StoreHealth
-    cameras: Annotated[list[LastStored], Field(max_length=_CAMERAS)]
 
 
 class Lately:
@@ -71,7 +43,7 @@ class Lately:
                 self._latencies.append((time.monotonic(), max(0.0, latency)))
                 self._last[_camera(stored)] = datetime.now(UTC)
                 self._last.move_to_end(_camera(stored))
-                if len(self._last) > _CAMERAS:
+                if len(self._last) > MAX_CAMERAS:
                     self._last.popitem(last=False)
 
     def health(self) -> SaverHealth:
@@ -93,7 +65,7 @@ class Lately:
 class News:
     """An endpoint that tells each object's key, once it is stored, to whoever listens."""
 
-    subscriptions: Sequence[mqtt5.TopicFilter] = ()
+    subscriptions: Sequence[Subscription] = ()
 
     def __init__(self) -> None:
         self._link: Link | None = None
@@ -110,7 +82,7 @@ class News:
     def disconnected(self) -> None:
         self._link = None
 
-    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
+    def received(self, packet: Incoming) -> None:
         """Nothing: it has no subscriptions."""
 
     def acknowledged(self, packet_id: int, reason: int) -> None:

@@ -6,23 +6,21 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketLifecycleConfigurat
 from __future__ import annotations
 
 import logging
-import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from typing import Any
 
 from cloud_saver.erase import has_versions
-from cloud_saver.listing import read_xml
-from cloud_saver.problems import MAYBE_THE_OBJECT, Problem, StoreError
-from cloud_saver.store import Store
 from face_messages.backoff import Backoff
+from object_store.bucket import Bucket
+from object_store.errors import MAYBE_THE_OBJECT, Problem, StoreError
 
 log = logging.getLogger(__name__)
 
 # Id of each rule, and the prefix of the keys that it is about.
 _RULES = {"facedetection-faces": "faces/", "facedetection-unrecognized": "unrecognized/"}
-_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
-def retention_days(store: Store) -> dict[str, int]:
+def retention_days(store: Bucket) -> dict[str, int]:
     """The days after which the store deletes what has a key that begins so, as far as the rules of this program say it.
 
     Raises:
@@ -30,11 +28,10 @@ def retention_days(store: Store) -> dict[str, int]:
 
     """
     found = {}
-    for rule in _lifecycle(store):
-        name, prefix = rule.findtext("ID") or "", rule.findtext("Filter/Prefix")
-        days = rule.findtext("Expiration/Days") or ""
-        if prefix == _RULES.get(name, "") != "" and rule.findtext("Status") == "Enabled" and days.isdecimal():
-            found[prefix] = int(days)
+    for rule in _lifecycle(store).get("Rules", ()):
+        prefix, days = rule.get("Filter", {}).get("Prefix"), rule.get("Expiration", {}).get("Days")
+        if prefix and prefix == _RULES.get(rule.get("ID", "")) and rule.get("Status") == "Enabled" and days:
+            found[prefix] = days
     return found
 
 
@@ -43,7 +40,7 @@ def wanted(days: int) -> dict[str, int]:
     return dict.fromkeys(_RULES.values(), days) if days else {}
 
 
-def set_retention(store: Store, days: int) -> None:
+def set_retention(store: Bucket, days: int) -> None:
     """Puts the rules there, or with 0 days takes them away; all other rules stay. Then reads them back.
 
     Raises:
@@ -51,24 +48,22 @@ def set_retention(store: Store, days: int) -> None:
 
     """
     lifecycle = _lifecycle(store)
-    for rule in [rule for rule in lifecycle if rule.findtext("ID") in _RULES]:
-        lifecycle.remove(rule)
+    if unknown := lifecycle.get("Unknown"):
+        text = f"the bucket's lifecycle has rules that would get lost ({', '.join(unknown)}): change it by hand"
+        raise StoreError(Problem.REFUSED, text)
+    rules = [rule for rule in lifecycle.get("Rules", ()) if rule.get("ID") not in _RULES]
     versions = has_versions(store)
-    for name, prefix in _RULES.items() if days else ():
-        lifecycle.append(_rule(name, prefix, days, versions=versions))
-    doing = "change the lifecycle of"
-    if len(lifecycle):
-        lifecycle.set("xmlns", _NAMESPACE)
-        body = ET.tostring(lifecycle, encoding="utf-8", xml_declaration=True)
-        store.ask("PUT", {"lifecycle": ""}, body, doing=doing)
+    rules += [_rule(name, prefix, days, versions=versions) for name, prefix in _RULES.items() if days]
+    if rules:
+        store.ask("put_bucket_lifecycle_configuration", LifecycleConfiguration={"Rules": rules})
     else:
-        store.ask("DELETE", {"lifecycle": ""}, doing=doing)
+        store.ask("delete_bucket_lifecycle")
     if (found := retention_days(store)) != wanted(days):
         text = f"the store took the rules, but has others ({in_words(found)}): it may not support them for prefixes"
         raise StoreError(Problem.REFUSED, text)
 
 
-def watch(store: Store, days: int, stopped: Callable[[float], bool]) -> None:
+def watch(store: Bucket, days: int, stopped: Callable[[float], bool]) -> None:
     """Says it once if the store has other rules than it should.
 
     Args:
@@ -100,28 +95,20 @@ def in_words(found: dict[str, int]) -> str:
     return ", ".join(rules) or "no rule of this program deletes anything"
 
 
-def _lifecycle(store: Store) -> ET.Element:
+def _lifecycle(store: Bucket) -> dict[str, Any]:
     try:
-        lifecycle = read_xml(store, {"lifecycle": ""}, doing="read the lifecycle of")
+        told = store.ask("get_bucket_lifecycle_configuration")
     except StoreError as error:
         if error.code != "NoSuchLifecycleConfiguration":
             raise
-        return ET.Element("LifecycleConfiguration")
-    if lifecycle.tag != "LifecycleConfiguration":
-        text = (
-            f"the store has no lifecycle, but {lifecycle.tag[:60]!r}: set RETENTION_DAYS=0, and delete by other means"
-        )
+        return {}
+    if (root := told["Root"]) != "LifecycleConfiguration":
+        text = f"the store has no lifecycle, but {root!r}: set RETENTION_DAYS=0, and delete by other means"
         raise StoreError(Problem.REFUSED, text)
-    return lifecycle
+    return told
 
 
-def _rule(name: str, prefix: str, days: int, *, versions: bool) -> ET.Element:
-    rule = ET.Element("Rule")
-    ET.SubElement(rule, "ID").text = name
-    ET.SubElement(rule, "Status").text = "Enabled"
-    ET.SubElement(ET.SubElement(rule, "Filter"), "Prefix").text = prefix
-    ET.SubElement(ET.SubElement(rule, "Expiration"), "Days").text = str(days)
-    if versions:
-        # There it only makes an older version of the object, which would stay for ever.
-        ET.SubElement(ET.SubElement(rule, "NoncurrentVersionExpiration"), "NoncurrentDays").text = "1"
-    return rule
+def _rule(name: str, prefix: str, days: int, *, versions: bool) -> dict[str, Any]:
+    rule = {"ID": name, "Status": "Enabled", "Filter": {"Prefix": prefix}, "Expiration": {"Days": days}}
+    # There it only makes an older version of the object, which would stay for ever.
+    return rule | ({"NoncurrentVersionExpiration": {"NoncurrentDays": 1}} if versions else {})

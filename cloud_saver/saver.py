@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import SimpleQueue
 
-from cloud_saver.keys import StoredObject, object_for
 from cloud_saver.parking import Parking
-from cloud_saver.problems import MAYBE_THE_OBJECT, StoreError, note_about
-from cloud_saver.store import Store
 from face_messages import Taken
 from face_messages.backoff import Backoff
+from object_store.bucket import Bucket
+from object_store.errors import MAYBE_THE_OBJECT, StoreError
+from object_store.keys import StoredObject, note_about, object_for
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Saver:
 
     """
 
-    def __init__(self, store: Store, *, workers: int) -> None:
+    def __init__(self, store: Bucket, *, workers: int) -> None:
         self._store = store
         #: Messages that it wants to be given at a time.
         self.window = workers * _AHEAD
@@ -152,7 +152,7 @@ class Saver:
                     self._say_trouble(error)
                 elif takes_others or job.refusals + 1 < _TRIES:
                     raise
-                elif self._takes(note_about(job.stored, error)):
+                elif self._takes(note_about(job.stored, str(error))):
                     takes_others = True  # perhaps since a moment ago only: what it says to the object now is final
                     continue
             else:

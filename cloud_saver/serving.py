@@ -7,17 +7,17 @@ import threading
 import time
 
 from cloud_saver.edges import FILTERS, Edges
-from cloud_saver.keys import StoredObject
 from cloud_saver.lately import Lately, News
 from cloud_saver.retention import watch
 from cloud_saver.saver import Saver
 from cloud_saver.settings import SaverSettings
-from cloud_saver.store import Store
 from face_messages import Connection, Monitor, Taker, program
 from face_messages.besides import Besides
 from face_messages.health import Listener, Reporter
 from face_messages.metrics import show_connection, show_taker
 from face_messages.settings import broker_url
+from object_store.bucket import Bucket
+from object_store.keys import StoredObject
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _GROUP_KEEPALIVE = 10
 
 def work(settings: SaverSettings, stop: program.Stop) -> int:
     """Runs until `stop` is set."""
-    store = Store(settings)
+    store = Bucket(settings)
     saver = Saver(store, workers=settings.saver_workers)
     taker = Taker(settings.mqtt_topic, saver.take, group=settings.saver_group)
     lately, news, edges = Lately(lambda: saver.trouble), News(), Edges()

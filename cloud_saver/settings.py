@@ -2,92 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field
 
 from face_messages.broker_url import TlsFiles
-from face_messages.settings import MqttSettings, MqttUrl, Name, ProgramSettings, tls_contradictions
-
-# No underscore in the host, which S3 clients refuse. A user name in it would end up in the log.
-_HOST = (
-    r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
-)
-_ENDPOINT = re.compile(rf"https?://({_HOST})(:(?P<port>\d{{1,5}}))?(/[\x21-\x7e]*)?")
-
-
-def _check_endpoint(text: str) -> str:
-    match = _ENDPOINT.fullmatch(text)
-    if match is None or not 0 < int(match["port"] or 443) < 65536:
-        raise ValueError(
-            "must be a URL such as https://s3.eu-de.cloud-object-storage.appdomain.cloud,"
-            " without a user, and without an underscore in the host"
-        )
-    return text
-
-
-def _check_bucket(text: str) -> str:
-    # AWS and IBM agree on these; a slash or a query here would end up in another bucket's URL.
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text):
-        raise ValueError("must have 3 to 63 lower-case letters, digits, dots and dashes")
-    return text
-
-
-class StoreSettings(ProgramSettings):
-    """Where the bucket is, and who may use it."""
-
-    cos_endpoint: Annotated[str, AfterValidator(_check_endpoint)] = Field(
-        description="URL of the object storage, such as https://s3.eu-de.cloud-object-storage.appdomain.cloud"
-    )
-    cos_bucket: Annotated[str, AfterValidator(_check_bucket)] = Field(description="the bucket, which must exist")
-    cos_api_key_id: SecretStr | None = Field(None, description="IBM Cloud: API key of a service credential (IAM)")
-    cos_instance_crn: str | None = Field(
-        None, description="IBM Cloud: CRN of the storage instance, goes with the API key"
-    )
-    cos_auth_endpoint: Annotated[str, AfterValidator(_check_endpoint)] = Field(
-        "https://iam.cloud.ibm.com/identity/token", description="IBM Cloud: where an API key is exchanged for a token"
-    )
-    cos_hmac_access_key_id: SecretStr | None = Field(None, description="HMAC or any S3 store: access key id")
-    cos_hmac_secret_access_key: SecretStr | None = Field(None, description="HMAC or any S3 store: secret access key")
-    cos_sse: Literal["", "AES256", "aws:kms"] = Field(
-        "",
-        description="encryption that the store is asked for with each object, AES256 or aws:kms; empty: as the bucket"
-        " is set up, which is the way at IBM Cloud",
-    )
-    cos_sse_kms_key_id: str = Field(
-        "", pattern=r"^[!-~]{0,2048}$", description="the key that aws:kms takes, unless it is the store's own"
-    )
-    retention_days: int = Field(
-        0,
-        ge=0,
-        le=36500,
-        description="days after which the store itself deletes what it was given, by a rule that"
-        " `python -m cloud_saver retention` puts there; 0 = never",
-    )
-
-    def contradictions(self) -> list[str]:
-        lines = []
-        iam = {"COS_API_KEY_ID": self.cos_api_key_id, "COS_INSTANCE_CRN": self.cos_instance_crn}
-        hmac = {
-            "COS_HMAC_ACCESS_KEY_ID": self.cos_hmac_access_key_id,
-            "COS_HMAC_SECRET_ACCESS_KEY": self.cos_hmac_secret_access_key,
-        }
-        if any(iam.values()) and any(hmac.values()):
-            lines.append("COS_API_KEY_ID, COS_HMAC_ACCESS_KEY_ID: both kinds of credentials are set; keep one pair")
-        elif not any(iam.values()) and not any(hmac.values()):
-            lines.append(
-                "COS_API_KEY_ID: no credentials; set it with COS_INSTANCE_CRN,"
-                " or COS_HMAC_ACCESS_KEY_ID with COS_HMAC_SECRET_ACCESS_KEY"
-            )
-        for pair in (iam, hmac):
-            if any(pair.values()):
-                lines += [f"{name}: is not set; it belongs to the other one" for name, v in pair.items() if not v]
-        if self.cos_sse_kms_key_id and self.cos_sse != "aws:kms":
-            lines.append("COS_SSE_KMS_KEY_ID: is for COS_SSE=aws:kms; set that as well, or leave it out")
-        return lines
+from face_messages.settings import MqttSettings, MqttUrl, Name, tls_contradictions
+from object_store.settings import StoreSettings
 
 
 class SaverSettings(StoreSettings, MqttSettings):

@@ -8,12 +8,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-import mqtt5
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_face_detection.sources import Source
-from face_messages.link import Link
-from face_messages.message import printable
-from face_messages.wire import UnreadablePublish
+from face_messages.link import Link, Subscription
+from face_messages.message import Incoming, Received, printable
 
 __all__ = ["PauseSwitch"]
 
@@ -46,10 +45,10 @@ class PauseSwitch:
             _log.info("paused, as before the restart: say resume on %s to go on", topic)
 
     @property
-    def subscriptions(self) -> Sequence[mqtt5.TopicFilter]:
+    def subscriptions(self) -> Sequence[Subscription]:
         # Sent again with each connection, so that a note that was lost is made good for.
-        always = mqtt5.RetainHandling.SEND_ALWAYS
-        return [mqtt5.TopicFilter(self._topic, max_qos=mqtt5.QoS.AT_LEAST_ONCE, retain_handling=always)]
+        always = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+        return [(self._topic, SubscribeOptions(qos=1, retainHandling=always))]
 
     def connected(self, link: Link) -> None:
         self._link = link
@@ -57,8 +56,8 @@ class PauseSwitch:
     def disconnected(self) -> None:
         self._link = None
 
-    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
-        word = packet.payload if isinstance(packet, mqtt5.PublishPacket) else b"(unreadable)"
+    def received(self, packet: Incoming) -> None:
+        word = packet.message.payload if isinstance(packet, Received) else b"(unreadable)"
         pause = _PAUSES.get(word.strip().lower() or word) if len(word) <= _LONGEST else None
         if pause is not None:
             self._is_puzzled = False

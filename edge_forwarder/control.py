@@ -7,12 +7,9 @@ import re
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import mqtt5
-
 from face_messages import Message, Taken
-from face_messages.link import Link
-from face_messages.message import printable
-from face_messages.wire import UnreadablePublish
+from face_messages.link import Link, Subscription
+from face_messages.message import Incoming, printable
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +23,7 @@ class ControlRelay:
     was said. The cloud broker keeps a message until the edge broker has it.
     """
 
-    subscriptions: Sequence[mqtt5.TopicFilter] = ()
+    subscriptions: Sequence[Subscription] = ()
 
     def __init__(self, topic: str) -> None:
         self._camera = re.compile(re.escape(topic) + r"/[A-Za-z0-9._-]{1,63}")
@@ -54,7 +51,7 @@ class ControlRelay:
         self._said.extendleft(reversed(self._flying.values()))
         self._flying.clear()
 
-    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
+    def received(self, packet: Incoming) -> None:
         """Nothing: it has no subscriptions."""
 
     def acknowledged(self, packet_id: int, reason: int) -> None:

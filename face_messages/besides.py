@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import mqtt5
-
 from face_messages.connection import Endpoint
-from face_messages.link import Link
-from face_messages.wire import UnreadablePublish
+from face_messages.link import Link, Subscription
+from face_messages.message import Incoming
 
 
 class Besides:
@@ -19,11 +17,11 @@ class Besides:
         self._all = (main, *others)
         # Up to the first wildcard: nothing else comes that begins so.
         self._theirs = [
-            (each.pattern.partition("+")[0].rstrip("#"), other) for other in others for each in other.subscriptions
+            (name.partition("+")[0].rstrip("#"), other) for other in others for name, _ in other.subscriptions
         ]
 
     @property
-    def subscriptions(self) -> Sequence[mqtt5.TopicFilter]:
+    def subscriptions(self) -> Sequence[Subscription]:
         return [each for endpoint in self._all for each in endpoint.subscriptions]
 
     def connected(self, link: Link) -> None:
@@ -34,7 +32,7 @@ class Besides:
         for endpoint in self._all:
             endpoint.disconnected()
 
-    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
+    def received(self, packet: Incoming) -> None:
         topic = f"{packet.topic}/"
         next((other for begin, other in self._theirs if topic.startswith(begin)), self._main).received(packet)
 

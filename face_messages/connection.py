@@ -11,17 +11,21 @@ import selectors
 import threading
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-import mqtt5
+import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from face_messages.backoff import Backoff
 from face_messages.broker_url import BrokerUrl, TlsFiles
-from face_messages.link import Link
-from face_messages.message import Message, status_topic
+from face_messages.client import Client, check, properties
+from face_messages.link import Link, Subscription
+from face_messages.message import Incoming, Message, status_topic
 from face_messages.refusals import RefusedError, check_connack, check_suback, hung_up
 from face_messages.waker import Waker
-from face_messages.wire import Incoming, ProtocolError, PubAck, UnreadablePublish, Wire
+from face_messages.wire import Wire
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +42,12 @@ class Endpoint(Protocol):
     """What a connection serves. All methods are called in the connection's thread."""
 
     @property
-    def subscriptions(self) -> Sequence[mqtt5.TopicFilter]:
+    def subscriptions(self) -> Sequence[Subscription]:
         """Those with QoS 0 are good to have: a broker may refuse them, and an orderly stop ends them."""
 
     def connected(self, link: Link) -> None: ...
     def disconnected(self) -> None: ...
-    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None: ...
+    def received(self, packet: Incoming) -> None: ...
     def acknowledged(self, packet_id: int, reason: int) -> None: ...
     def work(self, now: float) -> float | None:
         """Does what there is to do; seconds until it wants to be asked again, or None: when woken."""
@@ -99,7 +103,7 @@ class Connection:
         self._backoff = Backoff(longest=_LONGEST_PAUSE)
         self._down_since = time.monotonic()
         self._down_said = self._refusal_said = False
-        self._filters: Sequence[mqtt5.TopicFilter] = ()
+        self._subscriptions: Sequence[Subscription] = ()
         self._link: Link | None = None
         self._pinged = False
         self._alive_at = self._last_out = 0.0
@@ -164,17 +168,34 @@ class Connection:
                 self._link = None
                 self._pinged = False
                 self._alive_at = self._last_out = time.monotonic()
-                wire.write(self._connect_packet())
+                client = self._connect(wire)
                 while not self._stop.is_set():
-                    self._turn(wire, selector)
-                self._farewell(wire, selector)
+                    self._turn(client, selector)
+                self._farewell(client, selector)
         finally:
             wire.close()
 
-    def _turn(self, wire: Wire, selector: selectors.BaseSelector) -> None:
+    def _connect(self, wire: Wire) -> Client:
+        """A client that has said CONNECT; what it tells comes out of its `loop_read`."""
+        client = Client(
+            wire, self._client_id, received=self._endpoint.received, acknowledged=self._endpoint.acknowledged
+        )
+        client.username_pw_set(self._url.username, self._url.password)
+        client.will_set(status_topic(self._client_id), b"offline", qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        asked = properties(
+            PacketTypes.CONNECT, SessionExpiryInterval=self._session_expiry, ReceiveMaximum=self._receive_maximum
+        )
+        keepalive = self._keepalive_seconds
+        check(client.connect(self._url.host, self._url.port, keepalive, clean_start=False, properties=asked))
+        return client
+
+    def _turn(self, client: Client, selector: selectors.BaseSelector) -> None:
         """Once round: send, wait, receive, work."""
-        link = self._link
-        wait = self._keep_alive(wire)
+        wire, link = client.wire, self._link
+        wait = self._keep_alive(client)
         if link is not None and (wanted := self._endpoint.work(time.monotonic())) is not None:
             wait = min(wait, wanted)
         if pending := wire.unsent:
@@ -194,47 +215,39 @@ class Connection:
                 self._waker.clear()
         if reading:
             before = wire.received
-            for packet in wire.receive():
-                self._dispatch(packet, wire)
+            client.loop_read()
             if wire.received > before:
                 self._alive_at = time.monotonic()
+                self._pinged = False
 
-    def _dispatch(self, packet: Incoming, wire: Wire) -> None:
-        if self._link is None:
-            if not isinstance(packet, mqtt5.ConnAckPacket):
-                raise ProtocolError("something else than CONNACK came first")
-            self._greeted(packet, wire)
-        elif isinstance(packet, mqtt5.PublishPacket | UnreadablePublish):
-            self._endpoint.received(packet)
-        elif isinstance(packet, PubAck):
-            self._link.acknowledged(packet.packet_id)
-            self._endpoint.acknowledged(packet.packet_id, packet.reason)
-        elif isinstance(packet, mqtt5.PingRespPacket):
-            self._pinged = False
-        elif isinstance(packet, mqtt5.SubAckPacket):
-            self._subscribed(packet)
-            self._say_up(self._link)
-        elif isinstance(packet, mqtt5.DisconnectPacket):
-            raise hung_up(packet)
-        else:
-            raise ProtocolError(f"an unexpected {type(packet).__name__}")
-
-    def _greeted(self, connack: mqtt5.ConnAckPacket, wire: Wire) -> None:
-        check_connack(connack)
-        filters = self._filters = list(self._endpoint.subscriptions)
-        if not connack.shared_subscription_available and any(f.pattern.startswith("$share/") for f in filters):
+    def _on_connect(
+        self, client: paho.Client, _: Any, flags: paho.ConnectFlags, reason: ReasonCode, said: Properties | None
+    ) -> None:
+        assert isinstance(client, Client)
+        check_connack(reason)
+        subscriptions = self._subscriptions = list(self._endpoint.subscriptions)
+        if not getattr(said, "SharedSubscriptionAvailable", 1) and any(
+            name.startswith("$share/") for name, _ in subscriptions
+        ):
             raise RefusedError("the broker does not support shared subscriptions: leave SAVER_GROUP empty")
-        if connack.server_keep_alive is not None:
-            self._keepalive = float(connack.server_keep_alive or self._keepalive)
-        link = self._link = Link(wire, connack)
-        wire.write(mqtt5.SubscribePacket(link.new_packet_id(), filters).write())
+        self._keepalive = float(getattr(said, "ServerKeepAlive", 0) or self._keepalive)
+        link = self._link = Link(client, session_present=flags.session_present, connack=said)
+        check(client.subscribe(subscriptions)[0])
         link.publish(Message(status_topic(self._client_id), b"online"), retain=True)
         self.is_up = True
         self.connects += 1
         self._endpoint.connected(link)
 
-    def _subscribed(self, suback: mqtt5.SubAckPacket) -> None:
-        refused = check_suback(suback, self._filters)
+    def _on_disconnect(
+        self, _client: paho.Client, _: Any, flags: paho.DisconnectFlags, reason: ReasonCode, _said: Properties | None
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            raise hung_up(reason)
+
+    def _on_subscribe(
+        self, _client: paho.Client, _: Any, _packet_id: int, reasons: list[ReasonCode], _said: Properties | None
+    ) -> None:
+        refused = check_suback(reasons, self._subscriptions)
         if refused and not self._refusal_said:
             log.warning(
                 "the broker %s does not let %s subscribe to %s: what is told there stays unknown, all else works;"
@@ -244,8 +257,10 @@ class Connection:
                 ", ".join(refused),
             )
         self._refusal_said = bool(refused)
+        assert self._link is not None
+        self._say_up(self._link)
 
-    def _keep_alive(self, wire: Wire) -> float:
+    def _keep_alive(self, client: Client) -> float:
         """Pings where it is time to; seconds until there may be something to do again.
 
         Raises:
@@ -261,41 +276,26 @@ class Connection:
         if self._pinged and self._link.reading and now - self._alive_at > 2 * half:
             raise TimeoutError(f"nothing was heard of the broker for {now - self._alive_at:.0f} s")
         if now - (self._last_out if self._pinged else min(self._alive_at, self._last_out)) >= half:
-            wire.write(mqtt5.PingReqPacket().write())
+            client.ping()
             self._pinged = True
         return half / 4
 
-    def _farewell(self, wire: Wire, selector: selectors.BaseSelector) -> None:
+    def _farewell(self, client: Client, selector: selectors.BaseSelector) -> None:
         if self._link is None:
             return
         self._endpoint.finish()
-        if passing := [each.pattern for each in self._filters if not int(each.max_qos)]:
+        if passing := [name for name, options in self._subscriptions if not options.QoS]:
             # An older version that takes over the session does not know them, and would take what comes for faces.
-            wire.write(mqtt5.UnsubscribePacket(self._link.new_packet_id(), passing).write())
+            check(client.unsubscribe(passing)[0])
         self._link.publish(Message(status_topic(self._client_id), b"offline"), retain=True)
-        expiry = None if self._keep_session else 0
-        wire.write(mqtt5.DisconnectPacket(session_expiry_interval=expiry).write())
-        deadline = time.monotonic() + _FAREWELL_SECONDS
+        forget = None if self._keep_session else properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0)
+        check(client.disconnect(properties=forget))
+        wire, deadline = client.wire, time.monotonic() + _FAREWELL_SECONDS
         while wire.unsent and (left := deadline - time.monotonic()) > 0:
             _watch(selector, wire, selectors.EVENT_WRITE)
             selector.select(left)
             wire.flush()
         wire.finish(max(0.1, deadline - time.monotonic()))
-
-    def _connect_packet(self) -> bytes:
-        status = status_topic(self._client_id)
-        will = mqtt5.Will(status, payload=b"offline", qos=mqtt5.QoS.AT_LEAST_ONCE, retain=True)
-        password = self._url.password
-        return mqtt5.ConnectPacket(
-            self._client_id,
-            username=self._url.username,
-            password=None if password is None else password.encode(),
-            clean_start=False,
-            will=will,
-            keep_alive=self._keepalive_seconds,
-            session_expiry_interval=self._session_expiry,
-            receive_max=self._receive_maximum,
-        ).write()
 
     def _say_down(self, error: OSError) -> None:
         """Once per outage: what happened, and that it goes on trying."""

@@ -9,15 +9,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeVar
 
-import mqtt5
+from paho.mqtt.subscribeoptions import SubscribeOptions
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from face_messages.link import Link
-from face_messages.message import health_topic, printable
+from face_messages.link import Link, Subscription
+from face_messages.message import Incoming, Received, health_topic, printable
 from face_messages.outbox import Outbox
 from face_messages.settings import Name
 from face_messages.tempo import TEMPO
-from face_messages.wire import UnreadablePublish
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +130,7 @@ class Reporter:
     An endpoint beside another one; both functions are called in the connection's thread.
     """
 
-    subscriptions: Sequence[mqtt5.TopicFilter] = ()
+    subscriptions: Sequence[Subscription] = ()
 
     def __init__(self, client_id: str, read: Callable[[], ProgramHealth], *, watch: Callable[[], object]) -> None:
         self._topic = health_topic(client_id)
@@ -151,7 +150,7 @@ class Reporter:
     def disconnected(self) -> None:
         self._link = self.link_since = None
 
-    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
+    def received(self, packet: Incoming) -> None:
         """Nothing: it has no subscriptions."""
 
     def acknowledged(self, packet_id: int, reason: int) -> None:
@@ -180,10 +179,7 @@ class Listener:
     """
 
     def __init__(self, filters: Sequence[str], hear: Callable[[str, bytes, bool], None]) -> None:
-        always = mqtt5.RetainHandling.SEND_ALWAYS
-        self.subscriptions: Sequence[mqtt5.TopicFilter] = [
-            mqtt5.TopicFilter(each, max_qos=mqtt5.QoS.AT_MOST_ONCE, retain_handling=always) for each in filters
-        ]
+        self.subscriptions: Sequence[Subscription] = [(each, SubscribeOptions(qos=0)) for each in filters]
         self._hear = hear
 
     def connected(self, link: Link) -> None:
@@ -192,9 +188,9 @@ class Listener:
     def disconnected(self) -> None:
         """What was heard gets old by itself."""
 
-    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
-        if isinstance(packet, mqtt5.PublishPacket):
-            self._hear(packet.topic, packet.payload, packet.retain)
+    def received(self, packet: Incoming) -> None:
+        if isinstance(packet, Received):
+            self._hear(packet.topic, packet.message.payload, packet.retain)
 
     def acknowledged(self, packet_id: int, reason: int) -> None:
         """It sends nothing."""

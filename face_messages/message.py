@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 TOPIC = "facedetection_topic"
@@ -32,7 +33,7 @@ _FEW = 4096
 _RECEIPTS_OF_ONE_CLIENT = re.compile(re.escape(RECEIPTS_TOPIC) + r"/[^/+#\x00-\x1f\x7f]{1,256}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Message:
     """Topic, payload and the MQTT 5 properties that travel from end to end.
 
@@ -46,7 +47,7 @@ class Message:
     response_topic: str | None = None
     correlation_data: bytes | None = None
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Payload and user properties as an outbox writes them, in bytes; what makes a message too large to take."""
         properties = sum(map(len, chain.from_iterable(self.user_properties)))
@@ -62,7 +63,7 @@ class Message:
         """
         return next((value for name, value in reversed(self.user_properties) if name == _IDENTITY), None)
 
-    @property
+    @cached_property
     def wants_receipt(self) -> bool:
         """Whether a keeper owes a receipt, or a refusal, for this message.
 
@@ -78,6 +79,41 @@ class Message:
             and _RECEIPTS_OF_ONE_CLIENT.fullmatch(self.response_topic) is not None
             and ((identity := self.identity) is None or self.response_topic == receipts_topic(identity))
         )
+
+
+#: Response Topic and Correlation Data.
+Reply = tuple[str, bytes]
+
+
+@dataclass(slots=True)
+class Received:
+    """A message as it came."""
+
+    message: Message
+    #: What its acknowledgement must carry; None at QoS 0.
+    packet_id: int | None = None
+    #: Whether the broker had it from before.
+    retain: bool = False
+
+    @property
+    def topic(self) -> str:
+        return self.message.topic
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadablePublish:
+    """A PUBLISH that was not taken in: over the size limit, or malformed where the broker did not mind.
+
+    Its packet id (None at QoS 0) allows to acknowledge it, else it would come again for ever.
+    """
+
+    topic: str
+    packet_id: int | None
+    size: int
+    reason: str
+
+
+Incoming = Received | UnreadablePublish
 
 
 def _written(text: str) -> int:

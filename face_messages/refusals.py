@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import mqtt5
+from paho.mqtt.reasoncodes import ReasonCode
 
-# Reason codes from here on are failures (MQTT 5.0, section 2.4). They are numbers here, as the codec's enumerations
-# can be neither compared nor hashed.
-_FAILURE = 0x80
+from face_messages.link import Subscription
 
 _CONNACK = {
     0x84: "the broker does not speak MQTT 5, which receipts need",
@@ -26,29 +24,27 @@ class RefusedError(OSError):
     """The broker answered, and said no; trying again may help once somebody has mended it."""
 
 
-def check_connack(packet: mqtt5.ConnAckPacket) -> None:
+def check_connack(reason: ReasonCode) -> None:
     """Raises RefusedError unless the broker lets this client in."""
-    code = packet.reason_code
-    if int(code) >= _FAILURE:
-        raise RefusedError(_CONNACK.get(int(code), f"the broker refuses ({code.name})"))
+    if reason.is_failure:
+        raise RefusedError(_CONNACK.get(reason.value, f"the broker refuses ({reason})"))
 
 
-def check_suback(packet: mqtt5.SubAckPacket, filters: Sequence[mqtt5.TopicFilter]) -> list[str]:
+def check_suback(reasons: Sequence[ReasonCode], subscriptions: Sequence[Subscription]) -> list[str]:
     """The filters that were refused and are only good to have, which are those with QoS 0.
 
     Raises:
         RefusedError: one was refused that is needed, or all were.
 
     """
-    codes = zip(filters, packet.reason_codes, strict=False)
-    refused = [(each, code) for each, code in codes if int(code) >= _FAILURE]
-    for each, code in refused:
-        if int(each.max_qos) or len(refused) == len(filters):
-            raise RefusedError(f"the broker refuses the subscription ({code.name}): check access rules and certificate")
-    return [each.pattern for each, _ in refused]
+    answers = zip(subscriptions, reasons, strict=False)
+    refused = [(*subscription, reason) for subscription, reason in answers if reason.is_failure]
+    for _, options, reason in refused:
+        if options.QoS or len(refused) == len(subscriptions):
+            raise RefusedError(f"the broker refuses the subscription ({reason}): check access rules and certificate")
+    return [name for name, _, _ in refused]
 
 
-def hung_up(packet: mqtt5.DisconnectPacket) -> RefusedError:
+def hung_up(reason: ReasonCode) -> RefusedError:
     """What a DISCONNECT from the broker means."""
-    code = packet.reason_code
-    return RefusedError(_DISCONNECT.get(int(code), f"the broker hung up ({code.name})"))
+    return RefusedError(_DISCONNECT.get(reason.value, f"the broker hung up ({reason})"))

@@ -6,17 +6,16 @@ import logging
 import time
 from collections.abc import Sequence
 
-import mqtt5
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from face_messages.backoff import Backoff
 from face_messages.flights import Flights
 from face_messages.lanes import Lanes
-from face_messages.link import Link, UndeliverableError
-from face_messages.message import reasons_of, receipts_topic
+from face_messages.link import Link, Subscription, UndeliverableError
+from face_messages.message import Incoming, Message, Received, reasons_of, receipts_topic
 from face_messages.outbox import Outbox
 from face_messages.outbox_file import Kept
 from face_messages.round_trip import RoundTrip
-from face_messages.wire import UnreadablePublish
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +75,9 @@ class Sender:
     # -- the endpoint, in the connection's thread ---------------------------------------------
 
     @property
-    def subscriptions(self) -> Sequence[mqtt5.TopicFilter]:
-        return [
-            mqtt5.TopicFilter(
-                self._receipts_topic,
-                max_qos=mqtt5.QoS.AT_LEAST_ONCE,
-                retain_handling=mqtt5.RetainHandling.SEND_NEVER,
-            )
-        ]
+    def subscriptions(self) -> Sequence[Subscription]:
+        never = SubscribeOptions.RETAIN_DO_NOT_SEND
+        return [(self._receipts_topic, SubscribeOptions(qos=1, retainHandling=never))]
 
     def connected(self, link: Link) -> None:
         self._link = link
@@ -95,13 +89,13 @@ class Sender:
         self._link = None
         self._outbox.patience = 0.0
 
-    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
+    def received(self, packet: Incoming) -> None:
         """A receipt: the keeper has these messages, one correlation a line. Or its refusal of one message."""
         assert self._link is not None
-        if isinstance(packet, mqtt5.PublishPacket) and (reasons := reasons_of(packet.user_properties)):
-            self._refused(packet, reasons)
-        elif isinstance(packet, mqtt5.PublishPacket):
-            ids = [line for line in packet.payload.split(b"\n") if line]
+        if isinstance(packet, Received) and (reasons := reasons_of(packet.message.user_properties)):
+            self._refused(packet.message, reasons)
+        elif isinstance(packet, Received):
+            ids = [line for line in packet.message.payload.split(b"\n") if line]
             now = time.monotonic()
             for message_id in ids:
                 if (flight := self._flights.confirmed(message_id)) is not None:
@@ -184,10 +178,10 @@ class Sender:
         self.sent += 1
         self.resent += tries > 0
 
-    def _refused(self, packet: mqtt5.PublishPacket, reasons: list[str]) -> None:
+    def _refused(self, answer: Message, reasons: list[str]) -> None:
         # What is not on the wire now will be refused again, if it is true.
-        message_id = packet.correlation_data
-        if message_id in self._flights.flying and not packet.payload and len(reasons) == 1:
+        message_id = answer.correlation_data
+        if message_id in self._flights.flying and not answer.payload and len(reasons) == 1:
             self._set_aside(message_id, reasons[0])
 
     def _set_aside(self, message_id: bytes, reason: str) -> None:

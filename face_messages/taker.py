@@ -8,11 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import mqtt5
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from face_messages.link import Link, UndeliverableError
-from face_messages.message import MAX_MESSAGE_BYTES, Message, refusal_of
-from face_messages.wire import UnreadablePublish
+from face_messages.link import Link, Subscription, UndeliverableError
+from face_messages.message import MAX_MESSAGE_BYTES, Incoming, Message, UnreadablePublish, refusal_of
 
 log = logging.getLogger(__name__)
 
@@ -102,12 +101,12 @@ class Taker:
     # -- the endpoint, in the connection's thread ---------------------------------------------
 
     @property
-    def subscriptions(self) -> Sequence[mqtt5.TopicFilter]:
+    def subscriptions(self) -> Sequence[Subscription]:
         # A retained message comes with a new subscription only, not again with each reconnect.
-        handling = mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
+        handling = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
         if self._shared:
-            handling = mqtt5.RetainHandling.SEND_ALWAYS  # shared subscriptions are never sent retained messages
-        return [mqtt5.TopicFilter(self._filter, max_qos=mqtt5.QoS.AT_LEAST_ONCE, retain_handling=handling)]
+            handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE  # shared ones are never sent retained messages
+        return [(self._filter, SubscribeOptions(qos=1, retainHandling=handling))]
 
     def connected(self, link: Link) -> None:
         self._link = link
@@ -116,7 +115,7 @@ class Taker:
         self._link = None
         self._acks.clear()
 
-    def received(self, packet: mqtt5.PublishPacket | UnreadablePublish) -> None:
+    def received(self, packet: Incoming) -> None:
         assert self._link is not None
         if self._stopped:
             return  # neither taken nor acknowledged: it comes again
@@ -125,18 +124,11 @@ class Taker:
             if packet.packet_id is not None:
                 self._link.acknowledge(packet.packet_id)
             return
-        message = Message(
-            packet.topic,
-            packet.payload,
-            packet.content_type,
-            tuple(packet.user_properties),
-            packet.response_topic,
-            packet.correlation_data,
-        )
+        message = packet.message
         taken = Taken(self, self._link, packet.packet_id, message)
         if message.size > self._max_size:
             reason = f"larger than {self._max_size} bytes"
-            self._say_refused(packet.topic, message.size, reason)
+            self._say_refused(message.topic, message.size, reason)
             self._answer(taken, reason, time.monotonic())
         else:
             self.held += 1

@@ -171,8 +171,11 @@ class ManagedProcess:
         return self.wait(10)
 
     def pause(self) -> None:
-        """SIGSTOP: it stands still, its connections stay open."""
+        """SIGSTOP: it stands still when this returns, its connections stay open."""
         self._signal(signal.SIGSTOP)
+        # A thread on another processor goes on for a moment, in which a server may answer.
+        while self.running and not self._stands_still():
+            time.sleep(_POLL_SECONDS / 10)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
@@ -247,6 +250,12 @@ class ManagedProcess:
                 if line.startswith(f"{field}:"):
                     return int(line.split()[1]) * 1024
         return 0
+
+    def _stands_still(self) -> bool:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            stats = [(task / "stat").read_text(errors="replace") for task in self._proc("task").iterdir()]
+            return all(stat.rpartition(")")[2].split()[0] in "TtZX" for stat in stats)
+        return False
 
     def _proc(self, name: str) -> Path:
         return Path("/proc", str(self.pid), name)

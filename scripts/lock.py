@@ -1,5 +1,7 @@
 """Pins what pip installs into the images, with hashes: one `requirements.lock` in the folder of each image.
 
+That of `object_store` is of what builds the few packages there that come as sources alone.
+
 scripts/lock.py            resolve anew, to the newest versions that pyproject.toml allows
 scripts/lock.py --check    say whether the locks agree with pyproject.toml; needs no network
 scripts/lock.py --audit    ask PyPI for known weaknesses of what is locked
@@ -23,12 +25,15 @@ ROOT = Path(__file__).parent.parent
 # Alpine's. The hashes are those of all wheels of a version, for every platform and every later Python.
 PYTHON = "3.12"
 BIN = Path(sys.executable).parent
+# Of these there are no wheels; they are pure Python, and built in the image's build stage.
+SOURCES = ("ibm-cos-sdk", "ibm-cos-sdk-core", "ibm-cos-sdk-s3transfer")
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)[^\n]*\\\n((?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
 
 
 def wanted() -> dict[Path, list[str]]:
     """The requirements that each lock is made of."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = told["project"]
     extras, common = project["optional-dependencies"], project["dependencies"]
     return {
         # NumPy and OpenCV are Alpine's own packages there, as OpenCV has no wheels for musl.
@@ -37,6 +42,7 @@ def wanted() -> dict[Path, list[str]]:
         ROOT / "cloud_saver/requirements.lock": common + extras["cloud_saver"],
         ROOT / "cloud_gallery/requirements.lock": common + extras["cloud_gallery"],
         ROOT / "demo_s3/requirements.lock": extras["s3_server"],
+        ROOT / "object_store/requirements.lock": told["build-system"]["requires"],
     }
 
 
@@ -54,7 +60,8 @@ def pins(lock: Path) -> dict[str, str]:
 
 
 def problems() -> Iterator[str]:
-    """What in the locks does not agree with pyproject.toml."""
+    """What in the locks does not agree with pyproject.toml, or with another lock."""
+    versions: dict[str, tuple[str, Path]] = {}
     for lock, requirements in wanted().items():
         name = lock.relative_to(ROOT)
         if not lock.is_file():
@@ -65,12 +72,17 @@ def problems() -> Iterator[str]:
             version = pinned.get(canonicalize_name(requirement.name))
             if version is None or version not in requirement.specifier:
                 yield f"{name} has {version or 'no version'} for {requirement}"
+        for package, version in pinned.items():
+            other, there = versions.setdefault(package, (version, name))
+            if version != other:
+                yield f"{name} has {package} {version}, and {there} has {other}: make lock"
 
 
 def resolve() -> None:
     """Writes the locks, and makes sure that all in them is there for the VM and for the TX2 without a compiler."""
     uv = (BIN / "uv", "pip")
-    only = ("--quiet", "--no-config", "--python-version", PYTHON, "--only-binary", ":all:")
+    sources = [option for name in SOURCES for option in ("--no-binary", name)]
+    only = ("--quiet", "--no-config", "--python-version", PYTHON, "--only-binary", ":all:", *sources)
     for lock, requirements in wanted().items():
         command = (
             *uv,
@@ -84,14 +96,30 @@ def resolve() -> None:
         )
         asked = "\n".join(requirements)
         done = subprocess.run((*command, "-"), input=asked, text=True, stdout=subprocess.PIPE, check=True)
-        lock.write_text(f"# What pip installs into the image {lock.parent.name}. Made by `make lock`.\n{done.stdout}")
+        what = f"What pip installs into the image {lock.parent.name}"
+        if lock.parent.name == "object_store":
+            what = "What builds ibm-cos-sdk in the images, and stays out of them"
+        lock.write_text(f"# {what}. Made by `make lock`.\n{done.stdout}")
         with TemporaryDirectory() as nowhere:
+            _check_sources(lock, Path(nowhere))
             for machine in ("x86_64", "aarch64"):
                 platform = ("--python-platform", f"{machine}-unknown-linux-musl", "--target", nowhere)
                 subprocess.run(
                     (*uv, "install", *only, "--dry-run", "--require-hashes", *platform, "-r", lock), check=True
                 )
         print(f"{lock.relative_to(ROOT)}: {', '.join(f'{name} {version}' for name, version in pins(lock).items())}")
+
+
+def _check_sources(lock: Path, folder: Path) -> None:
+    """Builds them, with the hashes of the lock; raises ValueError if one is not for every machine then."""
+    pinned = [found[0] for found in _PIN.finditer(lock.read_text()) if canonicalize_name(found[1]) in SOURCES]
+    if not pinned:
+        return
+    (folder / "sources.txt").write_text("".join(pinned))
+    build = ("wheel", "--quiet", "--no-deps", "--no-binary=:all:", "--require-hashes", "--wheel-dir", folder)
+    subprocess.run((BIN / "pip", *build, "-r", folder / "sources.txt"), check=True)
+    if special := [wheel.name for wheel in folder.glob("*.whl") if not wheel.name.endswith("-none-any.whl")]:
+        raise ValueError(f"{lock.relative_to(ROOT)}: {', '.join(special)} would need a compiler")
 
 
 def audit() -> int:

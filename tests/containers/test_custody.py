@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_saver.keys import face_key
+from object_store.keys import face_key
 from tests.containers.engine import (
     CLOUD,
     EDGE,

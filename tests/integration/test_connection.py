@@ -234,7 +234,7 @@ def test_a_broker_that_takes_connections_and_says_nothing_is_told(
         ("20 03 00 86 00", "user name or password"),
         ("20 03 00 84 00", "does not speak MQTT 5"),
         ("20 02 00 01", "must speak MQTT 5"),  # how a broker of MQTT 3.1.1 refuses
-        ("20 03 00 88 00", "SERVER_UNAVAILABLE"),
+        ("20 03 00 88 00", "Server unavailable"),
         ("20 03 00 77 00", ""),  # a reason that does not exist
         ("d0 00", "something else than CONNACK"),
         ("48 54 54 50 2f 31 2e 31 20 34 30 30", ""),  # HTTP/1.1 400

@@ -149,9 +149,9 @@ def test_a_crash_shows_no_credentials(broker: Mosquitto, tmp_path: Path) -> None
     """Its traceback names lines of the program, and no values."""
     (tmp_path / "sitecustomize.py").write_text(
         "import faulthandler; faulthandler.enable()\n"
-        "import cloud_saver.endpoint as e\n"
+        "import object_store.connections as c\n"
         "def broken(self, method, path, headers, body=b'', **more): raise RuntimeError('broken on purpose')\n"
-        "e.Endpoint.request = broken\n"
+        "c.Connections.request = broken\n"
     )
     saver = SecretSaver(tmp_path, broker.url, HMAC, COS_ENDPOINT="http://127.0.0.1:9", PYTHONPATH=f"{ROOT}:{tmp_path}")
     with saver:

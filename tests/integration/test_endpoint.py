@@ -14,10 +14,10 @@ from itertools import repeat
 
 import pytest
 
-from cloud_saver import store as store_module
-from cloud_saver.keys import StoredObject
-from cloud_saver.problems import Problem
 from local_stack.s3 import S3Server
+from object_store import bucket as bucket_module
+from object_store.errors import Problem
+from object_store.keys import StoredObject
 from tests.support.raw_http import OK, Client, RawHttp, answering
 from tests.support.stores import FACE, real_store, refusal, store_at, wait_for_the_end
 
@@ -102,7 +102,7 @@ def test_a_connection_that_ends_as_the_store_is_asked() -> None:
 
 def test_what_one_connection_came_to_is_not_tried_with_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """When a link swallows everything, the first timeout is enough."""
-    monkeypatch.setattr(store_module, "_READ_SECONDS", 0.5)
+    monkeypatch.setattr(bucket_module, "_READ_SECONDS", 0.5)
     both, silent = threading.Barrier(2), threading.Event()
 
     def serve(client: Client) -> None:
@@ -124,7 +124,7 @@ def test_what_one_connection_came_to_is_not_tried_with_all_others(monkeypatch: p
 
 def test_a_server_that_takes_no_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a word, as firewalls do."""
-    monkeypatch.setattr(store_module, "_CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(bucket_module, "_CONNECT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
         for _ in range(4):
             filler = stack.enter_context(socket.socket())
@@ -180,7 +180,7 @@ def test_an_answer_without_an_end_comes_to_an_end(
     serve: Callable[[Client], None], problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether it pours or drips."""
-    monkeypatch.setattr(store_module, "_READ_SECONDS", 0.5)
+    monkeypatch.setattr(bucket_module, "_READ_SECONDS", 0.5)
     with RawHttp(serve) as server:
         before = time.monotonic()
         error = refusal(store_at(server.url))
@@ -212,9 +212,8 @@ def test_an_error_in_chunks_is_understood(size: int) -> None:
     answers = iter((b"HTTP/1.1 400 No\r\n" + CHUNKED + chunks + b"0\r\nTrailer: 1\r\n\r\n", OK))
 
     def serve(client: Client) -> None:
-        client.request()
-        client.send(next(answers))
-        client.request()
+        while client.request():
+            client.send(next(answers))
 
     with RawHttp(serve) as server:
         store = store_at(server.url)
@@ -224,6 +223,7 @@ def test_an_error_in_chunks_is_understood(size: int) -> None:
         assert error.problem is Problem.FAILING
         assert "SlowDown" in str(error)
         store.put(FACE)
+        assert server.connections == 1
 
 
 def test_an_answer_without_content_is_not_waited_for() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_saver.problems import Problem
+from object_store.errors import Problem
 from tests.support.certificates import Authority
 from tests.support.fake_http import Answer, FakeHttp, stored
 from tests.support.raw_http import OK, Client, RawHttp, answering

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from cloud_saver import commands, listing
+from cloud_saver import commands
 from cloud_saver.erase import Erasure, seen
-from cloud_saver.keys import camera_folder, face_key
 from face_messages import FaceEvent
 from local_stack.s3 import S3Server
+from object_store import listing
+from object_store.keys import camera_folder, face_key
 from tests.support.fake_http import Answer, FakeHttp, Request
 from tests.support.proxy import Proxy
 from tests.support.stores import environment, running_moto, sdk, store_at

@@ -17,10 +17,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from benchmarks.gallery import fill_day
-from cloud_saver.keys import object_for
 from face_messages import Message
 from local_stack.mosquitto import Mosquitto
 from local_stack.s3 import S3Server
+from object_store.keys import object_for
 from tests.conftest import StartBroker
 from tests.support.accessibility import barriers
 from tests.support.gallery import NOON, Gallery, face, message, png, put

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cloud_saver import iam
-from cloud_saver.problems import Problem
+from object_store import tokens
+from object_store.errors import Problem
 from tests.support.fake_http import Answer, FakeHttp, Request, stored
 from tests.support.raw_http import RawHttp, answering
 from tests.support.stores import FACE, iam_store, refusal
@@ -107,7 +107,7 @@ def lasting(seconds: float, token: str = "the-token") -> Answer:
 def test_a_token_is_replaced_before_its_end(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """After four fifths of its life, of which it has a day at most."""
     now = time.monotonic()
-    monkeypatch.setattr("cloud_saver.iam.time.monotonic", lambda: now)
+    monkeypatch.setattr("object_store.tokens.time.monotonic", lambda: now)
     with FakeHttp(lambda _request: lasting(seconds, f"token-{len(auth.requests)}")) as auth, FakeHttp(stored) as cos:
         store = iam_store(cos.url, auth.url)
         for part, number in ((0.0, 1), (0.79, 1), (0.02, 2), (0.75, 2), (0.06, 3)):
@@ -133,13 +133,13 @@ def test_a_failure_is_shared_for_a_moment_and_then_forgotten(monkeypatch: pytest
         assert {refusal(store).problem for _ in range(5)} == {Problem.FAILING}
         assert len(auth.requests) == 1
         auth.answer = token
-        monkeypatch.setattr(iam, "_SHARED_SECONDS", 0.0)
+        monkeypatch.setattr(tokens, "_SHARED_SECONDS", 0.0)
         store.put(FACE)
 
 
 def test_a_token_server_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while, in which nothing goes to the store."""
-    monkeypatch.setattr(iam, "_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(tokens, "_TIMEOUT_SECONDS", 0.3)
     with RawHttp(answering()) as auth, FakeHttp(stored) as cos:
         silent = socket.create_server(("127.0.0.1", 0))
         with silent:

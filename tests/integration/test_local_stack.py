@@ -397,6 +397,16 @@ def test_percentiles_are_values_that_occurred() -> None:
     assert percentile(range(100), 0.99) == 99
 
 
+@pytest.fixture(scope="module")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of demos that play the same clip, which the first of them makes."""
+    return tmp_path_factory.mktemp("demos") / "demo"
+
+
+# One after the other, on one clip.
+the_demo = pytest.mark.xdist_group("demo")
+
+
 def run_demo(folder: Path, *args: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "local_stack", "demo", "--folder", str(folder), *args]
     # A group of its own, as on a terminal; nothing of the test's own output gets in between.
@@ -405,22 +415,26 @@ def run_demo(folder: Path, *args: str) -> subprocess.Popen[str]:
     )
 
 
-def test_the_demo_stores_each_published_face_once(tmp_path: Path) -> None:
+@the_demo
+def test_the_demo_stores_each_published_face_once(demo_folder: Path) -> None:
     """A short clip goes through the whole path, and the demo says so with exit status 0."""
-    with run_demo(tmp_path / "demo", "--seconds", "4") as demo:
+    with run_demo(demo_folder, "--seconds", "5") as demo:
         out, err = demo.communicate(timeout=90)
     assert demo.returncode == 0, out + err
     told = re.search(r"each of the (\d+) published faces is in the bucket exactly once", out)
     assert told is not None, out
-    pictures = list((tmp_path / "demo" / "buckets" / "faces").rglob("*.png"))
+    pictures = list((demo_folder / "buckets" / "faces").rglob("*.png"))
     assert len(pictures) == int(told[1]) > 20
     assert cv2.imread(str(pictures[0])) is not None
 
 
+@the_demo
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_demo_ends_all_its_processes_when_interrupted(tmp_path: Path, number: signal.Signals, status: int) -> None:
+def test_the_demo_ends_all_its_processes_when_interrupted(
+    demo_folder: Path, number: signal.Signals, status: int
+) -> None:
     """Ctrl-C in the middle of it: no traceback, nothing left running."""
-    with run_demo(tmp_path / "demo", "--seconds", "5") as demo:
+    with run_demo(demo_folder, "--seconds", "5") as demo:
         assert demo.stdout is not None
         assert any("faces appear" in line for line in demo.stdout)
         parts = children_of(demo.pid)
@@ -432,10 +446,11 @@ def test_the_demo_ends_all_its_processes_when_interrupted(tmp_path: Path, number
     await_true(lambda: all(is_gone(pid) for pid in parts), what="all parts are gone")
 
 
+@the_demo
 @pytest.mark.parametrize("name", ["cloud_saver", "cloud_gallery"])
-def test_the_demo_fails_when_a_part_dies(tmp_path: Path, name: str) -> None:
+def test_the_demo_fails_when_a_part_dies(demo_folder: Path, name: str) -> None:
     """It names the part and ends the others."""
-    with run_demo(tmp_path / "demo", "--seconds", "5") as demo:
+    with run_demo(demo_folder, "--seconds", "5") as demo:
         assert demo.stdout is not None
         assert any("faces appear" in line for line in demo.stdout)
         parts = children_of(demo.pid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -12,13 +13,17 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-# Chromiums at a time, each with the tests of a group. One for all would be the longest of the run.
-_GROUPS = 3
+# A module's tests that share a Chromium: to start one takes as long as some tests, and all in a row as long as the run.
+_GROUP = 12
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for number, item in enumerate(each for each in items if "page" in getattr(each, "fixturenames", ())):
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{number % _GROUPS}"))
+    count: Counter[str] = Counter()
+    for item in items:
+        if "page" in getattr(item, "fixturenames", ()):
+            module = item.path.stem
+            item.add_marker(pytest.mark.xdist_group(f"{module}-{count[module] // _GROUP}"))
+            count[module] += 1
 
 
 # A busy machine takes its time. Who waits for longer than that waits for something that does not come.

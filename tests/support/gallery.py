@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 import cv2
 import numpy as np
 
-from cloud_saver.keys import StoredObject, object_for
-from cloud_saver.store import Store
 from face_messages import FaceEvent, Message, new_id
 from local_stack.ports import free_port
 from local_stack.s3 import S3Server
+from object_store.bucket import Bucket
+from object_store.keys import StoredObject, object_for
 from tests.support.programs import AS_IN_THE_FIELD, Program
 from tests.support.stores import environment
 
@@ -37,7 +37,7 @@ def face(time: datetime, **names: str) -> StoredObject:
     return object_for(message(time, **names), received_at=time)
 
 
-def put(store: Store, objects: Iterable[StoredObject]) -> list[str]:
+def put(store: Bucket, objects: Iterable[StoredObject]) -> list[str]:
     """Their keys."""
     keys = []
     for each in objects:

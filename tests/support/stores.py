@@ -12,13 +12,12 @@ import ibm_boto3
 import pytest
 from ibm_botocore.config import Config
 
-from cloud_saver.endpoint import _has_something
-from cloud_saver.keys import StoredObject, object_for
-from cloud_saver.problems import StoreError
 from cloud_saver.settings import SaverSettings
-from cloud_saver.store import Store
 from face_messages import FaceEvent
 from local_stack.s3 import S3Server
+from object_store.bucket import Bucket
+from object_store.errors import StoreError
+from object_store.keys import StoredObject, object_for
 from tests.support.waiting import eventually
 
 SECRET = "hush-secret-access-key"
@@ -30,8 +29,8 @@ FACE = object_for(
 )
 
 
-def store_at(endpoint: str, *, bucket: str = "faces", keys: tuple[str, str] = ("access-key", SECRET)) -> Store:
-    return Store(
+def store_at(endpoint: str, *, bucket: str = "faces", keys: tuple[str, str] = ("access-key", SECRET)) -> Bucket:
+    return Bucket(
         SaverSettings(
             mqtt_url="mqtt://unused",
             cos_endpoint=endpoint,
@@ -42,8 +41,8 @@ def store_at(endpoint: str, *, bucket: str = "faces", keys: tuple[str, str] = ("
     )
 
 
-def iam_store(endpoint: str, auth: str) -> Store:
-    return Store(
+def iam_store(endpoint: str, auth: str) -> Bucket:
+    return Bucket(
         SaverSettings(
             mqtt_url="mqtt://unused",
             cos_endpoint=endpoint,
@@ -55,7 +54,7 @@ def iam_store(endpoint: str, auth: str) -> Store:
     )
 
 
-def real_store(s3: S3Server, **options: str) -> Store:
+def real_store(s3: S3Server, **options: str) -> Bucket:
     return store_at(s3.endpoint, keys=(s3.access_key_id, s3.secret_access_key), **options)
 
 
@@ -103,13 +102,16 @@ def environment(endpoint: str, access_key_id: str = "access-key", secret_access_
     }
 
 
-def refusal(store: Store, stored_object: StoredObject = FACE) -> StoreError:
+def refusal(store: Bucket, stored_object: StoredObject = FACE) -> StoreError:
     with pytest.raises(StoreError) as caught:
         store.put(stored_object)
     assert "hush" not in str(caught.value)
     return caught.value
 
 
-def wait_for_the_end(store: Store) -> None:
+def wait_for_the_end(store: Bucket) -> None:
     """Until the end that the server made of a kept connection has arrived here."""
-    eventually(lambda: _has_something(store._endpoint._idle[0]))
+    pool = store._server._manager.connection_from_url(store._server.origin).pool
+    assert pool is not None
+    (kept,) = (each for each in pool.queue if each is not None and each.sock is not None)
+    eventually(lambda: not kept.is_connected)

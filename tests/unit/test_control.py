@@ -3,12 +3,11 @@
 import logging
 from pathlib import Path
 
-import mqtt5
 import pytest
 
 from edge_face_detection.control import PauseSwitch
 from edge_face_detection.recorded import Pictures, RecordedSource
-from face_messages.wire import UnreadablePublish
+from face_messages.message import Message, Received, UnreadablePublish
 from local_stack.clip import PICTURE
 
 TOPIC = "facedetection_control/tx2/door"
@@ -24,7 +23,7 @@ class Camera:
     def hear(self, *words: bytes) -> bool:
         """Whether it is paused then."""
         for word in words:
-            self.switch.received(mqtt5.PublishPacket(TOPIC, word))
+            self.switch.received(Received(Message(TOPIC, word)))
         return self.source.paused
 
 

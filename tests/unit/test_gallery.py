@@ -12,8 +12,6 @@ from cloud_gallery import access
 from cloud_gallery.access import Access, Links
 from cloud_gallery.password import hashed, is_hash, matches
 from cloud_gallery.settings import GallerySettings
-from cloud_saver import sigv4
-from cloud_saver.sigv4 import Signer
 
 PASSWORD = "correct horse battery"
 
@@ -102,16 +100,3 @@ def test_a_link_is_for_one_face_and_for_a_while() -> None:
     past = int(time.time()) - 1
     assert not links.is_valid("faces/a", str(past), links.signature("faces/a", past))
     assert not Links("other").is_valid("faces/a", str(until), signature)
-
-
-def test_the_presigned_example_that_aws_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    """https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html."""
-    monkeypatch.setattr(sigv4, "_now", lambda: "20130524T000000Z")
-    signer = Signer("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", region="us-east-1")
-    link = signer.presigned("/test.txt", host="examplebucket.s3.amazonaws.com", seconds=86400)
-    assert link == (
-        "/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256"
-        "&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z"
-        "&X-Amz-Expires=86400&X-Amz-SignedHeaders=host"
-        "&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
-    )

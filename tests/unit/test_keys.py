@@ -12,8 +12,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cloud_saver.keys import face_key, object_for, safe_name
 from face_messages import FaceEvent, Message
+from object_store.keys import face_key, object_for, safe_name
 
 NOW = datetime(2026, 11, 23, 23, 30, tzinfo=UTC)
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"

@@ -45,19 +45,28 @@ def test_a_requirement_that_is_not_locked_is_told(copy: tuple[ModuleType, Path])
     """Whether it is new, or its version has moved."""
     lock, _ = copy
     project = lock.ROOT / "pyproject.toml"
-    text = project.read_text().replace("mqtt5>=0.8,<0.9", "mqtt5>=99").replace("prometheus-client>", "something>")
+    text = project.read_text().replace("paho-mqtt>=2.2,<3", "paho-mqtt>=99").replace("prometheus-client>", "something>")
     project.write_text(text)
     told = [problem for problem in lock.problems() if "edge_forwarder" in problem]
-    assert re.fullmatch(r"edge_forwarder/requirements.lock has [\d.]+ for mqtt5>=99", told[0])
+    assert re.fullmatch(r"edge_forwarder/requirements.lock has [\d.]+ for paho-mqtt>=99", told[0])
     assert told[1].startswith("edge_forwarder/requirements.lock has no version for something>=")
+
+
+def test_two_versions_of_one_package_are_told(copy: tuple[ModuleType, Path]) -> None:
+    """As when one lock was made anew and the others were not."""
+    lock, path = copy
+    path.write_text(re.sub(r"^pydantic==\S+", "pydantic==1.2.3", path.read_text(), flags=re.MULTILINE))
+    told = [problem for problem in lock.problems() if "pydantic 1.2.3" in problem]
+    assert told
+    assert all(problem.endswith("make lock") for problem in told)
 
 
 def test_a_lock_without_a_hash_or_without_a_version_is_told(copy: tuple[ModuleType, Path]) -> None:
     """Of all or of none: pip would not install the others either."""
     lock, path = copy
-    path.write_text("mqtt5==0.8.0\n")
+    path.write_text("paho-mqtt==2.2.0\n")
     with pytest.raises(
-        ValueError, match=r"edge_forwarder/requirements\.lock: no version with hashes: 'mqtt5==0\.8\.0'"
+        ValueError, match=r"edge_forwarder/requirements\.lock: no version with hashes: 'paho-mqtt==2\.2\.0'"
     ):
         list(lock.problems())
 
@@ -84,6 +93,19 @@ def test_pip_installs_into_images_only_what_has_the_hash_that_was_written_down(d
     assert not re.search(r"\b(curl|wget) [^&]*https", commands)
 
 
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
+def test_from_sources_comes_into_images_only_what_has_no_wheels(dockerfile: Path) -> None:
+    """Built by what is locked as well, and without a compiler."""
+    commands = dockerfile.read_text().replace("\\\n", " ")
+    built = [line for line in re.findall(r"pip install\b[^&\n]*", commands) if "--no-binary" in line]
+    assert [re.findall(r"--no-binary=(\S+)", line) for line in built] == [[",".join(script("lock").SOURCES)]] * len(
+        built
+    )
+    assert all("--no-build-isolation" in line for line in built)
+    assert not re.search(r"\b(gcc|g\+\+|clang|build-base|musl-dev|python3-dev)\b", commands)
+    assert bool(built) == ("ibm-cos-sdk" in "".join(path.read_text() for path in dockerfile.parent.glob("*.lock")))
+
+
 def test_the_bill_of_materials_names_what_is_locked(tmp_path: Path) -> None:
     """With hashes, in the form that other tools read."""
     path = tmp_path / "edge_forwarder.cdx.json"
@@ -92,8 +114,8 @@ def test_the_bill_of_materials_names_what_is_locked(tmp_path: Path) -> None:
     components = {component["name"]: component for component in bill["components"]}
     locked = script("lock").pins(ROOT / "edge_forwarder/requirements.lock")
     assert {name: components[name]["version"] for name in locked} == locked
-    assert components["mqtt5"]["purl"].startswith("pkg:pypi/mqtt5@")
-    assert components["mqtt5"]["externalReferences"][0]["hashes"]
+    assert components["paho-mqtt"]["purl"].startswith("pkg:pypi/paho-mqtt@")
+    assert components["paho-mqtt"]["externalReferences"][0]["hashes"]
     assert components["musl"]["purl"] == "pkg:apk/alpine/musl@1.2.5-r21?arch=aarch64"
     assert bill["metadata"]["component"]["name"] == "edge_forwarder"
 

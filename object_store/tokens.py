@@ -6,10 +6,13 @@ import json
 import re
 import threading
 import time
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from cloud_saver.endpoint import TROUBLE, Endpoint, in_words
-from cloud_saver.problems import Problem, StoreError
+from ibm_botocore.credentials import TokenManager
+
+from object_store.connections import Connections, in_words
+from object_store.errors import Problem, StoreError
 
 _TIMEOUT_SECONDS = 10
 _TOKEN = re.compile(r"\A\s*([!-~]+)\s*\Z")
@@ -20,8 +23,11 @@ _LONGEST_LIFE = 24 * 3600
 _SHARED_SECONDS = 1.0
 
 
-class Tokens:
-    """One token for all threads. Takes the place of a `Signer`.
+class Tokens(TokenManager):  # type: ignore[misc] # the SDK has no types
+    """One token for all threads, for the SDK's signer `oauth`.
+
+    The SDK's own manager tries three times by itself, hands out `None` while another thread has been asking for five
+    seconds, and goes by the clock on the wall.
 
     Args:
         api_key: of a service credential.
@@ -32,23 +38,23 @@ class Tokens:
     def __init__(self, *, api_key: str, endpoint: str) -> None:
         self._api_key = api_key
         self._url = endpoint
-        self._endpoint = Endpoint(endpoint, connect_seconds=_TIMEOUT_SECONDS, read_seconds=_TIMEOUT_SECONDS)
+        self._server = Connections(endpoint, connect_seconds=_TIMEOUT_SECONDS, read_seconds=_TIMEOUT_SECONDS)
         self._lock = threading.Lock()
         self._token = ""
         self._good_until = 0.0
         self._failure: StoreError | None = None
         self._failed_at = 0.0
 
-    def signed(self, _method: str, _path: str, headers: dict[str, str], _body: bytes) -> dict[str, str]:
-        """The headers, with a token.
+    def set_from_config(self, config: Any) -> None:
+        """Nothing: it has its proxies from the environment, as the requests to the store do."""
+
+    def get_token(self) -> str:
+        """The token of now.
 
         Raises:
-            StoreError: there is no token to be had.
+            StoreError: there is none to be had.
 
         """
-        return headers | {"authorization": f"Bearer {self._current()}"}
-
-    def _current(self) -> str:
         with self._lock:
             if self._token and time.monotonic() < self._good_until:
                 return self._token
@@ -65,16 +71,16 @@ class Tokens:
     def _fetch(self) -> None:
         form = {"grant_type": "urn:ibm:params:oauth:grant-type:apikey", "apikey": self._api_key}
         headers = {
-            "host": self._endpoint.host,
             "accept": "application/json",
             "content-type": "application/x-www-form-urlencoded",
             "connection": "close",  # for the next hour nothing is asked
         }
         try:
-            answer = self._endpoint.request("POST", urlsplit(self._url).path or "/", headers, urlencode(form).encode())
-        except TROUBLE as error:
+            answer = self._server.request("POST", urlsplit(self._url).path or "/", headers, urlencode(form).encode())
+        except OSError as error:
             text = f"COS_AUTH_ENDPOINT {self._url} cannot be reached ({in_words(error)}): is it right, and is it up?"
             raise StoreError(Problem.UNREACHABLE, text) from error
+        self._server.close()
         if answer.status != 200:
             raise self._refused(answer.status)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,6 +76,17 @@ def safe_name(name: str) -> str:
     """
     encoded = quote(name, safe="").replace("~", "%7E")
     return _bounded(_RISKY_DOT.sub("%2E", encoded), _MAX_NAME)
+
+
+def note_about(stored: StoredObject, refused: str) -> StoredObject:
+    """What is left in the bucket where an object should be: a few lines of JSON under a name that nobody can object to.
+
+    One object has one note, however often it is refused.
+    """
+    about = {"key": stored.key, "bytes": len(stored.body), "refused": refused}
+    name = hashlib.sha256(stored.key.encode()).hexdigest()
+    body = json.dumps(about, indent=1).encode()
+    return StoredObject(f"unrecognized/refused/{name}.json", body, "application/json", {}, None)
 
 
 def _bounded(text: str, longest: int) -> str:
