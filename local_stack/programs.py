@@ -107,7 +107,8 @@ class ContainerProcess(ManagedProcess):
         begin = ("docker", "run", "--rm", "--log-driver", "none", "--name", self._container)
         self._args = [*begin, *self._options]
         super().start()
-        self.wait_ready(self._find_python)
+        # On a busy machine Docker takes its time.
+        self.wait_ready(self._find_python, timeout=60)
 
     def poll(self) -> int | None:
         # Nobody can be asked once the container is gone.
