@@ -174,7 +174,10 @@ class ManagedProcess:
         """SIGSTOP: it stands still when this returns, its connections stay open."""
         self._signal(signal.SIGSTOP)
         # A thread on another processor goes on for a moment, in which a server may answer.
+        deadline = time.monotonic() + 10
         while self.running and not self._stands_still():
+            if time.monotonic() > deadline:
+                raise ProcessError(f"{self.name} does not stand still")
             time.sleep(_POLL_SECONDS / 10)
 
     def resume(self) -> None:
