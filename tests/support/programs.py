@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import sys
+import time
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -24,11 +25,17 @@ QUICK = {tempo.SWITCH: "0.2", "PYTEST_CURRENT_TEST": "yes"}
 AS_IN_THE_FIELD = {tempo.SWITCH: ""}
 
 
+# Seconds between two looks at a program's figures. A look takes some milliseconds of the processor, here and there,
+# and a test that waits for a figure looks again and again.
+_BETWEEN_LOOKS = 0.05
+
+
 class Program(ManagedProcess):
     """`python -m <name>` with these settings and no others but `QUICK`."""
 
     def __init__(self, name: str, folder: Path, settings: dict[str, str]) -> None:
         self.metrics_port = free_port()
+        self._asked_at = 0.0
         base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "METRICS_PORT": str(self.metrics_port)}
         super().__init__(name, [sys.executable, "-m", name], log=folder / f"{name}.log", env=base | QUICK | settings)
 
@@ -43,7 +50,9 @@ class Program(ManagedProcess):
             connection.close()
 
     def figure(self, name: str) -> float:
-        """One of the figures of /metrics; -1 while it is not to be had."""
+        """One of the figures of /metrics; -1 while it is not to be had. Waits a little if it was asked just now."""
+        time.sleep(max(0.0, self._asked_at + _BETWEEN_LOOKS - time.monotonic()))
+        self._asked_at = time.monotonic()
         try:
             _, text = self.ask("/metrics")
         except (OSError, http.client.HTTPException):
