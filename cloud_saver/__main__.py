@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 
-# The imports take a while, in which a SIGTERM has nothing to end in order. An exception would
-# not do: Python drops one that is raised in a callback, as imports have them.
+# The imports take a while, in which a SIGTERM has nothing to end in order.
+# It does not raise: Python drops an exception that is raised in a callback, and imports run callbacks.
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 from cloud_saver import commands  # noqa: E402 - see above
