@@ -6,7 +6,7 @@ VIDEO ?=
 BIN := $(VENV)/bin
 STAMP_DEMO := $(VENV)/.installed-demo
 STAMP_DEV := $(VENV)/.installed-dev
-PACKAGES := edge_face_detection edge_forwarder cloud_saver cloud_gallery object_store face_messages local_stack chaos
+PACKAGES := edge_face_detection edge_forwarder cloud_saver cloud_gallery object_store face_messages dev
 
 # Tests that run at a time. Most of them wait for programs, so there are more than there are processors.
 WORKERS ?= 6
@@ -26,10 +26,10 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP_DEMO) mosquitto ## the whole path on this machine; VIDEO=0 is the webcam, VIDEO=some.mp4 a file
-	@$(BIN)/python -m local_stack demo --video "$(VIDEO)"
+	@$(BIN)/python -m dev.stack demo --video "$(VIDEO)"
 
 gallery: $(STAMP_DEMO) mosquitto ## the page of the last demo again, over its bucket, until Ctrl-C
-	@$(BIN)/python -m local_stack gallery
+	@$(BIN)/python -m dev.stack gallery
 
 setup: $(STAMP_DEV) ## virtual environment with everything, tests and tools included (.venv)
 
@@ -47,16 +47,16 @@ check: $(STAMP_DEV) ## what must hold before a commit: ruff, its formatter, mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@PYTHONPATH=. $(BIN)/python scripts/settings_table.py --check
-	@$(BIN)/python scripts/lock.py --check
-	@$(BIN)/python scripts/lock.py --audit || [ $$? = 3 ]
+	@PYTHONPATH=. $(BIN)/python dev/scripts/settings_table.py --check
+	@$(BIN)/python dev/scripts/lock.py --check
+	@$(BIN)/python dev/scripts/lock.py --audit || [ $$? = 3 ]
 
 format: $(STAMP_DEV) ## put the code in its form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 docs: $(STAMP_DEV) ## write the tables of settings into README.md
-	@PYTHONPATH=. $(BIN)/python scripts/settings_table.py
+	@PYTHONPATH=. $(BIN)/python dev/scripts/settings_table.py
 
 test-containers: $(STAMP_DEV) prometheus ## tests of the images and compose files; needs a Docker engine
 	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
@@ -66,42 +66,42 @@ test-camera: $(STAMP_DEV) mosquitto qemu ## tests with USB cameras, in a virtual
 	@$(BIN)/python -m tests.camera.machine $(BIN)/python -m pytest -p no:cacheprovider tests/camera
 
 chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1 IMAGES=1
-	@$(BIN)/python -m chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS, \
+	@$(BIN)/python -m dev.chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS, \
 		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain) $(if $(IMAGES),--images)
 
 outage: $(STAMP_DEV) mosquitto ## the cloud gone while 100,000 faces come in: memory, disk, and how they go out; minutes, and 6 GB in TMPDIR
-	@$(BIN)/python -m benchmarks outage
+	@$(BIN)/python -m dev.bench outage
 
 bench: $(STAMP_DEV) mosquitto ## what all costs and how well faces are found; CLIPS and LABELS: your own, see docs/benchmarks.md
-	@$(BIN)/python -m benchmarks $(if $(CLIPS),--clip $(CLIPS)) $(if $(LABELS),--labels $(LABELS))
+	@$(BIN)/python -m dev.bench $(if $(CLIPS),--clip $(CLIPS)) $(if $(LABELS),--labels $(LABELS))
 
 bench-images: $(STAMP_DEV) mosquitto ## detector, forwarder, saver, path and outage in their images, as they are shipped; needs a Docker engine
 	@docker compose --env-file /dev/null -f docker-compose.edge.yml -f docker-compose.cloud.yml build --quiet
-	@$(BIN)/python -m benchmarks --images
+	@$(BIN)/python -m dev.bench --images
 
 screenshots: $(STAMP_DEV) mosquitto chromium ## the pictures of the gallery in docs/, made anew
-	@$(BIN)/python -m local_stack.screenshots
+	@$(BIN)/python -m dev.stack.screenshots
 
 lock: $(STAMP_DEV) ## pin the newest versions that pyproject.toml allows, with hashes, for the images
-	@$(BIN)/python scripts/lock.py
+	@$(BIN)/python dev/scripts/lock.py
 
 audit: $(STAMP_DEV) ## known weaknesses in what is locked; fails also where nobody can be asked
-	@$(BIN)/python scripts/lock.py --audit
+	@$(BIN)/python dev/scripts/lock.py --audit
 
 sbom: $(STAMP_DEV) ## what each image consists of, as sbom/IMAGE.cdx.json (CycloneDX); the images must be built
-	@$(BIN)/python scripts/sbom.py
+	@$(BIN)/python dev/scripts/sbom.py
 
 clean: ## remove what make has made: virtual environment, caches, the demo's folder
 	rm -rf .venv .demo sbom .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
-	find $(PACKAGES) tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Two stamps, as the test tools take longer to install than all that the demo needs.
-$(STAMP_DEMO): pyproject.toml scripts/setup.sh
-	@scripts/setup.sh "$(VENV)" edge-face-detection,edge-forwarder,cloud-saver,cloud-gallery,s3-server
+$(STAMP_DEMO): pyproject.toml dev/scripts/setup.sh
+	@dev/scripts/setup.sh "$(VENV)" edge-face-detection,edge-forwarder,cloud-saver,cloud-gallery,s3-server
 	@touch $@
 
-$(STAMP_DEV): pyproject.toml scripts/setup.sh
-	@scripts/setup.sh "$(VENV)" dev
+$(STAMP_DEV): pyproject.toml dev/scripts/setup.sh
+	@dev/scripts/setup.sh "$(VENV)" dev
 	@# Compiles all tests once, which each test process would do for itself. No more than that: it may fail.
 	@$(PYTEST) --collect-only -q >/dev/null 2>&1 || true
 	@touch $(STAMP_DEMO) $@
@@ -111,11 +111,11 @@ ready:
 	@$(MAKE) --no-print-directory -j2 $(STAMP_DEV) tools
 
 tools:
-	@scripts/need.sh mosquitto strace spin gcc openssl nftables chromium prometheus gst-rtsp-server
+	@dev/scripts/need.sh mosquitto strace spin gcc openssl nftables chromium prometheus gst-rtsp-server
 
 mosquitto chromium prometheus:
-	@scripts/need.sh $@
+	@dev/scripts/need.sh $@
 
 qemu:
 	@command -v apt-get >/dev/null || { echo "make test-camera boots Debian's kernel: call it on Debian, or in a container of it." >&2; exit 1; }
-	@scripts/need.sh qemu-system-x86 busybox-static
+	@dev/scripts/need.sh qemu-system-x86 busybox-static

@@ -12,9 +12,9 @@ import sys
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 from cloud_gallery.password import hashed  # noqa: E402 - see above
-from cloud_gallery.serving import work  # noqa: E402 - see above
+from cloud_gallery.program import work  # noqa: E402 - see above
 from cloud_gallery.settings import GallerySettings  # noqa: E402 - see above
-from face_messages import program  # noqa: E402 - see above
+from face_messages.service import program  # noqa: E402 - see above
 
 _LEAST_PASSWORD = 10
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from cloud_gallery.password import is_hash
-from face_messages.settings import MqttUrl, Name
+from face_messages.service.settings import MqttUrl, Name
 from object_store.settings import StoreSettings
 
 

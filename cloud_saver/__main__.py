@@ -10,10 +10,10 @@ import sys
 # It does not raise: Python drops an exception that is raised in a callback, and imports run callbacks.
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
-from cloud_saver import commands  # noqa: E402 - see above
-from cloud_saver.serving import work  # noqa: E402 - see above
+from cloud_saver import cli as commands  # noqa: E402 - see above
+from cloud_saver.program import work  # noqa: E402 - see above
 from cloud_saver.settings import SaverSettings  # noqa: E402 - see above
-from face_messages import program  # noqa: E402 - see above
+from face_messages.service import program  # noqa: E402 - see above
 
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in commands.NAMES:

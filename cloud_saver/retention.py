@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cloud_saver.erase import has_versions
-from face_messages.backoff import Backoff
+from face_messages.service.backoff import Backoff
 from object_store.bucket import Bucket
 from object_store.errors import MAYBE_THE_OBJECT, Problem, StoreError
 

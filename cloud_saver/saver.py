@@ -13,7 +13,7 @@ from queue import SimpleQueue
 
 from cloud_saver.parking import Parking
 from face_messages import Taken
-from face_messages.backoff import Backoff
+from face_messages.service.backoff import Backoff
 from object_store.bucket import Bucket
 from object_store.errors import MAYBE_THE_OBJECT, StoreError
 from object_store.keys import StoredObject, note_about, object_for

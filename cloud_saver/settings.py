@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from face_messages.broker_url import TlsFiles
-from face_messages.settings import MqttSettings, MqttUrl, Name, tls_contradictions
+from face_messages.mqtt.url import TlsFiles
+from face_messages.service.settings import MqttSettings, MqttUrl, Name, tls_contradictions
 from object_store.settings import StoreSettings
 
 

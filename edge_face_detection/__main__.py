@@ -9,9 +9,9 @@ import signal
 # It does not raise: Python drops an exception that is raised in a callback, and imports run callbacks.
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
-from edge_face_detection.detection import work  # noqa: E402 - see above
+from edge_face_detection.program import work  # noqa: E402 - see above
 from edge_face_detection.settings import DetectorSettings  # noqa: E402 - see above
-from face_messages import program  # noqa: E402 - see above
+from face_messages.service import program  # noqa: E402 - see above
 
 if __name__ == "__main__":
     program.end(

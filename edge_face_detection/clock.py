@@ -8,7 +8,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from edge_face_detection.frames import Frame
+from edge_face_detection.sources.frame import Frame
 
 __all__ = ["CaptureClock", "last_face_at", "remember_face"]
 

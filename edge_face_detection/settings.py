@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from edge_face_detection.mask import Mask
-from face_messages.settings import MqttSettings, MqttUrl, Name, OutboxSettings
+from edge_face_detection.pictures.mask import Mask
+from face_messages.service.settings import MqttSettings, MqttUrl, Name, OutboxSettings
 
 
 def _check_mask(text: str) -> str:

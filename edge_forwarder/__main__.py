@@ -11,7 +11,7 @@ signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 from edge_forwarder.forwarder import work  # noqa: E402 - see above
 from edge_forwarder.settings import ForwarderSettings  # noqa: E402 - see above
-from face_messages import program  # noqa: E402 - see above
+from face_messages.service import program  # noqa: E402 - see above
 
 if __name__ == "__main__":
     program.end(

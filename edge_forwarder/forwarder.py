@@ -7,18 +7,19 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge_forwarder.cameras import FILTERS, Cameras
-from edge_forwarder.control import ControlRelay
+from edge_forwarder.camera_health import FILTERS, Cameras
+from edge_forwarder.pause import ControlRelay
 from edge_forwarder.settings import ForwarderSettings
-from face_messages import Connection, Monitor, Outbox, Sender, Taken, Taker, program
-from face_messages.backlog import report_backlog
-from face_messages.besides import Besides
-from face_messages.certificate import ends_at, watch_certificate
+from face_messages import Connection, Monitor, Outbox, Sender, Taken, Taker
 from face_messages.event import FaceEvent, InvalidEventError, new_id
-from face_messages.health import EdgeHealth, Listener, OutboxHealth, Reporter
 from face_messages.message import MAX_MESSAGE_BYTES, Message, control_topic
-from face_messages.metrics import show_connection, show_outbox, show_sender, show_taker
-from face_messages.settings import broker_url
+from face_messages.mqtt.multiplexer import Besides
+from face_messages.outbox.progress import report_backlog
+from face_messages.service import program
+from face_messages.service.certificate import ends_at, watch_certificate
+from face_messages.service.health import EdgeHealth, Listener, OutboxHealth, Reporter
+from face_messages.service.metrics import show_connection, show_outbox, show_sender, show_taker
+from face_messages.service.settings import broker_url
 
 log = logging.getLogger(__name__)
 

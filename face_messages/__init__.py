@@ -1,14 +1,14 @@
 """Face events and their safe delivery: what the three programs share."""
 
-from face_messages.broker_url import BrokerUrl, TlsFiles
-from face_messages.connection import Connection
+from face_messages.custody.sender import Sender
+from face_messages.custody.taker import Taken, Taker
 from face_messages.event import FaceEvent, InvalidEventError, new_id
 from face_messages.message import Message
-from face_messages.monitor import Monitor
-from face_messages.outbox import Outbox
-from face_messages.outbox_batch import WhenFull
-from face_messages.sender import Sender
-from face_messages.taker import Taken, Taker
+from face_messages.mqtt.session import Connection
+from face_messages.mqtt.url import BrokerUrl, TlsFiles
+from face_messages.outbox.commit import WhenFull
+from face_messages.outbox.outbox import Outbox
+from face_messages.service.monitor import Monitor
 
 __all__ = [
     "BrokerUrl",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from face_messages.settings import ProgramSettings
+from face_messages.service.settings import ProgramSettings
 
 # No underscore in the host, which S3 clients refuse. A user name in it would end up in the log.
 _HOST = (

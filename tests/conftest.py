@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from local_stack.mosquitto import Mosquitto
-from local_stack.s3 import S3Server
+from dev.stack.mosquitto import Mosquitto
+from dev.stack.s3 import S3Server
 
 StartBroker = Callable[..., Mosquitto]
 

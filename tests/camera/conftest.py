@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_face_detection.frames import Frame
-from edge_face_detection.live import LiveSource
-from edge_face_detection.sources import open_source
-from face_messages.backoff import Backoff
+from edge_face_detection.sources.frame import Frame
+from edge_face_detection.sources.live import LiveSource
+from edge_face_detection.sources.open_source import open_source
+from face_messages.service.backoff import Backoff
 from tests.camera.usb_camera import VHCI, Pictures, UsbCamera
 from tests.support.waiting import eventually
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dev.stack.clip import PICTURE
+from dev.stack.mosquitto import Mosquitto
 from face_messages.message import TOPIC
-from local_stack.clip import PICTURE
-from local_stack.mosquitto import Mosquitto
 from tests.camera.conftest import MakeCamera
 from tests.camera.usb_camera import is_open
 from tests.support.plain import listening, plain_client, publish

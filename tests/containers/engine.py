@@ -27,7 +27,7 @@ PROGRAMS = ("edge_forwarder", "edge_face_detection", "cloud_saver", "cloud_galle
 IMAGES = SERVICES
 
 PROJECT = "facedetection-test"
-FILES = ("docker-compose.edge.yml", "docker-compose.cloud.yml", "docker-compose.demo.yml")
+FILES = ("docker-compose.edge.yml", "docker-compose.cloud.yml", "compose/demo.yml")
 STACK = (*FILES, "tests/containers/quick_health.yml")
 # Marks what tests start besides the project, so that a later run can remove it.
 LABEL = "facedetection-test"

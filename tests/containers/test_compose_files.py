@@ -16,10 +16,10 @@ EDGE = "docker-compose.edge.yml"
 CLOUD = "docker-compose.cloud.yml"
 COMBINATIONS = (
     (EDGE,),
-    (EDGE, "docker-compose.camera.yml"),
-    (EDGE, "docker-compose.camera.yml", "docker-compose.preview.yml"),
+    (EDGE, "compose/camera.yml"),
+    (EDGE, "compose/camera.yml", "compose/preview.yml"),
     (CLOUD,),
-    (CLOUD, "docker-compose.cloud.insecure.yml"),
+    (CLOUD, "compose/insecure.yml"),
     FILES,
 )
 
@@ -48,7 +48,7 @@ def test_files_suit_compose_of_any_age(file: str) -> None:
 
 def test_savers_may_be_several_where_that_is_asked_for() -> None:
     """A container's name would keep compose from starting a second one, and without a group each would take all."""
-    saver = services(CLOUD, "docker-compose.savers.yml")["cloud_saver"]
+    saver = services(CLOUD, "compose/savers.yml")["cloud_saver"]
     assert "container_name" not in saver
     assert saver["environment"]["SAVER_GROUP"] == "savers"
 
@@ -60,8 +60,8 @@ def test_no_port_is_published_but_the_one_that_wants_a_certificate() -> None:
             (name, port["published"]) for name, service in services(*files).items() for port in service.get("ports", [])
         ]
         expected = [("cloud_mosquitto", "8883")] if CLOUD in files else []
-        expected += [("cloud_mosquitto", "1883")] if "docker-compose.cloud.insecure.yml" in files else []
-        expected += [("edge_face_detection", "9100")] if "docker-compose.preview.yml" in files else []
+        expected += [("cloud_mosquitto", "1883")] if "compose/insecure.yml" in files else []
+        expected += [("edge_face_detection", "9100")] if "compose/preview.yml" in files else []
         assert sorted(ports) == sorted(expected)
 
 
@@ -93,7 +93,7 @@ def test_profiles_may_be_named_in_the_settings(tmp_path: Path) -> None:
 
 def test_prometheus_asks_services_that_there_are() -> None:
     """On the port on which programs in containers show their figures."""
-    jobs = yaml.safe_load((ROOT / "monitoring/prometheus.yml").read_text())["scrape_configs"]
+    jobs = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text())["scrape_configs"]
     asked = [(name, found["port"]) for job in jobs for found in job["dns_sd_configs"] for name in found["names"]]
     assert asked == [("cloud_saver", 9100), ("cloud_gallery", 9100)]
     assert {name for name, _ in asked} <= services(CLOUD, profiles=("gallery",)).keys()
@@ -101,7 +101,7 @@ def test_prometheus_asks_services_that_there_are() -> None:
 
 def test_the_preview_is_published_to_this_host_alone() -> None:
     """It shows what the camera sees."""
-    files = (EDGE, "docker-compose.preview.yml")
+    files = (EDGE, "compose/preview.yml")
     assert {name: service["ports"] for name, service in services(*files).items() if "ports" in service} == {
         "edge_face_detection": [
             {"host_ip": "127.0.0.1", "mode": "ingress", "protocol": "tcp", "published": "9100", "target": 9100}
@@ -113,7 +113,7 @@ def test_the_preview_is_published_to_this_host_alone() -> None:
 
 def test_a_second_camera_differs_in_nothing_but_what_is_its_own() -> None:
     """The same limits and rights, another name, device, and outbox."""
-    detectors = services(EDGE, "docker-compose.camera.yml", "docker-compose.cameras.yml")
+    detectors = services(EDGE, "compose/camera.yml", "compose/cameras.yml")
     one, other = detectors["edge_face_detection"], detectors["edge_face_detection_2"]
     differs = {key for key in one | other if one.get(key) != other.get(key)}
     assert differs - {"depends_on"} == {"container_name", "devices", "environment", "volumes"}
@@ -128,7 +128,7 @@ def test_a_second_camera_differs_in_nothing_but_what_is_its_own() -> None:
 def test_the_camera_is_handed_over_by_its_override_only() -> None:
     """A device that is not there would keep the detector from starting."""
     assert "devices" not in services(EDGE)["edge_face_detection"]
-    detector = services(EDGE, "docker-compose.camera.yml")["edge_face_detection"]
+    detector = services(EDGE, "compose/camera.yml")["edge_face_detection"]
     assert detector["devices"][0]["target"] == "/dev/video0"
     assert detector["environment"]["VIDEO_SOURCE"] == "/dev/video0"
     assert detector["group_add"] == ["44"]
@@ -138,7 +138,7 @@ def test_a_camera_that_may_change_its_number_is_found_by_name_and_nothing_else_i
     """The devices of the host are seen, but only cameras (81 is Video4Linux) may be opened."""
     env = tmp_path / "env"
     env.write_text("VIDEO_DEVICE=/dev/v4l/by-id/usb-camera\n")
-    detector = services(EDGE, "docker-compose.replug.yml", env=str(env))["edge_face_detection"]
+    detector = services(EDGE, "compose/replug.yml", env=str(env))["edge_face_detection"]
     assert detector["environment"]["VIDEO_SOURCE"] == "/dev/v4l/by-id/usb-camera"
     assert detector["device_cgroup_rules"] == ["c 81:* rw"]
     assert [v["read_only"] for v in detector["volumes"] if v["target"] == "/dev"] == [True]

@@ -29,15 +29,15 @@ class Edge:
     def __init__(self, name: str, checkout: Path) -> None:
         self.name = name
         self.broker, self.forwarder = f"{name}-broker", f"{name}-forwarder"
-        for name_of_folder in ("scripts", "secrets"):
+        for name_of_folder in ("deploy", "secrets"):
             (checkout / name_of_folder).mkdir(parents=True)
         for folder in (checkout, *checkout.parents[:3]):
             folder.chmod(0o755)
-        shutil.copy(ROOT / "scripts" / "enrol.sh", checkout / "scripts")
+        shutil.copy(ROOT / "deploy" / "enrol.sh", checkout / "deploy")
         shutil.copy(ROOT / ".env.edge.example", checkout)
         bundle = checkout / "bundle.tar"
         bundle.write_bytes(identities("enrol", name))
-        run(str(checkout / "scripts" / "enrol.sh"), str(bundle))
+        run(str(checkout / "deploy" / "enrol.sh"), str(bundle))
         start = ("run", "--detach", "--label", LABEL, "--network", "hw03", "--read-only", "--cap-drop", "ALL")
         docker(*start, "--name", self.broker, "edge_mqtt_broker")
         edge_url = ("--env", f"EDGE_MQTT_URL=mqtt://{self.broker}:1883")

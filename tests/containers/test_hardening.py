@@ -12,7 +12,7 @@ from cloud_gallery.settings import GallerySettings
 from cloud_saver.settings import SaverSettings
 from edge_face_detection.settings import DetectorSettings
 from edge_forwarder.settings import ForwarderSettings
-from face_messages.settings import ProgramSettings
+from face_messages.service.settings import ProgramSettings
 from tests.containers.engine import LABEL, SERVICES, docker, everything_shown, in_container, inspect, run, secret_files
 from tests.support.waiting import eventually
 

@@ -8,8 +8,8 @@ from tests.containers.engine import PROGRAMS, docker, in_container
 
 IN_A_THREAD = """
 import json, sys, threading
-from face_messages.program import run
-from face_messages.settings import ProgramSettings
+from face_messages.service.program import run
+from face_messages.service.settings import ProgramSettings
 
 def read_nested():
     try:

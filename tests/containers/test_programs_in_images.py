@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.mosquitto import Mosquitto
-from local_stack.processes import ManagedProcess, ProcessError
-from local_stack.programs import in_images, make_program
+from dev.stack.mosquitto import Mosquitto
+from dev.stack.processes import ManagedProcess, ProcessError
+from dev.stack.programs import in_images, make_program
 from tests.containers.engine import docker
 from tests.support.waiting import eventually
 

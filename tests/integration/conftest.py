@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from face_messages import connection
-from face_messages.backoff import Backoff
+from face_messages.mqtt import session as connection
+from face_messages.service.backoff import Backoff
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_face_detection.detection import _WAITING_FACES
-from local_stack.clip import make_clip
-from local_stack.figures import differences, stored_faces
-from local_stack.mosquitto import Mosquitto
-from local_stack.s3 import S3Server
+from dev.stack.clip import make_clip
+from dev.stack.figures import differences, stored_faces
+from dev.stack.mosquitto import Mosquitto
+from dev.stack.s3 import S3Server
+from edge_face_detection.program import _WAITING_FACES
 from tests.conftest import StartBroker
 from tests.support.outage import HASTY, feed
 from tests.support.parts import MIB, SendingSide, TakingSide

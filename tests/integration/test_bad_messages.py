@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from dev.stack.mosquitto import Mosquitto
+from dev.stack.s3 import S3Server
 from face_messages import FaceEvent, new_id
 from face_messages.message import MAX_MESSAGE_BYTES, RECEIPTS_TOPIC, TOPIC
-from local_stack.mosquitto import Mosquitto
-from local_stack.s3 import S3Server
 from tests.support import raw
 from tests.support.fake_broker import WELCOME, FakeBroker, suback
 from tests.support.parts import TakingSide

@@ -8,18 +8,18 @@ from pathlib import Path
 import cv2
 import pytest
 
-from benchmarks.filming import make_film
-from benchmarks.films import given
-from benchmarks.machine import find_s5cmd
-from benchmarks.measure import QUICK, BenchmarkError
-from benchmarks.stills import run as judge_stills
+from dev.bench.filming import make_film
+from dev.bench.films import given
+from dev.bench.machine import find_s5cmd
+from dev.bench.measure import QUICK, BenchmarkError
+from dev.bench.stills import run as judge_stills
 from tests.support.scenes import scene
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks", *args]
+    command = [sys.executable, "-m", "dev.bench", *args]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250, check=False)
 
 
@@ -84,7 +84,7 @@ def test_detector_costs_more_than_decoding_and_finds_the_faces(tmp_path: Path) -
 def test_the_client_is_measured_beside_paho_s() -> None:
     """Each step, and their sum. The benchmark itself checks that what comes is what was sent."""
     (rows,) = tables("client")
-    assert list(rows) == ["face_messages.client", "paho-mqtt"]
+    assert list(rows) == ["face_messages.mqtt.client", "paho-mqtt"]
     for *steps, total, share in rows.values():
         assert sum(map(number, steps)) == pytest.approx(number(total), abs=0.3)
         assert number(share) == pytest.approx(number(total) / number(rows["paho-mqtt"][4]), abs=0.02)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_face_detection.frames import Frame
-from edge_face_detection.sources import Source, open_source
-from local_stack.ports import free_port
-from local_stack.processes import ManagedProcess, listens
+from dev.stack.ports import free_port
+from dev.stack.processes import ManagedProcess, listens
+from edge_face_detection.sources.frame import Frame
+from edge_face_detection.sources.open_source import Source, open_source
 from tests.support.mjpeg import MjpegServer, greys
 from tests.support.programs import Program
 from tests.support.waiting import at_least, eventually
@@ -57,7 +57,7 @@ def codec(request: pytest.FixtureRequest) -> str:
 def server(tmp_path: Path, codec: str) -> Iterator[ManagedProcess]:
     """Its name is its port."""
     if subprocess.run([SYSTEMS_PYTHON, str(SERVER)], check=False).returncode:
-        pytest.fail("GStreamer's RTSP server is missing: scripts/need.sh gst-rtsp-server")
+        pytest.fail("GStreamer's RTSP server is missing: dev/scripts/need.sh gst-rtsp-server")
     port = free_port()
     command = [SYSTEMS_PYTHON, str(SERVER), str(port), codec]
     with ManagedProcess(str(port), command, log=tmp_path / "rtsp.log", ready=lambda: listens(port)) as server:
@@ -190,7 +190,8 @@ def test_the_detector_counts_what_befalls_its_camera(tmp_path: Path) -> None:
 def test_the_detector_ends_when_its_cameras_driver_hangs_for_good(tmp_path: Path) -> None:
     """With status 1 and the reason, so that it is started again, and the driver's threads are gone."""
     hanging = """
-from edge_face_detection import live, sources
+from edge_face_detection.sources import live
+from edge_face_detection.sources import open_source as sources
 live.MOST_HUNG, live.LEAVING_SECONDS = 1, 0.1
 camera = sources.UrlCamera
 sources.UrlCamera = lambda url, timeout: camera(url, timeout=0)

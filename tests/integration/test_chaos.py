@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from chaos import watch
-from chaos.__main__ import run
-from chaos.faults import Kind, draw
-from chaos.pictures import number_of, numbered_picture
-from chaos.stage import Stage
+from dev.chaos import watch
+from dev.chaos.__main__ import run
+from dev.chaos.faults import Kind, draw
+from dev.chaos.pictures import number_of, numbered_picture
+from dev.chaos.stage import Stage
 from tests.support.raw import correlation_data, packet, publish, string
 
 SECONDS = 12.0

@@ -16,11 +16,11 @@ from pathlib import Path
 import cv2
 import pytest
 
+from dev.stack.clip import PICTURE
+from dev.stack.mosquitto import ListenerTls
+from dev.stack.stack import DETECTOR, FORWARDER, SAVER, LocalStack
 from edge_face_detection.clock import NOT_SET_BEFORE
-from face_messages.broker_url import TlsFiles
-from local_stack.clip import PICTURE
-from local_stack.mosquitto import ListenerTls
-from local_stack.stack import DETECTOR, FORWARDER, SAVER, LocalStack
+from face_messages.mqtt.url import TlsFiles
 from tests.conftest import StartBroker
 from tests.support.certificates import Authority
 from tests.support.parts import SendingSide, TakingSide
@@ -54,7 +54,7 @@ class WallClock:
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What puts a program's wall clock off."""
-    assert shutil.which("gcc"), "gcc is not installed: scripts/need.sh gcc"
+    assert shutil.which("gcc"), "gcc is not installed: dev/scripts/need.sh gcc"
     made = tmp_path_factory.mktemp("library") / "wall_clock.so"
     source = ROOT / "tests/support/wall_clock.c"
     subprocess.run(["gcc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(made), str(source)], check=True)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from dev.stack.mosquitto import ListenerTls, Mosquitto
 from face_messages import TlsFiles
 from face_messages.message import RECEIPTS_TOPIC, STATUS_TOPIC, TOPIC
-from local_stack.mosquitto import ListenerTls, Mosquitto
 from tests.conftest import StartBroker
 from tests.support.certificates import Authority
 from tests.support.fake_broker import WELCOME, FakeBroker

@@ -14,7 +14,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from local_stack.mosquitto import Mosquitto
+from dev.stack.mosquitto import Mosquitto
 from tests.support.certificates import Authority
 from tests.support.fake_http import Answer, FakeHttp, Request, stored
 from tests.support.plain import plain_client, publish
@@ -31,7 +31,7 @@ HMAC = {"cos_hmac_access_key_id": f"id-{KEY}", "cos_hmac_secret_access_key": KEY
 # The program as it is, but for the folder of its secrets.
 START = """
 import pathlib, runpy, sys
-from face_messages import settings
+from face_messages.service import settings
 settings.SECRETS = pathlib.Path({secrets!r})
 runpy.run_module("cloud_saver", run_name="__main__", alter_sys=True)
 """

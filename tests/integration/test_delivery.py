@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from dev.stack.mosquitto import Mosquitto
 from face_messages import Message, WhenFull
 from face_messages.message import RECEIPTS_TOPIC, TOPIC
-from local_stack.mosquitto import Mosquitto
 from tests.conftest import StartBroker
 from tests.support.parts import MIB, SendingSide, TakingSide, numbered, put_and_wait
 from tests.support.plain import listening, plain_client, publish

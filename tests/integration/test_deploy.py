@@ -72,7 +72,7 @@ def test_user_data_names_only_settings_that_compose_knows() -> None:
 
 
 def test_shellcheck_has_no_objections() -> None:
-    scripts = [*DEPLOY.glob("*.sh"), *(ROOT / "scripts").glob("*.sh")]
+    scripts = [*DEPLOY.glob("*.sh"), *(ROOT / "dev" / "scripts").glob("*.sh")]
     assert len(scripts) >= 5
     command = (str(Path(sys.executable).with_name("shellcheck")), *map(str, scripts))
     done = subprocess.run(command, capture_output=True, text=True, check=False)

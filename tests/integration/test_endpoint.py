@@ -14,7 +14,7 @@ from itertools import repeat
 
 import pytest
 
-from local_stack.s3 import S3Server
+from dev.stack.s3 import S3Server
 from object_store import bucket as bucket_module
 from object_store.errors import Problem
 from object_store.keys import StoredObject

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from face_messages.broker_url import TlsFiles
-from face_messages.certificate import ends_at
+from face_messages.mqtt.url import TlsFiles
+from face_messages.service.certificate import ends_at
 from tests.support.certificates import Authority
 from tests.support.cloud_broker import MEMBERS, ROOT, Bundle, CloudBroker
 from tests.support.outside import Outside
@@ -295,15 +295,15 @@ def test_a_certificate_of_one_s_own_is_used(cloud: CloudBroker, tmp_path: Path) 
 def checkout(tmp_path: Path) -> Path:
     """What of the checkout the script needs, on a TX2."""
     folder = tmp_path / "checkout"
-    (folder / "scripts").mkdir(parents=True)
+    (folder / "deploy").mkdir(parents=True)
     (folder / "secrets").mkdir(mode=0o700)
-    shutil.copy(ROOT / "scripts" / "enrol.sh", folder / "scripts")
+    shutil.copy(ROOT / "deploy" / "enrol.sh", folder / "deploy")
     shutil.copy(ROOT / ".env.edge.example", folder)
     return folder
 
 
 def take(checkout: Path, bundle: Path) -> subprocess.CompletedProcess[bytes]:
-    command = [str(checkout / "scripts" / "enrol.sh"), bundle.name]
+    command = [str(checkout / "deploy" / "enrol.sh"), bundle.name]
     return subprocess.run(command, cwd=bundle.parent, capture_output=True, timeout=30, check=False)
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from cloud_saver import commands
+from cloud_saver import cli as commands
 from cloud_saver.erase import Erasure, seen
+from dev.stack.s3 import S3Server
 from face_messages import FaceEvent
-from local_stack.s3 import S3Server
 from object_store import listing
 from object_store.keys import camera_folder, face_key
 from tests.support.fake_http import Answer, FakeHttp, Request

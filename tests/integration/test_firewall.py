@@ -40,7 +40,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if sys.platform != "linux":
         pytest.skip("nftables are Linux's")
-    assert shutil.which("nft"), "nft is missing: scripts/need.sh nftables"
+    assert shutil.which("nft"), "nft is missing: dev/scripts/need.sh nftables"
     if subprocess.run(["unshare", "--user", "--map-root-user", "--net", "true"], check=False).returncode:
         pytest.skip("this kernel gives no namespaces: sysctl kernel.unprivileged_userns_clone=1, or run it as root")
     with machines(3) as (vm, outside, container):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from dev.stack.mosquitto import Mosquitto
 from face_messages import FaceEvent, Message, new_id
 from face_messages.message import RECEIPTS_TOPIC, TOPIC
-from local_stack.mosquitto import Mosquitto
 from tests.conftest import StartBroker
 from tests.support.parts import MIB, SendingSide, TakingSide, numbered
 from tests.support.plain import plain_client, publish

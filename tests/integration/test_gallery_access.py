@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from cloud_gallery.password import hashed
-from local_stack.s3 import S3Server
+from dev.stack.s3 import S3Server
 from tests.support.fake_http import Answer, FakeHttp
 from tests.support.gallery import NOON, Gallery, face, png, put
 from tests.support.stores import real_store

@@ -15,7 +15,7 @@ from tests.support.programs import ROOT
 
 
 def run(folder: Path, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "local_stack", *words, "--folder", str(folder)]
+    command = [sys.executable, "-m", "dev.stack", *words, "--folder", str(folder)]
     return subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 

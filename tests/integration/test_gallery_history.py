@@ -12,8 +12,8 @@ import pytest
 
 from cloud_gallery.history import UNATTRIBUTED, Face, History, folder_of, name_of
 from cloud_gallery.latest import Latest
+from dev.stack.s3 import S3Server
 from face_messages import Message
-from local_stack.s3 import S3Server
 from object_store.bucket import Bucket
 from object_store.errors import StoreError
 from object_store.keys import camera_folder, object_for

@@ -16,10 +16,10 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from benchmarks.gallery import fill_day
+from dev.bench.gallery import fill_day
+from dev.stack.mosquitto import Mosquitto
+from dev.stack.s3 import S3Server
 from face_messages import Message
-from local_stack.mosquitto import Mosquitto
-from local_stack.s3 import S3Server
 from object_store.keys import object_for
 from tests.conftest import StartBroker
 from tests.support.accessibility import barriers
@@ -369,7 +369,7 @@ def test_twenty_thousand_faces_in_a_day(page: Page, s3: S3Server, gallery: Galle
     fill_day(s3.folder / "faces", cameras=5, each=4_000)
     s3.reload()
     page.goto(gallery.url)
-    # How soon, `python -m benchmarks gallery` measures.
+    # How soon, `python -m dev.bench gallery` measures.
     expect(page.locator(CARDS).first).to_be_visible()
     heap = page.context.new_cdp_session(page)
 

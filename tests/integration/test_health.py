@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from dev.stack.clip import make_clip
+from dev.stack.mosquitto import Mosquitto
+from dev.stack.s3 import S3Server
+from dev.stack.stack import DETECTOR, LocalStack
 from face_messages import FaceEvent, new_id
-from face_messages.health import CameraHealth, OutboxHealth
 from face_messages.message import RECEIPTS_TOPIC, TOPIC
-from local_stack.clip import make_clip
-from local_stack.mosquitto import Mosquitto
-from local_stack.s3 import S3Server
-from local_stack.stack import DETECTOR, LocalStack
+from face_messages.service.health import CameraHealth, OutboxHealth
 from tests.conftest import StartBroker
 from tests.support.cloud_broker import CloudBroker
 from tests.support.fake_http import Answer, FakeHttp, stored

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from dev.stack.s3 import S3Server
 from face_messages import FaceEvent, Message
 from face_messages.event import new_id
 from face_messages.message import TOPIC
-from local_stack.s3 import S3Server
 from tests.support.cloud_broker import Bundle, CloudBroker
 from tests.support.outside import NOT_AUTHORIZED, Outside
 from tests.support.parts import TakingSide

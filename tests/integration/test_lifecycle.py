@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from cloud_saver import commands
+from cloud_saver import cli as commands
 from cloud_saver.retention import watch
-from local_stack.s3 import S3Server
+from dev.stack.s3 import S3Server
 from tests.support.fake_http import Answer, FakeHttp, Request
 from tests.support.programs import saver
 from tests.support.stores import environment, running_moto, sdk, store_at

@@ -23,13 +23,13 @@ from ibm_botocore.client import Config
 from ibm_botocore.exceptions import ClientError
 from paho.mqtt.enums import CallbackAPIVersion
 
-from local_stack.clip import face_boxes, make_clip
-from local_stack.demo import DemoError, prepare
-from local_stack.figures import differences, percentile, stored_faces
-from local_stack.mosquitto import Mosquitto
-from local_stack.ports import free_port
-from local_stack.processes import ManagedProcess, ProcessError
-from local_stack.s3 import S3Server
+from dev.stack.clip import face_boxes, make_clip
+from dev.stack.demo import DemoError, prepare
+from dev.stack.figures import differences, percentile, stored_faces
+from dev.stack.mosquitto import Mosquitto
+from dev.stack.ports import free_port
+from dev.stack.processes import ManagedProcess, ProcessError
+from dev.stack.s3 import S3Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -256,8 +256,8 @@ def test_servers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     """`kill -9` of the parent runs no handler of its own, and yet nothing is left behind."""
     program = f"""
         from pathlib import Path
-        from local_stack.mosquitto import Mosquitto
-        from local_stack.s3 import S3Server
+        from dev.stack.mosquitto import Mosquitto
+        from dev.stack.s3 import S3Server
         with Mosquitto(Path({str(tmp_path)!r})) as broker, S3Server(Path({str(tmp_path)!r})) as server:
             print(broker.pid, server.pid, flush=True)
             input()
@@ -276,7 +276,7 @@ def test_servers_end_when_their_parent_forgets_them(tmp_path: Path) -> None:
     """A failed test, say, that never comes to stop what it started."""
     program = f"""
         from pathlib import Path
-        from local_stack.mosquitto import Mosquitto
+        from dev.stack.mosquitto import Mosquitto
         broker = Mosquitto(Path({str(tmp_path)!r}))
         broker.start()
         print(broker.pid, flush=True)
@@ -408,7 +408,7 @@ the_demo = pytest.mark.xdist_group("demo")
 
 
 def run_demo(folder: Path, *args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "local_stack", "demo", "--folder", str(folder), *args]
+    command = [sys.executable, "-m", "dev.stack", "demo", "--folder", str(folder), *args]
     # A group of its own, as on a terminal; nothing of the test's own output gets in between.
     return subprocess.Popen(
         command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0

@@ -53,7 +53,7 @@ def search(folder: Path, prove: str, size: tuple[int, int, int], mutant: int = 0
 
 def searched(folder: Path, prove: str, size: tuple[int, int, int], mutant: int) -> str:
     """Tries everything in a model of this size, or everything until the first error."""
-    assert shutil.which("spin"), "spin is not installed: scripts/need.sh spin gcc"
+    assert shutil.which("spin"), "spin is not installed: dev/scripts/need.sh spin gcc"
     hops, messages, window = size
     settings = [f"-DHOPS={hops}", f"-DN={messages}", f"-DWINDOW={window}", f"-DMUTANT={mutant}"]
     if prove == LIVENESS:

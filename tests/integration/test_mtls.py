@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from face_messages.broker_url import TlsFiles
+from face_messages.mqtt.url import TlsFiles
 from tests.support.certificates import Authority, Pair
 from tests.support.cloud_broker import Bundle, CloudBroker
 from tests.support.outside import Outside

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from local_stack.figures import stored_faces
-from local_stack.s3 import S3Server
+from dev.stack.figures import stored_faces
+from dev.stack.s3 import S3Server
 from tests.conftest import StartBroker
 from tests.support.outage import HASTY, feed
 from tests.support.parts import MIB, SendingSide, TakingSide

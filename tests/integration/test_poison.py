@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from dev.stack.mosquitto import Mosquitto
+from dev.stack.s3 import S3Server
 from face_messages import FaceEvent, new_id
 from face_messages.message import RECEIPTS_TOPIC, TOPIC
-from local_stack.mosquitto import Mosquitto
-from local_stack.s3 import S3Server
 from tests.conftest import StartBroker
 from tests.support.fake_http import Answer, FakeHttp, Request
 from tests.support.parts import SendingSide, TakingSide
@@ -127,7 +127,7 @@ def notes(front: Front) -> list[dict[str, object]]:
 
 
 def aside(outbox: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "face_messages.aside", *args]
+    command = [sys.executable, "-m", "face_messages.dead_letters", *args]
     env = os.environ | {"OUTBOX_PATH": str(outbox)}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
@@ -150,7 +150,7 @@ def test_one_among_200_holds_up_nobody_and_can_be_looked_at_and_sent_again(
     middle.expect("outbox_messages", 0)
     line = middle.expect_line(poison)
     assert "EntityTooLarge" in line
-    assert "face_messages.aside list" in line
+    assert "face_messages.dead_letters list" in line
     keeper.expect("objects_refused_total", 1)
     keeper.expect("objects_parked", 0)
     assert keeper.figure("messages_held") == 0

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from face_messages.outbox_place import open_or_set_aside
+from face_messages.outbox.files import open_or_set_aside
 
 ROOT = Path(__file__).parent.parent.parent
 MESSAGES = 24
@@ -26,7 +26,8 @@ MESSAGES = 24
 CHILD = """
 import os, sys, threading
 from pathlib import Path
-from face_messages import Message, Outbox, outbox_file
+from face_messages import Message, Outbox
+from face_messages.outbox import database as outbox_file
 if sys.argv[2] == "unsafe":
     connect = outbox_file.sqlite3.connect
     class Unsafe(outbox_file.sqlite3.Connection):
@@ -64,7 +65,7 @@ def recorded(folder: Path, mode: str) -> list[Call]:
     database = folder / "outbox.db"
     trace = folder / "trace"
     strace = shutil.which("strace")
-    assert strace, "strace is not installed: scripts/need.sh strace"
+    assert strace, "strace is not installed: dev/scripts/need.sh strace"
     calls = "pwrite64,write,fsync,fdatasync,ftruncate"
     subprocess.run(
         [

@@ -14,7 +14,7 @@ import cv2
 import pytest
 from playwright.sync_api import Page, Position, expect
 
-from edge_face_detection.mask import Mask
+from edge_face_detection.pictures.mask import Mask
 from tests.conftest import StartBroker
 from tests.support.accessibility import barriers
 from tests.support.plain import plain_client, publish

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_face_detection.frames import Image
+from dev.stack.clip import PICTURE
+from dev.stack.mosquitto import Mosquitto
+from edge_face_detection.sources.frame import Image
 from face_messages import FaceEvent, Message
 from face_messages.message import TOPIC
-from local_stack.clip import PICTURE
-from local_stack.mosquitto import Mosquitto
 from tests.conftest import StartBroker
 from tests.support.mjpeg import MjpegServer, jpeg
 from tests.support.parts import TakingSide

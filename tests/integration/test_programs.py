@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.ports import free_port
+from dev.stack.ports import free_port
 from tests.support.programs import Program, forwarder, saver
 from tests.support.stores import environment
 from tests.support.waiting import eventually
@@ -88,7 +88,7 @@ def test_a_taken_metrics_port_is_told(tmp_path: Path) -> None:
 def test_a_dead_thread_ends_the_program_with_status_1(tmp_path: Path) -> None:
     """A program with a dead part looks alive and does nothing; whoever started it starts it again."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import face_messages.connection as c\n"
+        "import face_messages.mqtt.session as c\n"
         "def broken(self): raise RuntimeError('broken on purpose')\n"
         "c.Connection._connect_and_serve = broken\n"
     )

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from local_stack.clip import make_clip
-from local_stack.s3 import S3Server
+from dev.stack.clip import make_clip
+from dev.stack.s3 import S3Server
 from tests.conftest import StartBroker
 from tests.support.cloud_broker import CloudBroker
 from tests.support.gallery import Gallery
@@ -24,7 +24,7 @@ from tests.support.programs import Program, forwarder, saver
 from tests.support.prometheus import Prometheus, promtool
 from tests.support.waiting import eventually
 
-MONITORING = ROOT / "monitoring"
+MONITORING = ROOT / "deploy" / "monitoring"
 DASHBOARD = MONITORING / "grafana/dashboards/faces.json"
 
 Programs = dict[str, Program]
@@ -144,5 +144,5 @@ def test_the_dashboard_is_where_grafana_looks_for_it() -> None:
     (uid,) = re.findall(r"uid: (\w+)", (provisioning / "datasources/prometheus.yml").read_text())
     assert {panel["datasource"]["uid"] for panel in board["panels"]} == {uid}
     (path,) = re.findall(r"path: ([\w/]+)", (provisioning / "dashboards/files.yml").read_text())
-    assert f"./monitoring/grafana/dashboards:{path}:ro" in monitoring()["grafana"]["volumes"]
+    assert f"./deploy/monitoring/grafana/dashboards:{path}:ro" in monitoring()["grafana"]["volumes"]
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])

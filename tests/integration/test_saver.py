@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from dev.stack.mosquitto import Mosquitto
+from dev.stack.s3 import S3Server
 from face_messages import FaceEvent, new_id
 from face_messages.message import RECEIPTS_TOPIC, TOPIC
-from local_stack.mosquitto import Mosquitto
-from local_stack.s3 import S3Server
 from tests.support.fake_http import Answer, FakeHttp, Request, stored
 from tests.support.parts import SendingSide, numbered
 from tests.support.plain import listening, plain_client, publish

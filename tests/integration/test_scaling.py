@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from dev.stack.mosquitto import Mosquitto
+from dev.stack.s3 import S3Server
 from face_messages import FaceEvent, new_id
 from face_messages.message import TOPIC
-from local_stack.mosquitto import Mosquitto
-from local_stack.s3 import S3Server
 from tests.support.fake_broker import FakeBroker
 from tests.support.parts import SendingSide
 from tests.support.programs import BUCKET, Program, saver

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dev.stack.s3 import S3Server
 from face_messages import FaceEvent
-from local_stack.s3 import S3Server
 from object_store import bucket as bucket_module
 from object_store.bucket import Bucket
 from object_store.errors import Problem
@@ -287,7 +287,7 @@ def test_metadata_that_would_be_another_header_are_not_sent(value: str) -> None:
 def test_of_the_sdk_a_saver_loads_what_it_uses() -> None:
     """To store an object it needs no client, which would cost it time and memory."""
     check = (
-        "import sys, cloud_saver.serving;"
+        "import sys, cloud_saver.program;"
         "assert 'ibm_botocore.auth' in sys.modules;"
         "sys.exit(any(f'ibm_botocore.{name}' in sys.modules for name in ('session', 'client', 'handlers')))"
     )

@@ -33,7 +33,7 @@ expect.set_options(timeout=30_000)
 # Of one module, since Playwright keeps an event loop in this thread, where later tests want to run their own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "there is no Chromium: scripts/need.sh chromium"
+    assert CHROMIUM, "there is no Chromium: dev/scripts/need.sh chromium"
     # Chromium refuses to be root with its sandbox, and containers often have no other user.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from local_stack.mosquitto import find_mosquitto
-from local_stack.ports import free_port
-from local_stack.processes import ManagedProcess, listens
+from dev.stack.mosquitto import find_mosquitto
+from dev.stack.ports import free_port
+from dev.stack.processes import ManagedProcess, listens
 
 ROOT = Path(__file__).parents[2]
 IMAGE = ROOT / "cloud_mosquitto"
@@ -25,7 +25,7 @@ MEMBERS = ("cloud_ca.crt", "cloud_client.crt", "cloud_client.key", "edge.env")
 
 @cache
 def _plugin() -> bytes:
-    assert shutil.which("gcc"), "gcc is not installed: scripts/need.sh gcc"
+    assert shutil.which("gcc"), "gcc is not installed: dev/scripts/need.sh gcc"
     flags = ("-shared", "-fPIC", "-O2", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "identity.so"

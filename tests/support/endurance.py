@@ -9,10 +9,10 @@ from pathlib import Path
 
 import cv2
 
-from edge_face_detection.cutter import FaceCutter
-from edge_face_detection.frames import Frame, Image, Jpeg, UnreadableFrameError
-from edge_face_detection.haar import HaarFinder
-from edge_face_detection.tracker import Tracker
+from edge_face_detection.faces.haar import HaarFinder
+from edge_face_detection.faces.tracker import Tracker
+from edge_face_detection.pictures.cutter import FaceCutter
+from edge_face_detection.sources.frame import Frame, Image, Jpeg, UnreadableFrameError
 from tests.support.scenes import scene
 
 _SIZES = [(160, 120), (160, 120), (160, 120), (120, 160), (176, 144), (1, 1)]

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 import cv2
 import numpy as np
 
+from dev.stack.ports import free_port
+from dev.stack.s3 import S3Server
 from face_messages import FaceEvent, Message, new_id
-from local_stack.ports import free_port
-from local_stack.s3 import S3Server
 from object_store.bucket import Bucket
 from object_store.keys import StoredObject, object_for
 from tests.support.programs import AS_IN_THE_FIELD, Program

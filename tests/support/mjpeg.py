@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_face_detection.frames import Frame
+from edge_face_detection.sources.frame import Frame
 
 # The grey of picture n is n times this, far enough apart to survive JPEG; it begins again after GREYS pictures.
 GREY_STEP = 4

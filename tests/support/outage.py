@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from face_messages import FaceEvent, new_id, tempo
+from face_messages import FaceEvent, new_id
 from face_messages.message import TOPIC
+from face_messages.service import tempo
 from tests.support.parts import SendingSide
 
 # Unconfirmed faces, so that what gathers does so behind the next keeper: less than a sender's window.

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from face_messages import tempo
-from local_stack.ports import free_port
-from local_stack.processes import ManagedProcess
-from local_stack.s3 import S3Server
+from dev.stack.ports import free_port
+from dev.stack.processes import ManagedProcess
+from dev.stack.s3 import S3Server
+from face_messages.service import tempo
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]

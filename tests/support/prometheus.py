@@ -1,4 +1,4 @@
-"""Prometheus and its tool, as scripts/need.sh puts them there."""
+"""Prometheus and its tool, as dev/scripts/need.sh puts them there."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from local_stack.ports import free_port
-from local_stack.processes import ManagedProcess, listens
+from dev.stack.ports import free_port
+from dev.stack.processes import ManagedProcess, listens
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 _PATH = os.pathsep.join([os.environ["PATH"], str(_CACHE / "edge_face_detection/prometheus/usr/bin")])
@@ -20,7 +20,7 @@ _PATH = os.pathsep.join([os.environ["PATH"], str(_CACHE / "edge_face_detection/p
 
 def find_program(program: str) -> str:
     found = shutil.which(program, path=_PATH)
-    assert found, f"there is no {program}: scripts/need.sh prometheus"
+    assert found, f"there is no {program}: dev/scripts/need.sh prometheus"
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from local_stack.ports import free_port
+from dev.stack.ports import free_port
 
 
 class Proxy:

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_face_detection.detector import Box, Finder
-from edge_face_detection.frames import Frame, Image, Jpeg
-from edge_face_detection.haar import HaarFinder
-from edge_face_detection.yunet import YuNetFinder
+from edge_face_detection.faces.detector import Box, Finder
+from edge_face_detection.faces.haar import HaarFinder
+from edge_face_detection.faces.yunet import YuNetFinder
+from edge_face_detection.sources.frame import Frame, Image, Jpeg
 
 SIZE = (320, 240)
 """Width and height of a scene, in pixels."""
@@ -38,7 +38,7 @@ def make_finder(name: str) -> Finder:
 
 @cache
 def _bust(*, mirrored: bool) -> Image:
-    picture = cv2.imread(str(Path(__file__).parents[2] / "local_stack" / "astronaut.jpg"))
+    picture = cv2.imread(str(Path(__file__).parents[2] / "dev" / "stack" / "astronaut.jpg"))
     assert picture is not None
     x, y, side = _BUST
     bust = picture[y : y + side, x : x + side]

@@ -13,8 +13,8 @@ import pytest
 from ibm_botocore.config import Config
 
 from cloud_saver.settings import SaverSettings
+from dev.stack.s3 import S3Server
 from face_messages import FaceEvent
-from local_stack.s3 import S3Server
 from object_store.bucket import Bucket
 from object_store.errors import StoreError
 from object_store.keys import StoredObject, object_for

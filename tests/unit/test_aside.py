@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from face_messages import Message, Outbox
-from face_messages.aside import main
+from face_messages.dead_letters import main
 from tests.support.parts import MIB, put_and_wait
 from tests.support.waiting import eventually
 
@@ -83,9 +83,9 @@ def test_list_tells_what_is_aside_and_why(path: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_command_finds_the_outbox_by_its_setting(path: Path) -> None:
-    """As in the container: `python3 -m face_messages.aside list`."""
+    """As in the container: `python3 -m face_messages.dead_letters list`."""
     env = os.environ | {"OUTBOX_PATH": str(path)}
-    command = [sys.executable, "-m", "face_messages.aside", "list"]
+    command = [sys.executable, "-m", "face_messages.dead_letters", "list"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("p1  ")
     assert done.stderr == ""

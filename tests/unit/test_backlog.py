@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from face_messages import Message, Outbox
-from face_messages.backlog import Backlog, Look, report_backlog
+from face_messages.outbox.progress import Backlog, Look, report_backlog
 from tests.support.parts import put_and_wait
 from tests.support.waiting import eventually
 
 
 def test_a_backlog_is_reported_until_it_is_gone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """How much waits, how fast it goes and how long that takes; and nothing more once it is gone."""
-    caplog.set_level(logging.INFO, "face_messages.backlog")
+    caplog.set_level(logging.INFO, "face_messages.outbox.progress")
     outbox = Outbox(tmp_path / "outbox.db", max_bytes=64 * 1024 * 1024)
     ids = [b"%d" % i for i in range(1000)]
     stop = threading.Event()

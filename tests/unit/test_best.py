@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_face_detection.best import BestShots, sharpness
-from edge_face_detection.detector import Face
-from edge_face_detection.frames import Frame, Image
+from edge_face_detection.faces.detector import Face
+from edge_face_detection.pictures.best import BestShots, sharpness
+from edge_face_detection.sources.frame import Frame, Image
 from tests.support.scenes import frame, scene
 
 FACE = Face(120, 80, 80, 80, 10.0, track=1)

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edge_face_detection import live
-from edge_face_detection.cameras import UrlCamera
-from edge_face_detection.frames import Frame, Jpeg, SourceError, UnreadableFrameError
-from edge_face_detection.live import LiveSource
-from edge_face_detection.reading import UNDECODABLE_FRAMES
-from face_messages.backoff import Backoff
+from edge_face_detection.sources import live
+from edge_face_detection.sources.camera import UrlCamera
+from edge_face_detection.sources.frame import Frame, Jpeg, SourceError, UnreadableFrameError
+from edge_face_detection.sources.live import LiveSource
+from edge_face_detection.sources.reading import UNDECODABLE_FRAMES
+from face_messages.service.backoff import Backoff
 from tests.support.mjpeg import MjpegServer, greys, jpeg, number_shown
 from tests.support.waiting import at_least, eventually, never
 

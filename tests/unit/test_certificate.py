@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from face_messages import Monitor
-from face_messages.certificate import ends_at, watch_certificate
+from face_messages.service.certificate import ends_at, watch_certificate
 from tests.support.certificates import Authority
 from tests.support.waiting import eventually
 

@@ -13,15 +13,15 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from face_messages import client as module
-from face_messages.client import PRIVATE, Client
-from face_messages.link import Link, UndeliverableError
 from face_messages.message import Message
-from face_messages.wire import ProtocolError, Wire
+from face_messages.mqtt import client as module
+from face_messages.mqtt.client import PRIVATE, Client
+from face_messages.mqtt.link import Link, UndeliverableError
+from face_messages.mqtt.wire import ProtocolError, Wire
 from tests.support import raw
 from tests.support.fake_broker import WELCOME
 
-CHANGED = f"paho-mqtt {version('paho-mqtt')} is not as face_messages/client.py knows it"
+CHANGED = f"paho-mqtt {version('paho-mqtt')} is not as face_messages/mqtt/client.py knows it"
 SOURCE = inspect.getsource(module)
 
 

@@ -20,7 +20,7 @@ from edge_face_detection.clock import (
     last_face_at,
     remember_face,
 )
-from edge_face_detection.frames import Frame
+from edge_face_detection.sources.frame import Frame
 
 SECOND = timedelta(seconds=1)
 TICK = timedelta(microseconds=1)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_face_detection.control import PauseSwitch
-from edge_face_detection.recorded import Pictures, RecordedSource
+from dev.stack.clip import PICTURE
+from edge_face_detection.pause import PauseSwitch
+from edge_face_detection.sources.recorded import Pictures, RecordedSource
 from face_messages.message import Message, Received, UnreadablePublish
-from local_stack.clip import PICTURE
 
 TOPIC = "facedetection_control/tx2/door"
 

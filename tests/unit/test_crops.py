@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_face_detection.crops import crop, encode_png
-from edge_face_detection.detector import Face
-from edge_face_detection.frames import Image
+from edge_face_detection.faces.detector import Face
+from edge_face_detection.pictures.crops import crop, encode_png
+from edge_face_detection.sources.frame import Image
 
 
 def _noise(height: int, width: int) -> Image:

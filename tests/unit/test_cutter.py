@@ -7,10 +7,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_face_detection.cutter import FaceCutter
-from edge_face_detection.frames import Image, Jpeg, UnreadableFrameError, to_bgr
-from edge_face_detection.haar import HaarFinder
-from edge_face_detection.tracker import Tracker
+from edge_face_detection.faces.haar import HaarFinder
+from edge_face_detection.faces.tracker import Tracker
+from edge_face_detection.pictures.cutter import FaceCutter
+from edge_face_detection.sources.frame import Image, Jpeg, UnreadableFrameError, to_bgr
 from face_messages import FaceEvent
 from tests.support.scenes import frame, scene
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_face_detection.frames import Frame, Image, Jpeg, UnreadableFrameError, to_bgr
+from edge_face_detection.sources.frame import Frame, Image, Jpeg, UnreadableFrameError, to_bgr
 from tests.support.scenes import scene
 
 

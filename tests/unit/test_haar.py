@@ -7,9 +7,9 @@ import cv2.data
 import numpy as np
 import pytest
 
-from edge_face_detection import haar
-from edge_face_detection.detector import Box, DetectorError
-from edge_face_detection.haar import HaarFinder
+from edge_face_detection.faces import haar
+from edge_face_detection.faces.detector import Box, DetectorError
+from edge_face_detection.faces.haar import HaarFinder
 from tests.support.scenes import box, scene
 
 

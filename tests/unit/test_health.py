@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cloud_saver.edges import Edges
-from cloud_saver.lately import Lately
-from edge_forwarder.cameras import Cameras
-from face_messages import health
-from face_messages.health import CameraHealth, EdgeHealth, OutboxHealth, Rate, read_health
+from cloud_saver.announce import Lately
+from cloud_saver.edge_metrics import Edges
+from edge_forwarder.camera_health import Cameras
+from face_messages.service import health
+from face_messages.service.health import CameraHealth, EdgeHealth, OutboxHealth, Rate, read_health
 from object_store.keys import StoredObject
 
 OUTBOX = OutboxHealth(messages=1, bytes=2, max_bytes=3, oldest_seconds=4.5, aside=5, refusing=False)

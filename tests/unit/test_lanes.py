@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from face_messages import Outbox
-from face_messages.lanes import Lanes
+from face_messages.custody.send_order import Lanes
 from face_messages.message import Message
 from tests.support.parts import numbered, put_and_wait
 

@@ -12,11 +12,12 @@ from socket import create_server, socket
 import numpy as np
 import pytest
 
-from edge_face_detection import cameras, outage
-from edge_face_detection.cameras import DeviceCamera, UrlCamera
-from edge_face_detection.capture import Capture
-from edge_face_detection.live import LiveSource
-from face_messages.backoff import Backoff
+from edge_face_detection.sources import camera as cameras
+from edge_face_detection.sources import outage
+from edge_face_detection.sources.camera import DeviceCamera, UrlCamera
+from edge_face_detection.sources.capture import Capture
+from edge_face_detection.sources.live import LiveSource
+from face_messages.service.backoff import Backoff
 from tests.support.mjpeg import GREYS, MjpegServer, number_shown
 from tests.support.waiting import at_least, eventually
 
@@ -236,7 +237,7 @@ def test_a_mistake_in_the_reading_thread_is_not_swallowed() -> None:
 
 def _run(program: str, url: str) -> tuple[int, bytes, bytes]:
     done = subprocess.run(
-        [sys.executable, "-c", "from edge_face_detection.sources import open_source\n" + program, url],
+        [sys.executable, "-c", "from edge_face_detection.sources.open_source import open_source\n" + program, url],
         cwd=Path(__file__).parents[2],
         timeout=60,
         capture_output=True,
@@ -249,7 +250,7 @@ def test_a_process_ends_though_its_camera_blocks(mute: socket) -> None:
     """The thread that is within FFmpeg is not waited for."""
     program = """
 import sys, threading
-from edge_face_detection import cameras
+from edge_face_detection.sources import camera as cameras
 cameras.URL_TIMEOUT_SECONDS = 600
 source = open_source(sys.argv[1], realtime=False, loop=False)
 threading.Timer(0.5, source.close).start()

@@ -14,9 +14,10 @@ from http import HTTPStatus
 
 import pytest
 
-from face_messages import Monitor, logs
-from face_messages.monitor import Answer
-from local_stack.ports import free_port
+from dev.stack.ports import free_port
+from face_messages import Monitor
+from face_messages.service import logs
+from face_messages.service.monitor import Answer
 from tests.support.waiting import eventually
 
 

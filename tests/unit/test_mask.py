@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_face_detection.crops import crop
-from edge_face_detection.detector import Face
-from edge_face_detection.frames import Frame, Image, Jpeg
-from edge_face_detection.haar import HaarFinder
-from edge_face_detection.mask import Mask
+from edge_face_detection.faces.detector import Face
+from edge_face_detection.faces.haar import HaarFinder
+from edge_face_detection.faces.tracker import Tracker
+from edge_face_detection.pictures.crops import crop
+from edge_face_detection.pictures.mask import Mask
 from edge_face_detection.settings import DetectorSettings
-from edge_face_detection.tracker import Tracker
-from face_messages.settings import SettingsError
+from edge_face_detection.sources.frame import Frame, Image, Jpeg
+from face_messages.service.settings import SettingsError
 from tests.support.scenes import scene
 
 LEFT_HALF = "0,0 0.5,0 0.5,1 0,1"

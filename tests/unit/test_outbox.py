@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from face_messages import Message, Outbox, WhenFull
-from face_messages.outbox_file import Kept, OutboxFile
+from face_messages.outbox.database import Kept, OutboxFile
 from tests.support.parts import put_and_wait
 from tests.support.waiting import eventually, never
 

@@ -22,9 +22,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from face_messages import Message, Outbox, lanes, outbox
-from face_messages.lanes import Lanes
-from face_messages.outbox_file import Kept
+from face_messages import Message, Outbox
+from face_messages.custody import send_order as lanes
+from face_messages.custody.send_order import Lanes
+from face_messages.outbox import outbox
+from face_messages.outbox.database import Kept
 from tests.support.parts import on_disk
 from tests.support.waiting import eventually
 

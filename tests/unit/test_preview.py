@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from edge_face_detection import preview
-from edge_face_detection.cameras import DeviceCamera
-from edge_face_detection.detector import Face
-from edge_face_detection.frames import UnreadableFrameError
-from edge_face_detection.haar import HaarFinder
-from edge_face_detection.live import LiveSource
-from edge_face_detection.preview import MAX_VIEWERS, Preview
+from edge_face_detection.faces.detector import Face
+from edge_face_detection.faces.haar import HaarFinder
+from edge_face_detection.faces.tracker import Tracker
+from edge_face_detection.preview import server as preview
+from edge_face_detection.preview.server import MAX_VIEWERS, Preview
 from edge_face_detection.settings import DetectorSettings
-from edge_face_detection.tracker import Tracker
-from face_messages.monitor import Answer
+from edge_face_detection.sources.camera import DeviceCamera
+from edge_face_detection.sources.frame import UnreadableFrameError
+from edge_face_detection.sources.live import LiveSource
+from face_messages.service.monitor import Answer
 from tests.support.scenes import frame, scene
 from tests.support.waiting import eventually, never
 

@@ -14,8 +14,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from face_messages.message import Message, Received, UnreadablePublish
-from face_messages.publish import pack, packet_size, read_publish
-from face_messages.wire import Packet, ProtocolError
+from face_messages.mqtt.publish import pack, packet_size, read_publish
+from face_messages.mqtt.wire import Packet, ProtocolError
 from tests.support import raw
 
 # A byte order mark is a character like others (MQTT 5.0, section 1.5.4); paho refuses it.

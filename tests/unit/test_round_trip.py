@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from face_messages.round_trip import RoundTrip
+from face_messages.custody.resend_timer import RoundTrip
 
 
 def test_patience_begins_within_its_bounds() -> None:

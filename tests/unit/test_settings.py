@@ -14,8 +14,8 @@ import pytest
 from cloud_saver.settings import SaverSettings
 from edge_forwarder.settings import ForwarderSettings
 from face_messages import WhenFull
-from face_messages import settings as settings_module
-from face_messages.settings import ProgramSettings, SettingsError
+from face_messages.service import settings as settings_module
+from face_messages.service.settings import ProgramSettings, SettingsError
 
 ROOT = Path(__file__).parents[2]
 FORWARDER = {"EDGE_ID": "tx2", "EDGE_MQTT_URL": "mqtt://edge", "CLOUD_MQTT_URL": "mqtts://u:hush@cloud"}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from edge_face_detection.cameras import UrlCamera
-from edge_face_detection.frames import SourceError
 from edge_face_detection.settings import DetectorSettings
-from edge_face_detection.sources import Source, open_source
+from edge_face_detection.sources.camera import UrlCamera
+from edge_face_detection.sources.frame import SourceError
+from edge_face_detection.sources.open_source import Source, open_source
 
 
 def _open(video_source: str) -> Source:

@@ -16,7 +16,7 @@ DOCKERFILES = sorted(ROOT.glob("*/Dockerfile"))
 
 
 def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/{name}.py")
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"dev/scripts/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -31,7 +31,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, P
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for path in lock.wanted():
         target = tmp_path / path.relative_to(ROOT)
-        target.parent.mkdir()
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
     monkeypatch.setattr(lock, "ROOT", tmp_path)
     return lock, tmp_path / "edge_forwarder/requirements.lock"

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from face_messages.tempo import SWITCH
+from face_messages.service.tempo import SWITCH
 
 ASK = """
-from face_messages.backoff import Backoff
-from face_messages.health import SILENT_SECONDS
+from face_messages.service.backoff import Backoff
+from face_messages.service.health import SILENT_SECONDS
 print(Backoff.scale, SILENT_SECONDS)
 """
 

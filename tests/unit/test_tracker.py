@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.detecting import read
-from benchmarks.filming import make_film
-from benchmarks.truth import judge_frames
-from edge_face_detection.detector import Box, Face, Finder
-from edge_face_detection.frames import Image
-from edge_face_detection.tracker import Tracker
+from dev.bench.detecting import read
+from dev.bench.filming import make_film
+from dev.bench.truth import judge_frames
+from edge_face_detection.faces.detector import Box, Face, Finder
+from edge_face_detection.faces.tracker import Tracker
+from edge_face_detection.sources.frame import Image
 from tests.support.scenes import SIZE, box, frame, make_finder, scene, with_both
 
 Place = tuple[float, float, float]

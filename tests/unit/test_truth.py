@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.measure import BenchmarkError
-from benchmarks.scenes import SCENES
-from benchmarks.truth import TrueFace, judge, judge_frames, labelled, link, match, read_labels
-from edge_face_detection.detector import Box
+from dev.bench.measure import BenchmarkError
+from dev.bench.scenes import SCENES
+from dev.bench.truth import TrueFace, judge, judge_frames, labelled, link, match, read_labels
+from edge_face_detection.faces.detector import Box
 
 FACE = Box(100, 100, 80, 80)
 OTHER = Box(300, 100, 80, 80)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from face_messages.client import Client
 from face_messages.message import Incoming, Received
-from face_messages.wire import ProtocolError, Wire
+from face_messages.mqtt.client import Client
+from face_messages.mqtt.wire import ProtocolError, Wire
 from tests.support import raw
 from tests.support.fake_broker import WELCOME
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_face_detection.detector import DetectorError
-from edge_face_detection.yunet import YuNetFinder, frontality
+from edge_face_detection.faces.detector import DetectorError
+from edge_face_detection.faces.yunet import YuNetFinder, frontality
 from tests.support.scenes import box, make_finder, scene
 
 

@@ -1,0 +1,122 @@
+"""What the gallery does from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from cloud_gallery.access import Access, Links
+from cloud_gallery.live import FILTERS, Hub
+from cloud_gallery.pages import Pages
+from cloud_gallery.settings import GallerySettings
+from face_messages import Connection, Monitor
+from face_messages.service import program
+from face_messages.service.health import Listener
+from face_messages.service.metrics import show_connection
+from face_messages.service.settings import broker_url
+from object_store.bucket import Bucket
+
+log = logging.getLogger(__name__)
+
+# Connections and requests at a time; each page has a few.
+_MAX_REQUESTS = 500
+# In seconds: for the headers of a request to arrive, and for requests to end when the program does.
+_HEADER_SECONDS = 5.0
+_LAST_SECONDS = 2
+
+
+class Impatient(H11Protocol):
+    """A connection on which nobody keeps a place by sending no request, or half of one."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as its base does
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._late:
+            self._late.cancel()
+
+    def _wait(self) -> None:
+        is_waiting = self.conn.their_state is h11.IDLE
+        if is_waiting and self._late is None:
+            self._late = self.loop.call_later(_HEADER_SECONDS, self.transport.close)
+        elif not is_waiting and self._late:
+            self._late.cancel()
+            self._late = None
+
+
+def work(settings: GallerySettings, stop: program.Stop) -> int:
+    """Runs until `stop` is set."""
+    store, access = Bucket(settings), Access(settings)
+    hub = Hub(lambda: connection.connects if connection.is_up else None)
+    secret = settings.cos_api_key_id or settings.cos_hmac_secret_access_key
+    assert secret is not None
+    pages = Pages(store, hub, access, Links(secret.get_secret_value()))
+    connection = Connection(
+        broker_url(settings.mqtt_url),
+        client_id=settings.gallery_id,
+        endpoint=Listener(FILTERS, hub.heard),
+        session_expiry=0,
+        keep_session=False,
+    )
+    monitor = Monitor()
+    monitor.gauge("gallery_viewers", "pages that are open", lambda: hub.viewers)
+    monitor.counter("gallery_logins_refused", "wrong passwords", lambda: access.refused)
+    monitor.counter("gallery_store_failures", "requests to the store that failed", lambda: pages.failures)
+    monitor.state("store", lambda: str(pages.trouble or "well"))
+    show_connection(monitor, connection, "cloud")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        pages.app(),
+        loop="asyncio",
+        http=Impatient,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=_MAX_REQUESTS,
+        timeout_graceful_shutdown=_LAST_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    listening = _listening(settings)
+    serving = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="pages", daemon=True)
+    monitor.check("pages", serving.is_alive)
+    with program.monitored(monitor, settings):
+        serving.start()
+        connection.start()
+        log.info("started: the gallery is at %s", settings.gallery_url or f"http://{_named(listening)}/")
+        stop.wait()
+        server.should_exit = True
+        connection.stop()
+        serving.join(2 * _LAST_SECONDS)
+        log.info("stopped")
+    return 0
+
+
+def _listening(settings: GallerySettings) -> socket.socket:
+    host, port = settings.gallery_host, settings.gallery_port
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        text = f"GALLERY_PORT: {host}:{port} cannot be served on ({error}): choose another port or GALLERY_HOST"
+        raise OSError(text) from error
+
+
+def _named(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,126 @@
+"""Measuring by turns, and what becomes of the figures."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from dev.stack.processes import ManagedProcess, ProcessError
+from dev.stack.programs import in_images
+
+Figures = dict[str, float]
+
+_POLL_SECONDS = 0.1
+
+
+class BenchmarkError(RuntimeError):
+    """A measurement that came to nothing; the text tells which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much of everything.
+
+    `messages` go through the forwarder, `objects` through the saver, and `seconds` is how long faces are published
+    on the whole path.
+    """
+
+    rounds: int
+    messages: int
+    objects: int
+    seconds: int
+
+
+FULL = Scale(rounds=3, messages=10_000, objects=5_000, seconds=30)
+QUICK = Scale(rounds=1, messages=1_000, objects=300, seconds=3)
+
+
+def by_turns(
+    what: str, rounds: int, contestants: Mapping[str, Callable[[], Figures]], *, show: str
+) -> dict[str, list[Figures]]:
+    """Measures all contestants, then all again: what else the machine does meanwhile hits each alike.
+
+    `show` names the figure that is shown on stderr as it goes.
+    """
+    measured: dict[str, list[Figures]] = {name: [] for name in contestants}
+    for number in range(1, rounds + 1):
+        for name, measure in contestants.items():
+            measured[name].append(measure())
+            figure = measured[name][-1][show]
+            print(f"{what}, round {number} of {rounds}: {name}: {show} {figure:.4g}", file=sys.stderr, flush=True)
+    return measured
+
+
+def in_and_out(name: str, measure: Callable[[], Figures], *, images: bool) -> dict[str, Callable[[], Figures]]:
+    """A contestant; with `images` two, first its program in its image, then on this machine."""
+
+    def inside() -> Figures:
+        with in_images():
+            return measure()
+
+    return {f"{name}, image": inside, f"{name}, native": measure} if images else {name: measure}
+
+
+def middle(rounds: Sequence[Figures], name: str, digits: int = 0) -> str:
+    return f"{median(figures[name] for figures in rounds):,.{digits}f}"
+
+
+def ratio(ours: Sequence[Figures], peer: Sequence[Figures], name: str) -> str:
+    """The median of the rounds' ratios, with the lowest and the highest."""
+    ratios = [a[name] / b[name] for a, b in zip(ours, peer, strict=True)]
+    spread = f" ({min(ratios):.2f}-{max(ratios):.2f})" if len(ratios) > 1 else ""
+    return f"{median(ratios):.2f}{spread}"
+
+
+def wait_until(reached: Callable[[], bool], *, watched: Sequence[ManagedProcess], what: str, seconds: float) -> None:
+    """Waits, and keeps looking at the watched processes' memory, as their peak is gone when they are.
+
+    Raises:
+        BenchmarkError: it took too long.
+        ProcessError: one of the watched died.
+
+    """
+    deadline = time.monotonic() + seconds
+    while not reached():
+        for process in watched:
+            process.peak_rss_bytes()
+            if not process.running and not reached():
+                raise ProcessError(process.describe_end())
+        if time.monotonic() > deadline:
+            raise BenchmarkError(f"{what}: not reached in {seconds:.0f} s")
+        time.sleep(_POLL_SECONDS)
+    for process in watched:
+        process.peak_rss_bytes()
+
+
+class CpuMeter:
+    """CPU time (user and system) that processes use from here on."""
+
+    def __init__(self, **processes: ManagedProcess) -> None:
+        self._processes = processes
+        self._before = {name: process.cpu_seconds() for name, process in processes.items()}
+
+    def per(self, count: int) -> Figures:
+        """`cpu_<name>`: milliseconds for each of `count` things."""
+        used = {name: process.cpu_seconds() - self._before[name] for name, process in self._processes.items()}
+        return {f"cpu_{name}": seconds / count * 1000 for name, seconds in used.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table in Markdown, with what a reader must know to judge it above."""
+
+    title: str
+    about: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = field(default=())
+
+    def __str__(self) -> str:
+        lines = [self.header, ["---", *("---:" for _ in self.header[1:])], *self.rows]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        notes = "".join(f"\n* {note}" for note in self.notes)
+        return f"## {self.title}\n\n{self.about}\n\n{table}\n{notes}".rstrip("\n")

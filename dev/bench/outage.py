@@ -1,0 +1,205 @@
+"""A long outage: the cloud's broker is gone while faces come in, and then it is back.
+
+A producer makes 10 faces/s all the time, and during the outage a great many more, as fast as the forwarder takes them.
+Twice: with a counter behind the cloud broker, which shows the forwarder's own pace, and with the saver and a store.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dev.bench.keeper import Keeper
+from dev.bench.measure import BenchmarkError, Table, wait_until
+from dev.bench.producer import LIVE_RATE, Producer
+from dev.stack.figures import differences, percentile, stored_faces
+from dev.stack.stack import FORWARDER, SAVER, LocalStack
+
+_LIVE_SECONDS = 10
+# So few wait while live faces alone are on their way.
+_FEW = 50
+# An outbox keeps a small file and its log for what comes next, in bytes.
+_SMALL = 100 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """What comes in meanwhile: `faces` of `size` bytes, `rate` a second, or 0 for as many as are taken."""
+
+    faces: int = 100_000
+    size: int = 20_000
+    rate: float = 0
+
+    @property
+    def bytes(self) -> int:
+        return self.faces * self.size
+
+
+def run(outage: Outage, folder: Path) -> list[Table]:
+    needed = 3 * outage.bytes + (1 << 30)
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise BenchmarkError(f"{folder} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} are needed: set TMPDIR")
+    with _stage(outage, folder, FORWARDER) as stage:
+        stage.fill()
+        stage.stack.cloud_broker.start()
+        with Keeper(stage.stack.cloud_broker, stage.stack.folder, count=outage.faces) as keeper:
+            own_rate = keeper.messages_per_second(watched=[stage.stack.programs[FORWARDER]])
+    with _stage(outage, folder, FORWARDER, SAVER) as stage:
+        return _to_the_bucket(stage, own_rate)
+
+
+class _Stage:
+    """The whole path with a producer, and what is looked at while it runs."""
+
+    def __init__(self, outage: Outage, stack: LocalStack) -> None:
+        self.outage = outage
+        self.stack = stack
+        self.producer = Producer(
+            stack.edge_broker, stack.folder, size=outage.size, burst=outage.faces, rate=outage.rate
+        )
+        path = (stack.edge_broker, stack.programs[FORWARDER], stack.cloud_broker, stack.programs[SAVER], stack.s3)
+        self.parts = [self.producer, *(part for part in path if part.running)]
+        self.peaks = dict.fromkeys((part.name for part in self.parts), 0)
+        self.largest_outbox = 0
+
+    def waiting(self) -> int:
+        """Messages in the forwarder's outbox."""
+        return int(self.stack.metrics(FORWARDER)["facedetection_outbox_messages"])
+
+    def outbox_bytes(self) -> int:
+        """What the forwarder's outbox takes up on disk: the file and its write-ahead log."""
+        return sum(file.stat().st_size for file in self.stack.folder.glob(f"{FORWARDER}.outbox*"))
+
+    def rss(self) -> dict[str, int]:
+        """Resident memory of each part, in bytes. Notes the peaks, which the cloud broker's end would take along."""
+        for part in self.parts:
+            self.peaks[part.name] = max(self.peaks[part.name], part.peak_rss_bytes())
+        return {part.name: part.rss_bytes() for part in self.parts}
+
+    def until(self, reached: Callable[[], bool], what: str) -> float:
+        """Waits; the seconds that it took."""
+        begin = time.monotonic()
+
+        def look() -> bool:
+            self.rss()
+            self.largest_outbox = max(self.largest_outbox, self.outbox_bytes())
+            return reached()
+
+        seconds = 120 + self.outage.faces / min(50, self.outage.rate or 50)
+        wait_until(look, watched=[part for part in self.parts if part.running], what=what, seconds=seconds)
+        took = time.monotonic() - begin
+        print(f"outage: {what} after {took:.1f} s", file=sys.stderr, flush=True)
+        return took
+
+    def fill(self) -> float:
+        """The cloud's broker is gone, and faces come in; how many a second."""
+        self.stack.cloud_broker.kill()
+        self.producer.begin_burst()
+        return self.outage.faces / self.until(lambda: self.waiting() >= self.outage.faces, "all wait at the edge")
+
+
+@contextmanager
+def _stage(outage: Outage, parent: Path, *programs: str) -> Iterator[_Stage]:
+    with TemporaryDirectory(dir=parent) as folder:
+        room = {"OUTBOX_MAX_BYTES": str(2 * outage.bytes + (1 << 28))}
+        with LocalStack(Path(folder), programs=programs, settings={FORWARDER: room}) as stack:
+            stage = _Stage(outage, stack)
+            with stage.producer:
+                yield stage
+
+
+def _to_the_bucket(stage: _Stage, own_rate: float) -> list[Table]:
+    begin = time.monotonic()
+    stage.until(lambda: time.monotonic() - begin > _LIVE_SECONDS, "live faces alone")
+    before = stage.rss()
+    gone_at = time.time()
+    fill_rate = stage.fill()
+    payload = stage.waiting() * stage.outage.size
+    full = stage.rss()
+    back_at = time.time()
+    stage.stack.cloud_broker.start()
+    stage.until(lambda: stage.waiting() < _FEW, "the backlog is in the bucket")
+    space_seconds = stage.until(lambda: stage.outbox_bytes() < _SMALL, "the space is given back")
+    stage.producer.terminate()
+    stage.until(lambda: stage.waiting() == 0, "all is in the bucket")
+    objects = stage.stack.objects()
+    if problems := differences(stage.producer.ids(), objects):
+        raise BenchmarkError("; ".join(problems))
+    faces = _faces(objects)
+    backlog = [face for face in faces if gone_at < face.captured_at < back_at < face.stored_at]
+    first, last = min(face.stored_at for face in backlog), max(face.stored_at for face in backlog)
+    early = [face.latency for face in faces if face.stored_at < gone_at]
+    # What came before the first connection was made is backlog as well.
+    live = [face.latency for face in faces if first < face.captured_at < last]
+    return [
+        Table(
+            title="Long outage: memory",
+            about=f"{stage.outage.faces:,} faces of {stage.outage.size:,} bytes came in while the cloud was gone:"
+            " resident memory, MiB.",
+            header=["", "before", "at the outage's end", "peak of the run"],
+            rows=[
+                [name, *(f"{bytes_ / 2**20:.0f}" if bytes_ else "–" for bytes_ in figures)]
+                for name in stage.peaks
+                for figures in [(before[name], full[name], stage.peaks[name])]
+            ],
+            notes=["The saver remembers its last 20,000 objects; the S3 server, a stand-in, the metadata of all."],
+        ),
+        Table(
+            title="Long outage: the backlog",
+            about="From the broker's return on, while live faces kept coming.",
+            header=["", ""],
+            rows=[
+                ["faces/s into the forwarder's outbox", f"{fill_rate:,.0f}"],
+                ["outbox on disk at its fullest, MB", f"{stage.largest_outbox / 1e6:,.0f}"],
+                ["of the payload's bytes", f"{stage.largest_outbox / payload:.2f}"],
+                ["outbox on disk after the backlog, MB", f"{stage.outbox_bytes() / 1e6:,.1f}"],
+                ["seconds until it was so small", f"{space_seconds:.1f}"],
+                ["seconds from the broker's return to the first object", f"{first - back_at:.1f}"],
+                ["backlog into the bucket, objects/s", f"{len(backlog) / (last - first):,.0f}"],
+                ["backlog to a counter, messages/s", f"{own_rate:,.0f}"],
+                [f"live faces ({LIVE_RATE}/s) before, p50 / slowest, ms", _latencies(early)],
+                ["live faces beside the backlog, p50 / slowest, ms", _latencies(live)],
+                ["places by which a face of the backlog was stored out of turn, at most", f"{_disorder(backlog):,}"],
+            ],
+            notes=[
+                f"All {len(faces):,} faces are in the bucket, each once.",
+                "The order of capture is that of the events' times, the order of storing that of the files'.",
+                "Before the first object, forwarder and saver wait for their next tries to connect: up to 30 s each.",
+            ],
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Face:
+    """When it was captured and stored, in seconds since 1970; both by this machine's clock."""
+
+    captured_at: float
+    stored_at: float
+
+    @property
+    def latency(self) -> float:
+        return self.stored_at - self.captured_at
+
+
+def _faces(objects: dict[str, Path]) -> list[_Face]:
+    """In the order of their capture."""
+    stored_at = [file.stat().st_mtime for file in objects.values()]
+    faces = [_Face(at - face.latency_seconds, at) for face, at in zip(stored_faces(objects), stored_at, strict=True)]
+    return sorted(faces, key=lambda face: face.captured_at)
+
+
+def _latencies(seconds: list[float]) -> str:
+    return f"{percentile(seconds, 0.5) * 1000:,.0f} / {max(seconds) * 1000:,.0f}"
+
+
+def _disorder(faces: list[_Face]) -> int:
+    """How far the order of storing is from that of capture, which is that of `faces`."""
+    by_time = sorted(range(len(faces)), key=lambda place: faces[place].stored_at)
+    return max(abs(place - rank) for rank, place in enumerate(by_time))

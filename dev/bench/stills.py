@@ -1,0 +1,92 @@
+"""Faces in pictures that a person has labelled: how many of them are found, and how many more."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from dev.bench.detecting import make_finder, naive_boxes, naive_cascade
+from dev.bench.measure import BenchmarkError, Table
+from dev.bench.truth import Score, judge, labelled, read_labels
+from edge_face_detection.faces.detector import Box
+from edge_face_detection.faces.tracker import Tracker
+from edge_face_detection.opencv import cv2
+from edge_face_detection.sources.frame import Frame, Image
+
+#: The file with the labels, in the folder with the pictures.
+LABELS = "labels.csv"
+
+
+def run(folder: Path, *, smallest: int) -> list[Table]:
+    """Each method on each picture; faces with a side of less than `smallest` pixels do not count.
+
+    Raises BenchmarkError for labels that cannot be used.
+    """
+    labels = read_labels(folder / LABELS)
+    methods: dict[str, Callable[[Image], list[Box]]] = {
+        "naive": _naive(),
+        "DETECTOR=haar": _ours("haar", smallest),
+    }
+    if "YUNET_MODEL" in os.environ:
+        methods["DETECTOR=yunet"] = _ours("yunet", smallest)
+    scores = dict.fromkeys(methods, Score())
+    cpu = dict.fromkeys(methods, 0.0)
+    pixels = 0
+    for name, boxes in labels.items():
+        picture = _picture(folder, name)
+        size = picture.shape[1], picture.shape[0]
+        pixels += size[0] * size[1]
+        if astray := [box for box in boxes if not box.iou(Box(0, 0, *size))]:
+            raise BenchmarkError(f"{folder / LABELS}: {name} has {size[0]}x{size[1]} pixels, {astray[0]} is outside")
+        faces = labelled(boxes, size, smallest=smallest)
+        for method, look in methods.items():
+            began = time.process_time()
+            found = look(picture)
+            cpu[method] += time.process_time() - began
+            scores[method] += judge(found, faces, smallest=smallest)[0]
+    rows = [
+        [
+            method,
+            f"{score.recall:.3f}",
+            f"{score.precision:.3f}",
+            *(str(count) for count in (score.found, score.missed, score.wrong)),
+            f"{cpu[method] / pixels * 1e9:.0f}",
+        ]
+        for method, score in scores.items()
+    ]
+    return [
+        Table(
+            title="Stills",
+            about=f"Pictures of {folder}, each on its own: {len(labels)}. One to one at IoU 0.5; faces below {smallest}"
+            " pixels or cut by the edge, and boxes below that size which are no face's, count neither way.",
+            header=["", "recall", "precision", "found", "missed", "wrong", "CPU ms/megapixel"],
+            rows=rows,
+        )
+    ]
+
+
+def _naive() -> Callable[[Image], list[Box]]:
+    cascade = naive_cascade()
+    return lambda picture: [Box(*box) for box in naive_boxes(cascade, picture)]
+
+
+def _ours(name: str, smallest: int) -> Callable[[Image], list[Box]]:
+    finder = make_finder(name)
+
+    def look(picture: Image) -> list[Box]:
+        # Without frames before it, a frame is looked through at once.
+        faces = Tracker(finder, min_face_size=smallest).faces(Frame(picture, 0, datetime.now(UTC), 0.0))
+        return [Box(face.x, face.y, face.width, face.height) for face in faces]
+
+    return look
+
+
+def _picture(folder: Path, name: str) -> Image:
+    picture = cv2.imread(str(folder / name), cv2.IMREAD_COLOR) if (folder / name).is_file() else None
+    if picture is None:
+        raise BenchmarkError(f"{folder / LABELS} names {name}, which is missing in {folder}, or no picture")
+    return cast("Image", picture)

@@ -1,0 +1,143 @@
+"""The chain that one builds with care out of QoS 1: paho-mqtt, persistent sessions, brokers that save what they hold.
+
+`python -m dev.chaos.plain_chain produce|forward|save`. Each step acknowledges a message only when the next broker, or
+the store, has acknowledged it; it reconnects, queues while it is offline, and tries a PUT until it works.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import ibm_boto3
+import paho.mqtt.client as mqtt
+from ibm_botocore.config import Config
+from ibm_botocore.exceptions import BotoCoreError, ClientError
+from paho.mqtt.enums import CallbackAPIVersion
+
+from dev.chaos.producer import Journal, camera
+
+TOPIC = "facedetection_topic"
+_WORKERS = 16
+
+Done = Callable[[], object]
+
+
+def _client(name: str, url: str) -> mqtt.Client:
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=False, manual_ack=True)
+    client.max_inflight_messages_set(1000)
+    client.reconnect_delay_set(1, 2)
+    parts = urlsplit(url)
+    client.connect_async(parts.hostname or "", parts.port or 1883, keepalive=10)
+    return client
+
+
+class Publisher:
+    """Publishes, and calls `done` when the broker has acknowledged, which paho may tell before `publish` returns."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self._client = _client(name, url)
+        self._client.on_publish = lambda _client, _data, mid, *_: self._meet(mid, None)
+        self._client.loop_start()
+        self._met: dict[int, Done | None] = {}
+
+    def publish(self, picture: bytes, done: Done) -> None:
+        self._meet(self._client.publish(TOPIC, picture, qos=1).mid, done)
+
+    def _meet(self, mid: int, done: Done | None) -> None:
+        # Whoever comes first leaves a note for the other; a dictionary does that in one step.
+        if (first := self._met.setdefault(mid, done)) is not done:
+            del self._met[mid]
+            both = first or done
+            assert both is not None
+            both()
+
+    def drain(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._met and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._client.disconnect()
+
+
+def take(name: str, url: str, handle: Callable[[bytes, Done], object]) -> None:
+    """Hands over each picture with what acknowledges it; on another connection than its own that does nothing."""
+    client = _client(name, url)
+    connection = 0
+
+    def connected(*_: Any) -> None:
+        nonlocal connection
+        connection += 1
+        client.subscribe(TOPIC, qos=1)
+
+    def acknowledge(mid: int, its_connection: int) -> None:
+        if its_connection == connection:
+            client.ack(mid, 1)
+
+    def received(_client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        handle(bytes(message.payload), partial(acknowledge, message.mid, connection))
+
+    client.on_connect = connected
+    client.on_message = received
+    client.loop_forever(retry_first_connection=True)
+
+
+def produce() -> None:
+    journal = Journal()
+    broker = Publisher("plain-producer", os.environ["MQTT_URL"])
+    for number, picture in camera(journal.first_number):
+        # What the broker has acknowledged is what this chain promises.
+        broker.publish(picture, partial(journal.note, number))
+    broker.drain(10)
+
+
+def forward() -> None:
+    cloud = Publisher("plain-forwarder", os.environ["CLOUD_MQTT_URL"])
+    take("plain-forwarder", os.environ["EDGE_MQTT_URL"], cloud.publish)
+
+
+def save() -> None:
+    s3 = ibm_boto3.client(
+        "s3",
+        endpoint_url=os.environ["COS_ENDPOINT"],
+        aws_access_key_id=os.environ["COS_HMAC_ACCESS_KEY_ID"],
+        aws_secret_access_key=os.environ["COS_HMAC_SECRET_ACCESS_KEY"],
+        region_name="us-east-1",
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            read_timeout=10,
+            max_pool_connections=_WORKERS,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+        ),
+    )
+    taken: queue.SimpleQueue[tuple[bytes, Done]] = queue.SimpleQueue()
+
+    def put(picture: bytes) -> bool:
+        try:
+            s3.put_object(Bucket=os.environ["COS_BUCKET"], Key=hashlib.sha256(picture).hexdigest(), Body=picture)
+        except (BotoCoreError, ClientError, OSError):
+            return False
+        return True
+
+    def work() -> None:
+        while True:
+            picture, acknowledge = taken.get()
+            while not put(picture):
+                time.sleep(0.5)
+            acknowledge()
+
+    for _ in range(_WORKERS):
+        threading.Thread(target=work, daemon=True).start()
+    take("plain-saver", os.environ["MQTT_URL"], lambda picture, done: taken.put((picture, done)))
+
+
+if __name__ == "__main__":
+    {"produce": produce, "forward": forward, "save": save}[sys.argv[1]]()

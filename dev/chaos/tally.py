@@ -1,0 +1,121 @@
+"""Counts what was produced against what is in the bucket."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.chaos.links import Link
+from dev.chaos.pictures import number_of
+from dev.chaos.stage import BUCKET, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The outcome of a run; what was sent again is in percent of all that was sent."""
+
+    produced: int
+    stored: int
+    lost: int
+    damaged: int
+    objects_twice: int
+    puts_twice: float
+    resent_to_edge: float
+    resent_to_cloud: float
+    dry: float  # seconds, infinite where it did not come
+    peaks: dict[str, int]
+
+    @property
+    def is_good(self) -> bool:
+        return not (self.lost or self.damaged or self.objects_twice) and self.produced > 0 and math.isfinite(self.dry)
+
+    def line(self) -> str:
+        """What matters most."""
+        dry = f"dry after {self.dry:.1f} s" if math.isfinite(self.dry) else "never dry"
+        twice = f"{self.objects_twice} twice, {self.puts_twice:.2f} % of PUTs twice"
+        return f"{self.produced} produced, {self.lost} lost, {self.damaged} damaged, {twice}, {dry}"
+
+    def rows(self) -> dict[str, float]:
+        """The table's rows."""
+        return {
+            "produced": self.produced,
+            "stored": self.stored,
+            "lost": self.lost,
+            "damaged": self.damaged,
+            "objects twice": self.objects_twice,
+            "PUTs twice, %": self.puts_twice,
+            "resends, producer to edge, %": self.resent_to_edge,
+            "resends, forwarder to cloud, %": self.resent_to_cloud,
+            "time to run dry, s": self.dry,
+            **{f"highest memory, {name}, MB": round(peak / 1e6) for name, peak in self.peaks.items()},
+        }
+
+
+def table(tallies: dict[int, Tally]) -> str:
+    """A column for each seed and, where there are several, the worst of each row."""
+    columns = {f"seed {seed}": tally.rows() for seed, tally in tallies.items()}
+    rows = list(columns.values())
+    if len(rows) > 1:
+        columns["worst"] = {
+            name: (min if name in ("produced", "stored") else max)(row[name] for row in rows) for name in rows[0]
+        }
+    width = max(map(len, rows[0]))
+    lines = [[" " * width, *columns], ["-" * width, *("-" * 7 + ":" for _ in columns)]]
+    lines += [[name.ljust(width), *(_cell(column[name]) for column in columns.values())] for name in rows[0]]
+    return "\n".join("| " + " | ".join(cell.rjust(8) for cell in line) + " |" for line in lines)
+
+
+def _cell(value: float) -> str:
+    if not math.isfinite(value):
+        return "never"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def produced_numbers(journal: Path) -> set[int]:
+    """The pictures that an outbox has confirmed to hold."""
+    if not journal.exists():
+        return set()
+    return {int(line) for line in journal.read_text().split() if line.isdigit()}
+
+
+class Bucket:
+    """The bucket's pictures; each file is read once, however often one looks."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._numbers: dict[str, int | None] = {}
+
+    def numbers(self) -> Counter[int]:
+        for key, path in self._stage.s3.objects(BUCKET).items():
+            if key not in self._numbers:
+                self._numbers[key] = number_of(path.read_bytes())
+        return Counter(number for number in self._numbers.values() if number is not None)
+
+    @property
+    def damaged(self) -> int:
+        return sum(number is None for number in self._numbers.values())
+
+
+def tally(stage: Stage, bucket: Bucket, *, dry: float) -> Tally:
+    produced = produced_numbers(stage.journal)
+    stored = bucket.numbers()
+    return Tally(
+        produced=len(produced),
+        stored=len(stored),
+        lost=len(produced - stored.keys()),
+        damaged=bucket.damaged,
+        objects_twice=sum(count > 1 for count in stored.values()),
+        puts_twice=_repeated(stage.links["saver-S3"]),
+        resent_to_edge=_repeated(stage.links["producer-edge"]),
+        resent_to_cloud=_repeated(stage.links["forwarder-cloud"]),
+        dry=dry,
+        peaks=stage.peaks,
+    )
+
+
+def _repeated(link: Link) -> float:
+    """What passed it once more, in percent of all that passed it."""
+    passed = link.passed.total()
+    return 100 * (passed - len(link.passed)) / max(1, passed)

@@ -1,0 +1,48 @@
+"""`python -m dev.stack demo`: see `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m dev.stack", description="the whole path on this machine")
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="play a video through it, and show what becomes of the faces")
+    demo.add_argument("--video", metavar="SOURCE", help="a file, a folder of pictures, a camera's number or a URL")
+    demo.add_argument("--folder", type=Path, default=Path(".demo"), help="made or emptied; default: %(default)s")
+    demo.add_argument("--seconds", type=float, default=20, help="length of the generated clip; default: %(default)s")
+    gallery = commands.add_parser("gallery", help="show the faces of the last demo once more")
+    gallery.add_argument("--folder", type=Path, default=Path(".demo"), help="the demo's; default: %(default)s")
+    given = parser.parse_args()
+    try:
+        return _demo(given)
+    except KeyboardInterrupt:
+        from dev.stack.demo import silence_interrupts  # noqa: PLC0415 - see _demo
+
+        silence_interrupts()
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _demo(given: argparse.Namespace) -> int:
+    # Imported late, as Ctrl-C during the import of OpenCV is a Ctrl-C like any other.
+    from dev.stack.demo import DemoError, end_on_signals, run, show  # noqa: PLC0415
+
+    if sys.platform != "linux":
+        print("demo: needs Linux, whose kernel ends the parts with their parent", file=sys.stderr)
+        return 1
+    end_on_signals()
+    try:
+        if given.command == "gallery":
+            return show(given.folder.resolve())
+        return run(video=given.video or None, folder=given.folder.resolve(), seconds=given.seconds)
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

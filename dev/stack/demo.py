@@ -1,0 +1,314 @@
+"""Shows the whole path at work on this machine, and checks that what was published is what was stored."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from dev.stack.clip import PICTURE, make_clip
+from dev.stack.figures import differences, percentile, stored_faces
+from dev.stack.gallery import Gallery
+from dev.stack.mosquitto import Mosquitto
+from dev.stack.processes import ProcessError
+from dev.stack.s3 import S3Server
+from dev.stack.stack import BUCKET, DETECTOR, FORWARDER, SAVER, LocalStack
+
+_MARKER = ".facedetection-demo"
+_MARKER_TEXT = "The demo of edge-face-detection made this folder, and empties it at each start.\n"
+_KEPT = (_MARKER, "clips")
+
+_LIVE_LINE_SECONDS = 0.5
+_PLAIN_LINE_SECONDS = 2.0
+# After the last face: how long to wait while nothing moves any more.
+_STANDSTILL_SECONDS = 60.0
+
+
+class DemoError(RuntimeError):
+    """The demo cannot run, or a part of it failed; the message is for the person at the terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the faces have come."""
+
+    frames: int
+    faces: int
+    confirmed: int
+    stored: int
+    cpu_seconds: float
+    at: float
+
+    def __str__(self) -> str:
+        return f"frames {self.frames}   faces {self.faces}   confirmed {self.confirmed}   stored {self.stored}"
+
+
+def run(*, video: str | None, folder: Path, seconds: float) -> int:
+    """Play `video`, by default a generated clip of that many seconds, once through the whole path.
+
+    Returns:
+        0 when each published face is in the bucket exactly once, 1 when not.
+
+    Raises:
+        DemoError: it cannot run, or a part of it failed.
+
+    """
+    if video is not None and not _is_live(video) and not Path(video).exists():
+        raise DemoError(
+            f"{video}: there is no such file; give a video, a folder of pictures, a camera's number or a URL"
+        )
+    prepare(folder)
+    source = video or str(_clip(folder, seconds))
+    try:
+        with (
+            LocalStack(folder, video_source=source, witness=True, settings=_settings()) as stack,
+            Gallery(folder, stack.s3, BUCKET, mqtt_url=stack.cloud_broker.url) as gallery,
+        ):
+            stack.guests.append(gallery)
+            print(f"look at the faces as they come: {gallery.url}", flush=True)
+            status = _play(stack, live=_is_live(source))
+            if sys.stdout.isatty() and not _ends:
+                _keep_open(gallery)
+            return status
+    except (ProcessError, FileNotFoundError) as error:
+        raise DemoError(str(error)) from None
+
+
+def show(folder: Path) -> int:
+    """Opens the gallery over what the last demo has left, until Ctrl-C.
+
+    Raises:
+        DemoError: there was no demo, or a part failed.
+
+    """
+    if not (folder / _MARKER).is_file() or not (folder / "buckets" / BUCKET).is_dir():
+        raise DemoError(f"{folder} holds no faces of a demo: make demo")
+    try:
+        with (
+            S3Server(folder) as s3,
+            Mosquitto(folder / "gallery_broker") as broker,
+            Gallery(folder, s3, BUCKET, mqtt_url=broker.url) as gallery,
+        ):
+            _keep_open(gallery)
+    except (ProcessError, FileNotFoundError) as error:
+        raise DemoError(str(error)) from None
+    return 0
+
+
+def _keep_open(gallery: Gallery) -> None:
+    print(f"the gallery stays open until Ctrl-C: {gallery.url}", flush=True)
+    try:
+        while gallery.running:
+            gallery.wait(1)
+        raise DemoError(gallery.describe_end())
+    except KeyboardInterrupt:
+        _ends.clear()
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder, or empty it, which is done only where an earlier demo has left its mark.
+
+    Raises:
+        DemoError: the folder is somebody's own.
+
+    """
+    marker = folder / _MARKER
+    if folder.exists():
+        if not folder.is_dir():
+            raise DemoError(f"{folder} is no folder; give --folder another one")
+        if any(folder.iterdir()) and not marker.is_file():
+            raise DemoError(f"{folder} is not empty and not the demo's own; give --folder a new or empty one")
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.write_text(_MARKER_TEXT)
+    for entry in folder.iterdir():
+        if entry.name in _KEPT:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _is_live(source: str) -> bool:
+    return source.isdigit() or source.startswith("/dev/") or "://" in source
+
+
+def _settings() -> dict[str, dict[str, str]]:
+    return {DETECTOR: {"VIDEO_REALTIME": "true", "VIDEO_LOOP": "false"}}
+
+
+def _clip(folder: Path, seconds: float) -> Path:
+    # Another clip as soon as what it is made by is another.
+    makers = Path(make_clip.__code__.co_filename).read_bytes() + PICTURE.read_bytes()
+    clip = folder / "clips" / f"{seconds:g}s-{hashlib.sha256(makers).hexdigest()[:12]}.avi"
+    if not clip.exists():
+        shutil.rmtree(clip.parent, ignore_errors=True)
+        print(f"making a clip of {seconds:g} s ...", flush=True)
+        make_clip(clip, seconds=seconds)
+    return clip
+
+
+def _play(stack: LocalStack, *, live: bool) -> int:
+    detector = stack.programs[DETECTOR]
+    print(f"faces appear in {stack.s3.folder / BUCKET}{'; Ctrl-C ends it' if live else ''}", flush=True)
+    seen: list[Progress] = []
+    interrupted = False
+    with _Screen() as screen:
+        try:
+            while detector.running:
+                _step(stack, seen, screen)
+        except KeyboardInterrupt:
+            if not live:
+                raise
+            interrupted = True
+            _ends.clear()
+            detector.terminate()
+        if detector.poll() != 0:
+            raise DemoError(detector.describe_end())
+        _drain(stack, seen, screen)
+        screen.show(seen[-1], at_once=True)
+    final = stack.stop_figures()
+    published = stack.published_ids()
+    _report(stack, seen, final)
+    problems = differences(published, stack.objects())
+    if not final:
+        problems.append(f"the detector's log has no line that tells its final count: {detector.log}")
+    elif not interrupted and final["faces"] != len(set(published)):
+        problems.append(f"the detector counted {final['faces']} faces, but {len(set(published))} were published")
+    unsent = final.get("faces", 0) - final.get("confirmed", 0)
+    if unsent and interrupted:
+        print(f"{unsent} faces were still in the detector's outbox when it was stopped")
+    elif unsent:
+        problems.append(f"{unsent} faces are still in the detector's outbox: {stack.folder}")
+    if not published and not live:
+        problems.append("no face was published: is there one in the video?")
+    for problem in problems:
+        print(f"NOT WELL: {problem}", file=sys.stderr)
+    if not problems and published:
+        print(f"each of the {len(set(published))} published faces is in the bucket exactly once")
+    return 1 if problems else 0
+
+
+def _step(stack: LocalStack, seen: list[Progress], screen: _Screen) -> None:
+    for process in stack.processes:
+        process.peak_rss_bytes()
+        if not process.running and process is not stack.programs[DETECTOR]:
+            raise DemoError(process.describe_end())
+    for line in stack.new_complaints():
+        screen.tell(line)
+    detector = stack.metrics(DETECTOR)
+    final = {} if stack.programs[DETECTOR].running else stack.stop_figures()
+    progress = Progress(
+        frames=final.get("frames", round(detector.get("facedetection_frames_processed_total", 0))),
+        faces=final.get("faces", round(detector.get("facedetection_faces_total", 0))),
+        confirmed=round(stack.metrics(FORWARDER).get("facedetection_outbox_confirmed_total", 0)),
+        stored=round(stack.metrics(SAVER).get("facedetection_objects_stored_total", 0)),
+        cpu_seconds=stack.programs[DETECTOR].cpu_seconds(),
+        at=time.monotonic(),
+    )
+    seen.append(progress)
+    screen.show(progress)
+    stack.programs[DETECTOR].wait(_LIVE_LINE_SECONDS / 2)
+    for end in _ends:
+        end()
+
+
+def _drain(stack: LocalStack, seen: list[Progress], screen: _Screen) -> None:
+    """Wait until all that was published is stored and confirmed, or nothing moves any more."""
+    before, moved_at = -1, time.monotonic()
+    while True:
+        _step(stack, seen, screen)
+        waiting = stack.metrics(FORWARDER).get("facedetection_outbox_messages", 0)
+        stored = {face.id for face in stored_faces(stack.objects())}
+        if stored >= set(stack.published_ids()) and not waiting:
+            return
+        if len(stored) != before:
+            before, moved_at = len(stored), time.monotonic()
+        if time.monotonic() - moved_at > _STANDSTILL_SECONDS:
+            return
+        time.sleep(_LIVE_LINE_SECONDS / 5)
+
+
+def _report(stack: LocalStack, seen: list[Progress], final: dict[str, int]) -> None:
+    faces = stored_faces(stack.objects())
+    latencies = [face.latency_seconds * 1000 for face in faces]
+    print("detector   " + "   ".join(f"{name} {figure}" for name, figure in final.items()))
+    print(f"stored     {len(faces)} faces")
+    if latencies:
+        p50, p99 = (percentile(latencies, share) for share in (0.5, 0.99))
+        print(f"latency    captured to stored: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
+    # From the first look that saw frames to the last: without the time it takes to start.
+    moving = [progress for before, progress in itertools.pairwise(seen) if progress.frames > before.frames]
+    if len(moving) > 1:
+        first, last = moving[0], moving[-1]
+        frames = last.frames - first.frames
+        rate = frames / (last.at - first.at)
+        cpu = (last.cpu_seconds - first.cpu_seconds) / frames * 1000
+        print(f"speed      {rate:.1f} frames/s, {cpu:.1f} ms CPU a frame in the detector")
+    memory = [f"{process.name} {process.peak_rss_bytes() / 2**20:.0f}" for process in stack.processes]
+    print(f"memory     peak, MiB: {', '.join(memory)}")
+    print(f"faces in   {stack.s3.folder / BUCKET}")
+
+
+class _Screen:
+    """One line that changes on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stdout.isatty()
+        self._shown_at = 0.0
+        self._line_is_open = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._line_is_open:
+            print(flush=True)
+
+    def show(self, progress: Progress, *, at_once: bool = False) -> None:
+        every = _LIVE_LINE_SECONDS if self._is_terminal else _PLAIN_LINE_SECONDS
+        if not at_once and progress.at - self._shown_at < every:
+            return
+        self._shown_at = progress.at
+        if self._is_terminal:
+            print(f"\r{progress}\x1b[K", end="", flush=True)
+            self._line_is_open = True
+        else:
+            print(progress, flush=True)
+
+    def tell(self, line: str) -> None:
+        """A line that stays, above the one that changes."""
+        print(f"\r\x1b[K{line}" if self._is_terminal else line, flush=True)
+
+
+# What raises as soon as it may, and is called again later: Python drops what is raised while it tidies up.
+_ends: list[Callable[[], None]] = []
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM end the parts in order, as Ctrl-C does."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def stop() -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    def end(number: int, _: object) -> None:
+        _ends.append(interrupt if number == signal.SIGINT else stop)
+        _ends[0]()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+
+
+def silence_interrupts() -> None:
+    """From here on only the end is left, which a second Ctrl-C would interrupt; it takes a moment at most."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

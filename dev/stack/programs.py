@@ -1,0 +1,198 @@
+"""The programs as processes: run by this Python, or in their images as Docker runs them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dev.stack.processes import ManagedProcess, ProcessError
+
+_ROOT = Path(__file__).parents[2]
+_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "PYTHONPATH")
+_COMPOSE_FILES = ("docker-compose.edge.yml", "docker-compose.cloud.yml")
+_numbers = itertools.count(1)
+_use_images = False
+
+
+@contextlib.contextmanager
+def in_images(wanted: bool = True) -> Iterator[None]:
+    """What `make_program` makes meanwhile runs in its image, which has to be built."""
+    global _use_images  # noqa: PLW0603 - as many places start programs, and none of them cares how
+    before, _use_images = _use_images, wanted
+    try:
+        yield
+    finally:
+        _use_images = before
+
+
+def make_program(
+    name: str,
+    settings: Mapping[str, str],
+    *,
+    log: Path,
+    called: str | None = None,
+    module: str | None = None,
+    arguments: Sequence[str] = (),
+    reads: Sequence[Path] = (),
+) -> ManagedProcess:
+    """A program with these environment variables, as `in_images` says.
+
+    Args:
+        name: its folder and its image.
+        settings: its environment.
+        log: where it prints. It may write into that folder, in an image too.
+        called: what the process is called; as the program unless set.
+        module: another module to run in its place, of this checkout.
+        arguments: for the module.
+        reads: what else it reads, for an image.
+
+    """
+    command = ["-m", module or name, *arguments]
+    if _use_images:
+        own = [_ROOT / module.partition(".")[0], _ROOT / "dev" / "stack"] if module else []
+        mounts = [(path, Path("/app", path.name)) for path in own] + [(path, path) for path in reads]
+        return ContainerProcess(called or name, name, command, log=log, settings=settings, mounts=mounts)
+    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    path = os.pathsep.join(filter(None, [str(_ROOT), kept.get("PYTHONPATH")]))
+    env = kept | {"PYTHONPATH": path, **settings}
+    return ManagedProcess(called or name, [sys.executable, *command], log=log, env=env)
+
+
+class ContainerProcess(ManagedProcess):
+    """A program in its image, with the limits and the rights of the compose files; its figures are those of Python.
+
+    It uses the host's network, so that servers on loopback can be reached. Whoever calls this is its user, so that its
+    files are theirs. Needs Linux, where the host sees what runs in containers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        image: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        settings: Mapping[str, str],
+        mounts: Sequence[tuple[Path, Path]],
+    ) -> None:
+        folder = log.parent.resolve()
+        # Figures are shown where that is asked for only, as they are natively; and logs are read by who calls this.
+        environment = {"METRICS_PORT": "0", "LOG_FORMAT": "text", **settings}
+        self._options = [
+            *("--network", "host", "--user", f"{os.getuid()}:{os.getgid()}"),
+            *_as_in_compose(image),
+            *("--volume", f"{folder}:{folder}"),
+            *(part for path, inside in mounts for part in ("--volume", f"{path.resolve()}:{inside}:ro")),
+            *(part for variable in environment.items() for part in ("--env", "=".join(variable))),
+            *("--entrypoint", "/sbin/tini", image, "--", "python3", *command),
+        ]
+        self._container = ""
+        self._python: int | None = None
+        self._paused = False
+        super().__init__(name, [], log=log)
+
+    def start(self) -> None:
+        # A name of its own for each start: that of a container that was killed is free only a little later.
+        self._container = f"facedetection-{os.getpid()}-{next(_numbers)}"
+        self._python, self._paused = None, False
+        begin = ("docker", "run", "--rm", "--log-driver", "none", "--name", self._container)
+        self._args = [*begin, *self._options]
+        super().start()
+        # On a busy machine Docker takes its time.
+        self.wait_ready(self._find_python, timeout=60)
+
+    def poll(self) -> int | None:
+        # Nobody can be asked once the container is gone.
+        self._cpu_seconds = self._read_cpu_seconds()
+        return super().poll()
+
+    def kill(self) -> int | None:
+        code = super().kill()
+        if code is None:
+            # The container was not there yet.
+            super()._signal(signal.SIGKILL)
+            code = self.wait(10) if self._popen is not None else None
+        return code
+
+    def _find_python(self) -> bool:
+        """Whether tini has started it."""
+        told = self._docker("inspect", "--format", "{{.State.Pid}}", self._container)
+        tini = int(told) if told.strip().isdecimal() else 0
+        if tini:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                children = Path(f"/proc/{tini}/task/{tini}/children").read_text().split()
+                self._python = int(children[0]) if children else None
+        return self._python is not None
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.poll() is not None:
+            return
+        if number == signal.SIGSTOP:
+            self._docker("pause", self._container)
+            self._paused = True
+            return
+        # Docker refuses to signal what is paused.
+        if self._paused:
+            self._docker("unpause", self._container)
+            self._paused = False
+        if number != signal.SIGCONT:
+            self._docker("kill", "--signal", number.name, self._container)
+
+    def _stands_still(self) -> bool:
+        return self._paused  # Docker has waited for it
+
+    def _docker(self, *command: str) -> str:
+        return subprocess.run(["docker", *command], capture_output=True, text=True, check=False).stdout
+
+    def _read_cpu_seconds(self) -> float:
+        if self._python is None:
+            return 0.0
+        try:
+            return super()._read_cpu_seconds()
+        except (FileNotFoundError, ProcessLookupError):
+            return self._cpu_seconds
+
+    def _proc(self, name: str) -> Path:
+        return Path("/proc", str(self._python or "none"), name)
+
+
+@cache
+def _compose_services() -> dict[str, Any]:
+    files = [part for file in _COMPOSE_FILES for part in ("-f", str(_ROOT / file))]
+    command = [
+        "docker",
+        "compose",
+        "--env-file",
+        os.devnull,
+        *files,
+        "--profile",
+        "gallery",
+        "config",
+        "--format",
+        "json",
+    ]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise ProcessError(f"docker compose cannot read the compose files: {answer.stderr.strip()}")
+    services: dict[str, Any] = json.loads(answer.stdout)["services"]
+    return services
+
+
+def _as_in_compose(name: str) -> list[str]:
+    """What a service may use and do, as options of `docker run`."""
+    service = _compose_services()[name]
+    options = [f"--memory={service['mem_limit']}", f"--pids-limit={service['pids_limit']}"]
+    options += [f"--cpus={service['cpus']}"] if service.get("cpus") else []
+    options += ["--read-only"] if service.get("read_only") else []
+    options += [f"--cap-drop={capability}" for capability in service.get("cap_drop", ())]
+    options += [f"--security-opt={option}" for option in service.get("security_opt", ())]
+    return options + [f"--tmpfs={mount}" for mount in service.get("tmpfs", ())]

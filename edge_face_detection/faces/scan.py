@@ -1,0 +1,108 @@
+"""The search of the whole frame for new faces, cut into slices that are spread over several frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edge_face_detection.faces.detector import Box, Finder
+from edge_face_detection.sources.frame import Frame
+
+__all__ = ["Scan"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """A part of the frame, at the scale at which it is looked through for faces of some sizes."""
+
+    region: tuple[int, int, int, int]
+    """x, y, width, height in the frame, in pixels."""
+    size: tuple[int, int]
+    """Width and height of the picture that is looked through, in pixels."""
+    sides: tuple[float, float]
+    """The smallest and largest of `scan_sides` that is looked for."""
+    cost: float
+    """In pixels that are looked at."""
+
+
+class Scan:
+    """Looks through frames of one size, in passes of `turns` turns of about the same cost each.
+
+    A pass is an image pyramid (E. H. Adelson et al., "Pyramid methods in image processing", 1984) that begins where
+    faces of `min_face_size` (pixels of the frame) are as large as the finder needs them, though nowhere larger than
+    `max_side` (pixels). What of it is too much for one turn is cut by the sizes of faces, and then into strips that
+    overlap by a face.
+    """
+
+    def __init__(
+        self, finder: Finder, size: tuple[int, int], *, min_face_size: float, max_side: float, turns: int
+    ) -> None:
+        self.size = size
+        #: Of the largest picture that is looked through.
+        self.scale = min(1.0, finder.scan_sides[0] / min_face_size, max_side / max(size))
+        self._finder = finder
+        self._turn = 0
+        scales: list[float] = []
+        scale, largest = self.scale, 0.0
+        while largest < min(size) and min(size) * scale >= finder.scan_sides[0]:
+            scales.append(scale)
+            largest = finder.scan_sides[-1] * finder.reach / scale
+            scale /= finder.octave
+        share = sum(cost for scale in scales for _, cost in self._levels(scale)) / turns
+        slices = [part for scale in scales for part in self._slices_of(scale, share)]
+        # A slice is done in the turn in whose share the middle of its cost falls.
+        by_turn: list[list[_Slice]] = [[] for _ in range(turns)]
+        done = 0.0
+        for part in slices:
+            by_turn[int((done + part.cost / 2) / share * (1 - 1e-9))].append(part)
+            done += part.cost
+        self._slices = [turn for turn in by_turn if turn]
+
+    @property
+    def turns(self) -> int:
+        """Of a pass: fewer where little is to be done, none where no face has room."""
+        return len(self._slices)
+
+    def next(self, frame: Frame) -> Iterator[Box]:
+        """Where faces may be, in pixels of the frame, by the pass's next turn."""
+        slices = self._slices[self._turn]
+        self._turn = (self._turn + 1) % len(self._slices)
+        return self._look_through(frame, slices)
+
+    def whole(self, frame: Frame) -> Iterator[Box]:
+        """Where faces may be, by a whole pass in this one frame."""
+        return self._look_through(frame, [part for slices in self._slices for part in slices])
+
+    def _look_through(self, frame: Frame, slices: list[_Slice]) -> Iterator[Box]:
+        for part in slices:
+            x, y, width, height = part.region
+            across, down = width / part.size[0], height / part.size[1]
+            picture = frame.view(part.region, part.size, grey=self._finder.grey)
+            for box in self._finder.scan(picture, *part.sides):
+                yield Box(x + box.x * across, y + box.y * down, box.width * across, box.height * down)
+
+    def _levels(self, scale: float) -> list[tuple[float, float]]:
+        """The sides that are looked for in the picture of this scale, and what each costs."""
+        sides = self._finder.scan_sides
+        pixels = self.size[0] * self.size[1] * scale**2
+        return [(side, pixels * (sides[0] / side) ** 2) for side in sides if side <= min(self.size) * scale]
+
+    def _slices_of(self, scale: float, share: float) -> Iterator[_Slice]:
+        levels = self._levels(scale)
+        if (cost := sum(cost for _, cost in levels)) <= share:
+            yield from self._strips(scale, (levels[0][0], levels[-1][0]), cost, 1)
+            return
+        for side, cost in levels:
+            overlap = side * self._finder.reach / scale
+            most = max(1, math.floor(self.size[1] / overlap / 2))
+            yield from self._strips(scale, (side, side), cost, min(most, max(1, round(cost / share))))
+
+    def _strips(self, scale: float, sides: tuple[float, float], cost: float, count: int) -> Iterator[_Slice]:
+        width, height = self.size
+        overlap = sides[1] * self._finder.reach / scale
+        for number in range(count):
+            top = round(max(0.0, height * number / count - overlap / 2))
+            bottom = round(min(float(height), height * (number + 1) / count + overlap / 2))
+            shown = max(1, round(width * scale)), max(1, round((bottom - top) * scale))
+            yield _Slice((0, top, width, bottom - top), shown, sides, cost / count)

@@ -1,0 +1,163 @@
+"""One face that is followed from frame to frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from edge_face_detection.faces.detector import Box, Face, Finder, Sighting
+from edge_face_detection.opencv import cv2
+from edge_face_detection.sources.frame import Frame, Image
+
+__all__ = ["Claim", "Track", "Window"]
+
+# How fast the estimate of the speed follows what is seen, and how it fades while nothing is.
+_SPEED_GAIN = 0.25
+_SPEED_FADE = 0.98
+# Sizes are taken over smoothly: detections of the same face differ by a tenth.
+_SIZE_GAIN = 0.7
+# What is compared is the middle of the face, without the background at its edges.
+_MIDDLE = 0.8
+# By so many pixels of a window detections of the same face lie differently, which must not make it less alike.
+_PLAY = 2
+# Less of a window in the frame is not enough to look at.
+_LEAST_SHOWN = 0.6
+
+
+class Window:
+    """The square around a box, cut off at the frame's edge, and shown so large that a face of that box has `look_side`.
+
+    Raises ValueError when too little of it lies in the frame.
+    """
+
+    def __init__(self, frame: Frame, box: Box, finder: Finder) -> None:
+        (width, height), (across, down), side = frame.size, box.centre, box.side * finder.look_span
+        left, right = max(0, round(across - side / 2)), min(width, round(across + side / 2))
+        top, bottom = max(0, round(down - side / 2)), min(height, round(down + side / 2))
+        if min(right - left, bottom - top) < side * _LEAST_SHOWN:
+            raise ValueError("outside of the frame")
+        full, scale = round(finder.look_side * finder.look_span), finder.look_side / box.side
+        size = min(full, round((right - left) * scale)), min(full, round((bottom - top) * scale))
+        self._finder = finder
+        self._x, self._y, self._scale = left, top, size[0] / (right - left)
+        self._picture = frame.view((left, top, right - left, bottom - top), size, grey=finder.grey)
+        self._grey = self._picture if finder.grey else cast("Image", cv2.cvtColor(self._picture, cv2.COLOR_BGR2GRAY))
+
+    def detect(self, near: Box, *, sure: bool) -> Sighting | None:
+        """The face that overlaps most with the box, if any does; boxes are in pixels of the frame."""
+        best, most = None, 0.0
+        for sighting in self._finder.look(self._picture, sure=sure):
+            x, y, width, height = (value / self._scale for value in sighting.box)
+            box = Box(self._x + x, self._y + y, width, height)
+            if (overlap := box.iou(near)) > most:
+                best, most = Sighting(box, sighting.score, sighting.frontality), overlap
+        return best
+
+    def patch(self, box: Box, *, margin: int = 0) -> Image:
+        """What is shown in the middle of a box, in grey: look_side * _MIDDLE pixels wide and high, and a margin."""
+        middle = round(self._finder.look_side * _MIDDLE)
+        side = middle + 2 * margin
+        across, down = box.centre
+        centre = (across - self._x) * self._scale - 0.5, (down - self._y) * self._scale - 0.5
+        zoom = box.side * self._scale * _MIDDLE / middle
+        to_window = np.array(
+            [[zoom, 0, centre[0] - zoom * (side - 1) / 2], [0, zoom, centre[1] - zoom * (side - 1) / 2]]
+        )
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        patch = cv2.warpAffine(self._grey, to_window, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return cast("Image", patch)
+
+    def match(self, template: Image) -> tuple[float, tuple[float, float]]:
+        """How like the template the most similar place is (-1 to 1), and that place's middle in the frame."""
+        height, width = template.shape
+        if height > self._grey.shape[0] or width > self._grey.shape[1]:
+            return -1.0, (0.0, 0.0)
+        _, best, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(self._grey, template, cv2.TM_CCOEFF_NORMED))
+        return best, (self._x + (x + width / 2) / self._scale, self._y + (y + height / 2) / self._scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Where a track has its face in this frame, and how much it is like the face as it was last detected (-1 to 1)."""
+
+    box: Box
+    likeness: float
+    detected: tuple[Sighting, Image] | None = None
+    """What was detected and what it looks like; None where the face was followed."""
+
+
+class Track:
+    """A face's identity and its state: where it is, how fast it moves, what it looked like, how long it is away."""
+
+    def __init__(self, number: int, sighting: Sighting, patch: Image) -> None:
+        self.number = number
+        self.box = sighting.box
+        #: Frames since it was last there, and since it was last detected; and how often it was.
+        self.away = 0
+        self.undetected = 0
+        self.detections = 1
+        #: Whether it went behind another face.
+        self.hidden = False
+        self._speed = (0.0, 0.0)
+        self._sighting = sighting
+        self._template = patch
+
+    @property
+    def expected(self) -> Box:
+        """Where it should be in the next frame."""
+        return self.box._replace(x=self.box.x + self._speed[0], y=self.box.y + self._speed[1])
+
+    def followed(self, window: Window) -> Claim:
+        """The place in the window that is most like the face."""
+        likeness, middle = window.match(self._template)
+        return Claim(Box.at(*middle, self.box.width, self.box.height), likeness)
+
+    def detected(self, window: Window, sighting: Sighting) -> Claim:
+        """The face that was detected in the window."""
+        gain, known = 1.0 if self.away else _SIZE_GAIN, self.box
+        width = known.width + gain * (sighting.box.width - known.width)
+        height = known.height + gain * (sighting.box.height - known.height)
+        box = Box.at(*sighting.box.centre, width, height)
+        patch = window.patch(box, margin=_PLAY)
+        likeness = float(cv2.matchTemplate(patch, self._template, cv2.TM_CCOEFF_NORMED).max())
+        return Claim(box, likeness, (sighting, patch[_PLAY:-_PLAY, _PLAY:-_PLAY]))
+
+    def accept(self, claim: Claim) -> None:
+        """The face is where the claim says."""
+        (x, y), (old_x, old_y) = claim.box.centre, self.expected.centre
+        # After an absence the place alone is news: where it came from says nothing about its speed.
+        gain = 0.0 if self.away else _SPEED_GAIN
+        self._speed = self._speed[0] + gain * (x - old_x), self._speed[1] + gain * (y - old_y)
+        self.box = claim.box
+        self.away = 0
+        self.hidden = False
+        self.undetected += 1
+        if claim.detected:
+            self._sighting, self._template = claim.detected
+            self.detections += 1
+            self.undetected = 0
+
+    def miss(self, *, hidden: bool) -> None:
+        """The face is not to be seen, perhaps as another is before it, and is expected to go on as it went."""
+        self.box = self.expected
+        self.hidden = hidden or self.hidden
+        if not self.hidden:
+            self._speed = self._speed[0] * _SPEED_FADE, self._speed[1] * _SPEED_FADE
+        self.away += 1
+        self.undetected += 1
+
+    def face(self, size: tuple[int, int]) -> Face:
+        """As it is published: in whole pixels, cut off at the edge of the frame (width and height)."""
+        left, top = max(0, round(self.box.x)), max(0, round(self.box.y))
+        return Face(
+            left,
+            top,
+            min(size[0], round(self.box.x + self.box.width)) - left,
+            min(size[1], round(self.box.y + self.box.height)) - top,
+            self._sighting.score,
+            track=self.number,
+            seen=self.undetected == 0,
+            frontality=self._sighting.frontality,
+        )

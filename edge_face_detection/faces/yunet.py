@@ -1,0 +1,105 @@
+"""Faces by YuNet, a small convolutional network."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_face_detection.faces.detector import Box, DetectorError, Sighting
+from edge_face_detection.opencv import cv2
+from edge_face_detection.sources.frame import Image
+
+__all__ = ["YuNetFinder", "frontality"]
+
+_FILE = "face_detection_yunet_2023mar.onnx"
+_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+_WHERE = (
+    f"take {_FILE} from https://github.com/opencv/opencv_zoo (models/face_detection_yunet) and name it in YUNET_MODEL"
+)
+
+# What only may be a face is looked at again: of small faces in poor light every other one has a score below a half.
+_SCAN_SCORE = 0.3
+_SURE_SCORE = 0.7
+_SCORE = 0.5
+# Each size that is shown has a network of its own, since OpenCV sets one up anew whenever its size changes.
+_MAX_NETWORKS = 16
+
+
+class YuNetFinder:
+    """Faces from all sides, by YuNet: W. Wu, H. Peng and S. Yu, "YuNet: A tiny millisecond-level face detector".
+
+    (Machine Intelligence Research 20, 2023.) A face's `score` is the network's, from 0 to 1. Its `frontality`, from
+    0 to 1, follows from its landmarks: 1 where the tip of the nose is midway between the eyes, 0 where it is
+    below one of them or beyond.
+
+    `model` is the file of OpenCV Zoo. Raises DetectorError when it is missing or another. One finder serves one
+    thread at a time.
+    """
+
+    grey: ClassVar = False
+    scan_sides: ClassVar[Sequence[float]] = (12.0,)
+    reach: ClassVar = 16.0
+    octave: ClassVar = 6.0
+    look_side: ClassVar = 32
+    look_span: ClassVar = 2.0
+
+    def __init__(self, model: Path | None) -> None:
+        self._model = _read(model)
+        self._networks: dict[tuple[int, int], cv2.FaceDetectorYN] = {}
+        self._detect(np.zeros((64, 64, 3), np.uint8))  # an OpenCV that cannot run it says so now
+
+    def scan(self, picture: Image, smallest: float, largest: float) -> list[Box]:
+        del smallest, largest  # it sees all at once
+        return [Box(*map(float, row[:4])) for row in self._detect(picture)]
+
+    def look(self, picture: Image, *, sure: bool) -> list[Sighting]:
+        least = _SURE_SCORE if sure else _SCORE
+        return [
+            Sighting(Box(*map(float, row[:4])), float(row[14]), frontality(row))
+            for row in self._detect(picture)
+            if row[14] >= least
+        ]
+
+    def _detect(self, picture: Image) -> NDArray[np.float32]:
+        """Of each face x, y, width, height, five landmarks (x, y each) and the score."""
+        size = picture.shape[1], picture.shape[0]
+        network = self._networks.pop(size, None)
+        if network is None:
+            if len(self._networks) >= _MAX_NETWORKS:
+                del self._networks[next(iter(self._networks))]
+            try:
+                network = cv2.FaceDetectorYN.create(
+                    "onnx", self._model, np.empty(0, np.uint8), size, _SCAN_SCORE, 0.3, 500
+                )
+            except (cv2.error, AttributeError) as error:
+                raise DetectorError(f"this OpenCV ({cv2.__version__}) cannot run YuNet, 4.10 can: {error}") from error
+        self._networks[size] = network  # the last one used comes last
+        found = network.detect(picture)[1]
+        return np.empty((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
+
+
+def frontality(row: NDArray[np.float32]) -> float:
+    """Of a face as YuNet gives it: x, y, width, height, right eye, left eye, tip of the nose (x, y each) and more."""
+    right_eye, left_eye, nose = row[4:6], row[6:8], row[8:10]
+    between = left_eye - right_eye
+    distance = float(between @ between)
+    if distance == 0:
+        return 0.0
+    # Along the line between the eyes, so that a head held at a slant counts as frontal.
+    aside = float((nose - (right_eye + left_eye) / 2) @ between) / distance
+    return max(0.0, 1 - 2 * abs(aside))
+
+
+def _read(path: Path | None) -> NDArray[np.uint8]:
+    if path is None:
+        raise DetectorError(f"DETECTOR=yunet needs its model: {_WHERE}")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DetectorError(f"cannot read the model {path} ({error.strerror}): {_WHERE}") from None
+    if hashlib.sha256(content).hexdigest() != _SHA256:
+        raise DetectorError(f"{path} is not {_FILE} (its sha256 is not {_SHA256}): {_WHERE}")
+    return np.frombuffer(content, np.uint8)

@@ -1,0 +1,106 @@
+"""An operator's switch: pauses and resumes a camera by a retained message."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge_face_detection.sources.open_source import Source
+from face_messages.message import Incoming, Received, printable
+from face_messages.mqtt.link import Link, Subscription
+
+__all__ = ["PauseSwitch"]
+
+_log = logging.getLogger(__name__)
+
+# A cleared retained message is an empty one.
+_PAUSES = {b"pause": True, b"resume": False, b"": False}
+_LONGEST = 64
+
+
+class PauseSwitch:
+    """Pauses and resumes `source` as the messages on `topic` say; an endpoint of the connection to the broker.
+
+    What was heard last holds until something else is heard. A broker that is away or has forgotten the message changes
+    nothing, nor does a restart: while the source is paused, an empty file beside the outbox says so.
+    """
+
+    def __init__(self, source: Source, *, topic: str, outbox: Path) -> None:
+        self._source = source
+        self._topic = topic
+        self._note = outbox.with_name(f"{outbox.name}.paused")
+        self._link: Link | None = None
+        self._is_puzzled = False
+        #: How often it has paused the source since the start.
+        self.pauses = 0
+        #: Set when the broker has told what it knows.
+        self.told = threading.Event()
+        if self._note.exists():
+            source.pause()
+            _log.info("paused, as before the restart: say resume on %s to go on", topic)
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        # Sent again with each connection, so that a note that was lost is made good for.
+        always = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+        return [(self._topic, SubscribeOptions(qos=1, retainHandling=always))]
+
+    def connected(self, link: Link) -> None:
+        self._link = link
+
+    def disconnected(self) -> None:
+        self._link = None
+
+    def received(self, packet: Incoming) -> None:
+        word = packet.message.payload if isinstance(packet, Received) else b"(unreadable)"
+        pause = _PAUSES.get(word.strip().lower() or word) if len(word) <= _LONGEST else None
+        if pause is not None:
+            self._is_puzzled = False
+            self._turn(pause=pause)
+        elif not self._is_puzzled:
+            self._is_puzzled = True
+            said = printable(word[:_LONGEST].decode(errors="replace"))
+            _log.warning("%r on %s changes nothing: pause and resume are known there", said, self._topic)
+        if packet.packet_id is not None:
+            assert self._link is not None
+            self._link.acknowledge(packet.packet_id)
+
+    def acknowledged(self, packet_id: int, reason: int) -> None:
+        """What was published behind the subscription is at the broker, so what is retained there has come before."""
+        del packet_id, reason  # whichever was the first
+        self.told.set()
+
+    def work(self, now: float) -> None:
+        """Nothing: it only listens."""
+
+    def finish(self) -> None:
+        """Nothing: what holds is on disk."""
+
+    def _turn(self, *, pause: bool) -> None:
+        if pause == self._source.paused:
+            return
+        if pause:
+            self._source.pause()
+            self.pauses += 1
+            _log.info("paused, as was said on %s: the camera is closed", self._topic)
+        else:
+            self._source.resume()
+            _log.info("resumed, as was said on %s", self._topic)
+        # Behind it, as a slow disk must not hold up a pause. The broker has the message until it is acknowledged.
+        try:
+            if pause:
+                self._note.touch()
+            else:
+                self._note.unlink(missing_ok=True)
+            folder = os.open(self._note.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            _log.warning("%s cannot be changed (%s): a restart will not know what was said last", self._note, error)

@@ -1,0 +1,1 @@
+"""Makes pictures of faces: masked, cut out, chosen, encoded as PNG."""

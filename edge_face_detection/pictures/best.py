@@ -1,0 +1,111 @@
+"""One picture a face: the best of those that its track showed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+import numpy as np
+
+from edge_face_detection.faces.detector import Face
+from edge_face_detection.opencv import cv2
+from edge_face_detection.pictures.crops import crop
+from edge_face_detection.sources.frame import Frame, Image
+
+__all__ = ["BestShots", "Shot", "sharpness"]
+
+# Pixels; faces are compared at this size, so that a small one that had to be enlarged counts as blurred.
+_SIDE = 64
+# Where half of the marks for size and for sharpness are given: pixels, and sharpness as of webcam faces in focus.
+_HALF_SIZE = 80
+_HALF_SHARPNESS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A face cut out of its frame, of which it holds no more."""
+
+    face: Face
+    image: Image
+    """H×W×3 uint8, BGR."""
+    number: int
+    """The frame's,"""
+    captured_at: datetime
+    """and as of the frame."""
+    framesize: tuple[int, int]
+    """Width and height, in pixels."""
+
+    @classmethod
+    def of(cls, face: Face, frame: Frame, *, margin: float) -> Self:
+        """Raises UnreadableFrameError."""
+        # A copy, as a view would hold the whole frame.
+        image = crop(frame.image, face, margin=margin).copy()
+        return cls(face, image, frame.number, frame.captured_at, frame.size)
+
+
+def sharpness(frame: Frame, face: Face) -> float:
+    """How sharp a face is: 0 for a blurred one, around 0.4 for one in focus, below 1 always.
+
+    The variance of the Laplacian (LAPV in J. L. Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy",
+    ICPR 2000) of the face at 64×64 pixels, v, as a fraction of the variance of its grey levels, so that neither light
+    nor contrast counts; then v / (v + 0.25).
+    """
+    grey = frame.view((face.x, face.y, face.width, face.height), (_SIDE, _SIDE), grey=True)
+    contrast = float(np.var(grey))
+    if contrast == 0:
+        return 0.0
+    share = float(np.var(cv2.Laplacian(grey, cv2.CV_32F))) / contrast
+    return share / (share + _HALF_SHARPNESS)
+
+
+def _quality(frame: Frame, face: Face) -> float:
+    """Size × sharpness × frontality: a product, so that no factor's unit matters within a track.
+
+    The size is s / (s + 80) for a face of s pixels a side: twice the pixels are worth less and less. The frontality is
+    the detector's, where it knows one: YuNet does, a cascade does not.
+    """
+    return face.side / (face.side + _HALF_SIZE) * sharpness(frame, face) * face.frontality
+
+
+@dataclass(slots=True)
+class _Candidate:
+    began: float
+    quality: float = -1.0
+    shot: Shot | None = None
+
+
+class BestShots:
+    """Keeps the best shot of each track, and gives it away when the track has ended or after `seconds`.
+
+    A track that goes on begins anew then. Only frames in which the face was detected count. Holds one cut-out face a
+    track and no frames. No I/O.
+    """
+
+    def __init__(self, *, seconds: float, margin: float) -> None:
+        self._seconds = seconds
+        self._margin = margin
+        self._candidates: dict[int, _Candidate] = {}
+
+    def next(self, frame: Frame, faces: Iterable[Face], tracks: frozenset[int]) -> list[Shot]:
+        """The shots that are ready, once the next frame showed `faces` and the `tracks` go on."""
+        now = frame.captured_monotonic
+        for face in faces:
+            best = self._candidates.setdefault(face.track, _Candidate(began=now))
+            if face.seen and (quality := _quality(frame, face)) > best.quality:
+                best.quality, best.shot = quality, Shot.of(face, frame, margin=self._margin)
+        ended = [number for number in self._candidates if number not in tracks]
+        ready = [self._candidates.pop(number) for number in ended]
+        for number, best in self._candidates.items():
+            # Either way: a clock that was set back must not put it off for as long again.
+            if abs(now - best.began) >= self._seconds:
+                ready.append(best)
+                self._candidates[number] = _Candidate(began=now)
+        return [best.shot for best in ready if best.shot]
+
+    def finish(self) -> list[Shot]:
+        """The shots of all tracks, at the end of the frames."""
+        shots = [best.shot for best in self._candidates.values() if best.shot]
+        self._candidates.clear()
+        return shots

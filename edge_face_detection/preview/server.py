@@ -1,0 +1,234 @@
+"""A page that shows what the camera sees and what becomes of each face, for a person who aims it."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import re
+import secrets
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import parse_qs
+
+from edge_face_detection.faces.detector import Box, Face, FaceDetector
+from edge_face_detection.opencv import cv2
+from edge_face_detection.pictures.best import sharpness
+from edge_face_detection.pictures.mask import Mask
+from edge_face_detection.settings import DetectorSettings
+from edge_face_detection.sources.frame import Frame, Image, UnreadableFrameError
+from edge_face_detection.sources.open_source import Source
+from face_messages.service.monitor import Answer
+
+__all__ = ["PORT", "Preview"]
+
+PORT = 9100
+"""Where the page is served unless METRICS_PORT says otherwise."""
+
+MAX_VIEWERS = 4
+# A viewer that has not asked for so long is gone.
+_VIEWER_SECONDS = 3.0
+_PICTURE_SECONDS = 0.1
+_PICTURE_SIDE = 960
+_JPEG_QUALITY = 80
+# Figures are the mean of so long, and none are told of less.
+_MEAN_SECONDS, _LEAST_SECONDS = 3.0, 0.5
+# A face of the preview's own tracker that overlaps a known one so much is that one.
+_SAME = 0.2
+
+# What a person decides by eye; no other setting is shown, as some are secret.
+_SHOWN = re.compile("DETECT.*|MIN_.*|FACE_.*|BEST_.*|PRIVACY_MASK|VIDEO_(SIZE|FPS)")
+
+_LOCAL = re.compile(r"(?i)(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?")
+_FILES = {
+    "": ("preview.html", "text/html; charset=utf-8"),
+    "preview.css": ("preview.css", "text/css; charset=utf-8"),
+    "preview.js": ("preview.js", "text/javascript; charset=utf-8"),
+}
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Preview:
+    """Stands between a detector and those who use it, and shows its work to whoever looks.
+
+    It keeps a frame only while somebody looks, and draws in the threads of those who do, ten pictures a second at most
+    for all together: detection is not held up, and costs nothing more while nobody looks. Who looks asks for
+    each picture anew, so a slow viewer gets fewer of them, and one that stalls none.
+
+    Local only: the page answers under the names of this machine for itself alone, which keeps out other sites'
+    scripts (DNS rebinding), and its address has a key in it that is new with each start, which keeps out other users
+    and containers.
+
+    Args:
+        detector: the one that is watched.
+        settings: what is shown of them is what a person decides by eye.
+        source: where the frames come from.
+        finer: a detector that finds smaller faces, so that they can be shown as passed over. It is used in those
+            threads too, and only while somebody looks.
+
+    """
+
+    def __init__(
+        self,
+        detector: FaceDetector,
+        *,
+        settings: DetectorSettings,
+        source: Source,
+        finer: FaceDetector,
+    ) -> None:
+        self._detector = detector
+        self._settings = settings
+        self._shown_settings = {
+            setting.variable: {
+                "value": str(getattr(settings, setting.variable.lower())),
+                "description": setting.description,
+            }
+            for setting in settings.listed()
+            if _SHOWN.fullmatch(setting.variable)
+        }
+        self._source = source
+        self._mask = Mask(settings.privacy_mask).polygons
+        self._finer = finer
+        self._key = secrets.token_urlsafe(16)
+        self._frames = 0
+        # The frame in the works, and the one before, which nobody else has any more: a Frame is for one thread only.
+        self._current: tuple[Frame, list[Face]] | None = None
+        self._done: tuple[Frame, list[Face]] | None = None
+        self._watched_until = 0.0
+        # All below is for who has the lock.
+        self._lock = threading.Lock()
+        self._viewers: dict[str, float] = {}
+        self._drawn: dict[str, Any] = {}
+        self._drawn_at = 0.0
+        self._samples: deque[tuple[float, int, float]] = deque()
+
+    def url(self, port: int) -> str:
+        return f"http://127.0.0.1:{port}/preview/{self._key}/"
+
+    @property
+    def tracks(self) -> frozenset[int]:
+        return self._detector.tracks
+
+    def faces(self, frame: Frame) -> list[Face]:
+        """As the detector does it. Raises UnreadableFrameError."""
+        self._frames += 1
+        self._done, self._current = self._current, None
+        faces = self._detector.faces(frame)
+        if time.monotonic() < self._watched_until:
+            self._current = frame, faces
+        return faces
+
+    def answer(self, path: str, host: str) -> Answer:
+        """To a request for what is below /preview/, see Monitor.page."""
+        if not _LOCAL.fullmatch(host):
+            return _refusal("The preview is for this machine only; from another one: ssh -L 9100:127.0.0.1:9100 HOST")
+        key, _, rest = path.partition("/")
+        if not hmac.compare_digest(key.encode(), self._key.encode()):
+            return _refusal("The preview's address has a key in it, new with each start: the program's log has it.")
+        name, _, query = rest.partition("?")
+        if name == "state":
+            return self._state({name: values[0] for name, values in parse_qs(query).items()})
+        if name not in _FILES:
+            return _refusal("There is nothing here.", HTTPStatus.NOT_FOUND)
+        file, content_type = _FILES[name]
+        return Answer(Path(__file__).with_name(file).read_bytes(), content_type, headers=_HEADERS)
+
+    def _state(self, query: dict[str, str]) -> Answer:
+        """What there is to be seen, as JSON; with a picture unless the viewer has it."""
+        with self._lock:
+            now = time.monotonic()
+            viewer = query.get("viewer", "")[:40]
+            self._viewers = {name: seen for name, seen in self._viewers.items() if now - seen < _VIEWER_SECONDS}
+            if viewer not in self._viewers and len(self._viewers) >= MAX_VIEWERS:
+                return _refusal(f"{MAX_VIEWERS} are looking already.", HTTPStatus.SERVICE_UNAVAILABLE)
+            self._viewers[viewer] = now
+            if now > self._watched_until or not self._source.is_up:
+                self._drawn = {}  # of what was, nothing is shown
+            self._watched_until = now + _VIEWER_SECONDS
+            if self._source.is_up and now - self._drawn_at >= _PICTURE_SECONDS:
+                self._draw(now)
+            is_new = str(self._drawn.get("number")) != query.get("after")
+            body = json.dumps(self._situation(now) | (self._drawn if is_new else {})).encode()
+        return Answer(body, "application/json", headers=_HEADERS)
+
+    def _draw(self, now: float) -> None:
+        done = self._done
+        if done is None or done[0].number == self._drawn.get("number"):
+            return
+        frame, faces = done
+        try:
+            picture = frame.image
+        except UnreadableFrameError:
+            return
+        shrink = _PICTURE_SIDE / max(frame.size)
+        if shrink < 1:
+            size = max(1, round(frame.size[0] * shrink)), max(1, round(frame.size[1] * shrink))
+            picture = cast("Image", cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+        _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        self._drawn_at = now
+        self._drawn = {
+            "number": frame.number,
+            "size": frame.size,
+            "picture": "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode(),
+            "faces": [_shown(face, frame) for face in [*faces, *self._smaller(frame, faces)]],
+        }
+
+    def _smaller(self, frame: Frame, faces: list[Face]) -> list[Face]:
+        """Faces that are too small to be among `faces`; their track is 0."""
+        return [
+            replace(face, track=0)
+            for face in self._finer.faces(frame)
+            if face.side < self._settings.min_face_size
+            and not any(_box(face).iou(_box(known)) > _SAME for known in faces)
+        ]
+
+    def _situation(self, now: float) -> dict[str, Any]:
+        sample = now, self._frames, time.process_time()
+        if self._samples and now - self._samples[-1][0] > _VIEWER_SECONDS:
+            self._samples.clear()  # nobody looked meanwhile
+        while self._samples and now - self._samples[0][0] > _MEAN_SECONDS:
+            self._samples.popleft()
+        self._samples.append(sample)
+        seconds, frames, cpu = (new - old for new, old in zip(sample, self._samples[0], strict=True))
+        source = self._source
+        return {
+            "edge": self._settings.edge_id,
+            "camera": self._settings.camera_id,
+            "source": source.description,
+            "source_is": "paused" if source.paused else "up" if source.is_up else "down",
+            "trouble": source.trouble,
+            "fps": frames / seconds if seconds > _LEAST_SECONDS else None,
+            "cpu_ms": cpu / frames * 1000 if frames and seconds > _LEAST_SECONDS else None,
+            "mask": self._mask,
+            "settings": self._shown_settings,
+        }
+
+
+def _refusal(text: str, status: HTTPStatus = HTTPStatus.FORBIDDEN) -> Answer:
+    return Answer(f"{text}\n".encode(), status=status, headers=_HEADERS)
+
+
+def _box(face: Face) -> Box:
+    return Box(face.x, face.y, face.width, face.height)
+
+
+def _shown(face: Face, frame: Frame) -> dict[str, Any]:
+    return {
+        "box": [face.x, face.y, face.width, face.height],
+        "track": face.track,
+        "score": face.score,
+        "sharpness": sharpness(frame, face),
+    }

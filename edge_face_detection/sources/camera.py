@@ -1,0 +1,164 @@
+"""Opening a live camera, a Video4Linux device or a stream behind a URL, and saying why that fails."""
+
+import logging
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+from edge_face_detection.opencv import cv2
+from edge_face_detection.sources.capture import MJPG, Capture, leave_jpegs_to_us
+from edge_face_detection.sources.frame import SourceError
+
+__all__ = ["URL_SCHEMES", "Camera", "CameraError", "DeviceCamera", "UrlCamera"]
+
+URL_SCHEMES = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+"""The schemes that may reach FFmpeg, with their default ports."""
+
+URL_TIMEOUT_SECONDS = 8.0
+VIDEO4LINUX_MAJOR = 81  # Linux, Documentation/admin-guide/devices.txt
+# One that is shown, and one that the camera fills meanwhile: with more, what is shown is older.
+BUFFERS = 2
+
+_log = logging.getLogger(__name__)
+
+
+class CameraError(Exception):
+    """A camera that cannot be used at the moment; the message says why and what to do."""
+
+
+class Camera(Protocol):
+    @property
+    def description(self) -> str:
+        """What it is, without credentials."""
+
+    def open(self) -> Capture:
+        """The camera, opened. Raises CameraError."""
+
+
+class DeviceCamera:
+    """A Video4Linux device such as `/dev/video0` or a link to it in `/dev/v4l/by-id/`, looked up at each opening.
+
+    It is asked for Motion-JPEG of this size (width and height in pixels) and rate (frames a second), and may choose
+    otherwise.
+    """
+
+    def __init__(self, path: str, *, size: tuple[int, int] = (640, 480), rate: float = 30.0) -> None:
+        self.description = path
+        self._path = path
+        self._size = size
+        self._rate = rate
+        self._told = ""
+
+    def open(self) -> Capture:
+        path = self._path
+        # OpenCV says nothing but "not opened", so what a person can mend is looked for first.
+        try:
+            status = Path(path).stat()
+        except FileNotFoundError:
+            raise CameraError(
+                f"no such camera {path}: is it plugged in, and given to the container? See ls /dev/video*"
+            ) from None
+        except OSError as error:
+            raise CameraError(f"cannot look at {path}: {error.strerror}") from None
+        if not stat.S_ISCHR(status.st_mode) or os.major(status.st_rdev) != VIDEO4LINUX_MAJOR:
+            raise CameraError(f"{path} is no camera: choose one of ls /dev/video*")
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise CameraError(f"no permission to use {path}: add the user to the group video")
+        capture = cv2.VideoCapture(path, cv2.CAP_V4L2)
+        # Each of these may be refused. The format comes first, since most cameras are fast and large in JPEG only.
+        for name, value in (
+            (cv2.CAP_PROP_FOURCC, MJPG),
+            (cv2.CAP_PROP_FRAME_WIDTH, self._size[0]),
+            (cv2.CAP_PROP_FRAME_HEIGHT, self._size[1]),
+            (cv2.CAP_PROP_FPS, self._rate),
+            (cv2.CAP_PROP_BUFFERSIZE, BUFFERS),
+        ):
+            capture.set(name, value)
+        if not capture.isOpened():
+            raise CameraError(
+                f"{path} cannot be opened: is another program using it (fuser -v {path})? A camera may have"
+                " several devices of which one gives pictures: try the others of ls /dev/video*"
+            )
+        self._tell_of_choice(capture)
+        is_jpeg = capture.get(cv2.CAP_PROP_FOURCC) == MJPG
+        return Capture(capture, is_raw=is_jpeg and capture.set(cv2.CAP_PROP_CONVERT_RGB, 0))
+
+    def _tell_of_choice(self, capture: cv2.VideoCapture) -> None:
+        """Say what the camera gives instead of what it was asked for, when that is news."""
+        width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        rate, fourcc = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FOURCC))
+        is_as_asked = (width, height, fourcc) == (*self._size, MJPG) and abs(rate - self._rate) < 1
+        code = (fourcc & 0xFFFFFFFF).to_bytes(4, "little").decode("ascii", "replace")
+        gives = "" if is_as_asked else f"{code} {width}x{height} at {rate:g}"
+        if gives != self._told:
+            asked = f"MJPG {self._size[0]}x{self._size[1]} at {self._rate:g}"
+            _log.info("Camera %s: asked for %s, gives %s frames/s", self._path, asked, gives or asked)
+            self._told = gives
+
+
+class UrlCamera:
+    """A stream behind an rtsp, rtsps, http or https URL, read by FFmpeg.
+
+    `timeout`: after so many seconds without any data, reading ends; 0 for never.
+    Raises SourceError for a URL that cannot be one.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
+        self.description = _without_credentials(url)
+        if not url.isprintable() or " " in url:
+            raise SourceError("the URL of the camera has spaces or control characters in it: percent-encode them")
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise SourceError(f"{self.description} is no valid URL: {error}") from None
+        scheme = parts.scheme.lower()
+        if scheme not in URL_SCHEMES:
+            raise SourceError(f"cannot read {scheme}: URLs; these can be: {', '.join(URL_SCHEMES)}")
+        if not host:
+            raise SourceError(f"{self.description} names no host: write the URL as {scheme}://host/path")
+        self._url = url
+        self._timeout = timeout
+        self._address = (host, port or URL_SCHEMES[scheme])
+
+    def open(self) -> Capture:
+        timeouts = [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+            round(URL_TIMEOUT_SECONDS * 1000),
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+            round(self._timeout * 1000),
+        ]
+        capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts)
+        if not capture.isOpened():
+            raise CameraError(self._why())
+        return Capture(capture, is_raw=leave_jpegs_to_us(capture))
+
+    def _why(self) -> str:
+        """FFmpeg's own reason is not to be had from OpenCV, so the first of its steps is tried again."""
+        host, port = self._address
+        try:
+            socket.create_connection(self._address, timeout=URL_TIMEOUT_SECONDS).close()
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
+            return f"cannot reach {host}:{port} ({error}): is the camera on, and are host and port right?"
+        return f"{host}:{port} is there but gives no video: are path, user and password right?"
+
+
+def _without_credentials(url: str) -> str:
+    """The URL without user, password and the values of its query, where cameras like to take a password."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return f"{url.partition(':')[0]}:***"
+    place, mark, query = rest.partition("?")
+    authority, slash, path = place.partition("/")
+    # A password with a bare "/" or "?" in it ends the authority too early: then hide all up to the last "@".
+    if "@" in path or "@" in query:
+        return f"{scheme}://***@{rest.rpartition('@')[2].partition('/')[0]}/***"
+    if "@" in authority:
+        authority = "***@" + authority.rpartition("@")[2]
+    shown = f"{scheme}://{authority}{slash}{path}"
+    if mark:
+        shown += "?" + "&".join(f"{name}=***" for name, _ in parse_qsl(query, keep_blank_values=True))
+    return "".join(character if character.isprintable() else "�" for character in shown)

@@ -1,0 +1,250 @@
+"""A live camera as a source of frames: always the newest one, and back by itself after an outage."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from edge_face_detection.sources.camera import Camera
+from edge_face_detection.sources.frame import Frame, Image, Jpeg, SourceError
+from edge_face_detection.sources.outage import Outage
+from edge_face_detection.sources.reading import UNDECODABLE, UNDECODABLE_FRAMES, Reading
+from face_messages.service.backoff import Backoff
+
+__all__ = ["LiveSource"]
+
+FIRST_RETRY_SECONDS = 0.5
+LONGEST_RETRY_SECONDS = 10.0
+# Up for so long, the camera counts as well again, and the next retry is a quick one.
+STEADY_SECONDS = 10.0
+# What opening may take: longer than an opening's own time limits, which say more about the reason.
+OPENING_SECONDS = 20.0
+# What a camera's thread gets to let it go, before another one opens it.
+LEAVING_SECONDS = 3.0
+# Threads that do not come back from the driver, and how long one of them may take while the camera is away: what
+# they hold is free again only when the process ends. A resolver of host names may take 90 s.
+MOST_HUNG = 5
+HUNG_SECONDS = 120.0
+# A picture that stays the same may be the truth: it is doubted ever more rarely.
+LONGEST_DOUBT_SECONDS = 3600.0
+# What a camera's thread gets to end after closing. Python ends abruptly a thread that returns from C++ while the
+# interpreter shuts down, and C++ answers that with abort(): a camera that works must be let go before.
+CLOSING_SECONDS = 0.5
+# How soon a close() is seen that a signal handler made just as this thread went to wait; and a stall.
+WAKE_SECONDS = 0.2
+
+_log = logging.getLogger(__name__)
+
+
+class LiveSource:
+    """Frames of a live camera.
+
+    A thread (`Reading`) reads the camera all the time, of which only the newest frame is kept, so that a slow consumer
+    sees what is now, never a backlog. That thread may block within the camera's driver for as long as it likes, so
+    another one watches it, and opens the camera anew when it ends or stalls. Nobody waits for a thread that blocks:
+    it is left behind.
+
+    Args:
+        camera: what is opened, again and again.
+        stall_seconds: the camera is opened anew when it has given no frame for so long, or the same one over and
+            over; 0 for never.
+
+    """
+
+    live = True
+
+    def __init__(self, camera: Camera, *, stall_seconds: float = 10.0) -> None:
+        self.description = camera.description
+        self.frames_read = self.frames_skipped = self.frames_unreadable = 0
+        self.reconnects = self.stalls = 0
+        self.is_up = self.paused = False
+        self._camera = camera
+        self._stall_seconds = self._doubt_seconds = stall_seconds
+        self._outage = Outage(camera.description)
+        self._was_up = False
+        self._up_since = 0.0
+        # Guards what follows, and the counts.
+        self._changed = threading.Condition()
+        self._newest: Frame | None = None
+        self._failure: Exception | None = None
+        self._closed = threading.Event()
+        self._watcher: threading.Thread | None = None
+        # The one whose frames count, and all whose threads have not ended.
+        self._reading: Reading | None = None
+        self._readings: list[Reading] = []
+
+    @property
+    def trouble(self) -> str | None:
+        """Why frames are not coming; None when that is as it should be."""
+        return str(self._failure) if self._failure else self._outage.reason
+
+    @property
+    def is_well(self) -> bool:
+        """False when `frames()` has raised, or will."""
+        return self._failure is None
+
+    def frames(self) -> Iterator[Frame]:
+        """The newest frame each time one is asked for; waits while there is none, ends after `close()`.
+
+        Raises SourceError when the camera's driver hangs, which only the end of the process may mend.
+        """
+        if self._watcher is None:
+            self._watcher = threading.Thread(target=self._run, name="camera watcher", daemon=True)
+            self._watcher.start()
+        damaged = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._has_news, timeout=WAKE_SECONDS)
+                if self._failure is not None:
+                    raise self._failure
+                frame, self._newest = self._newest, None
+            if self._closed.is_set():
+                return
+            if frame is None:
+                continue
+            yield frame
+            damaged = damaged + 1 if frame.is_damaged else 0
+            if damaged >= UNDECODABLE_FRAMES:
+                damaged = 0
+                with self._changed:
+                    if self._reading is not None:
+                        self._reading.end = UNDECODABLE
+
+    def pause(self) -> None:
+        """Let the camera go, from whichever thread; `frames()` waits meanwhile."""
+        with self._changed:
+            self.paused = True
+            self.is_up = self._was_up = False
+            if self._newest is not None:
+                self.frames_skipped += 1
+                self._newest = None
+            self._changed.notify_all()
+
+    def resume(self) -> None:
+        """Open the camera again, from whichever thread."""
+        with self._changed:
+            self.paused = False
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End `frames()`, from whichever thread; the camera is let go as soon as its driver returns."""
+        deadline = time.monotonic() + CLOSING_SECONDS
+        with self._changed:
+            self._closed.set()
+            self._changed.notify_all()
+            readings = self._readings
+        for reading in readings:
+            reading.leave()
+        for reading in readings:
+            reading.join(max(0.0, deadline - time.monotonic()))
+
+    def _has_news(self) -> bool:
+        return self._newest is not None or self._failure is not None or self._closed.is_set()
+
+    def _run(self) -> None:
+        try:
+            self._watch_until_closed()
+        except Exception as error:  # noqa: BLE001 - nobody waits for this thread: frames() raises it instead
+            with self._changed:
+                self._failure, self._reading, self.is_up = error, None, False
+                self._changed.notify_all()
+
+    def _watch_until_closed(self) -> None:
+        retries = Backoff(first=FIRST_RETRY_SECONDS, longest=LONGEST_RETRY_SECONDS)
+        while self._wait(lambda: not self.paused):
+            with self._changed:
+                if self._closed.is_set():
+                    return
+                reading = self._reading = Reading(self._camera, self._take, self._wake)
+                self._readings = [*(r for r in self._readings if not r.is_over), reading]
+            reason = self._reason_to_leave(reading)
+            if self.is_up and time.monotonic() - self._up_since > STEADY_SECONDS:
+                retries.reset()
+            with self._changed:
+                self._reading, self.is_up = None, False
+            reading.leave()
+            if reason is not None:
+                self._outage.failed(reason)
+                self._wait(lambda: self.paused, seconds=retries.next_delay())
+            if self.paused:
+                self._outage.forget()
+                retries.reset()
+            self._see_off(reading)
+
+    def _reason_to_leave(self, reading: Reading) -> str | None:
+        """Wait until the camera is not to be read any more; return why, or None where that was wanted."""
+        while not self._closed.is_set() and not self.paused:
+            if isinstance(reading.end, Exception):
+                raise reading.end
+            if reason := reading.end or self._stall(reading):
+                return reason
+            self._wait(lambda: self.paused or reading.end is not None, seconds=WAKE_SECONDS)
+        return None
+
+    def _stall(self, reading: Reading) -> str | None:
+        """Why the camera is to be opened anew though its thread has not ended; None while all is well."""
+        now, patience = time.monotonic(), self._stall_seconds
+        if reading.opened_at is None:
+            if now - reading.began_at < OPENING_SECONDS:
+                return None
+            reason = f"it could not be opened within {OPENING_SECONDS:.0f} s"
+        elif not patience:
+            return None
+        elif now - reading.grabbed_at > patience:
+            reason = f"no new frame for {patience:g} s (STALL_SECONDS)"
+        elif now - reading.changed_at > self._doubt_seconds:
+            reason = f"the very same picture for {self._doubt_seconds:g} s (STALL_SECONDS)"
+            self._doubt_seconds = min(self._doubt_seconds * 2, max(LONGEST_DOUBT_SECONDS, patience))
+        else:
+            if reading.changed_at - reading.opened_at > patience:
+                self._doubt_seconds = patience
+            return None
+        self.stalls += 1
+        return reason
+
+    def _see_off(self, reading: Reading) -> None:
+        """Give it time to let the camera go. Raises SourceError when one that does not has no more hope left."""
+        if self._wait(lambda: reading.is_over, seconds=LEAVING_SECONDS) and not reading.is_over:
+            _log.warning("Camera %s is not let go by its driver, which is left behind", self.description)
+        hung = [time.monotonic() - reading.left_at for reading in self._readings if not reading.is_over]
+        if len(hung) > MOST_HUNG or min(max(hung, default=0.0), self._outage.seconds) > HUNG_SECONDS:
+            raise SourceError(
+                f"the driver of {self.description} hangs and holds the camera: only this program's end may free it."
+                " If that happens again: plug it in anew, or try another port or cable"
+            )
+
+    def _take(self, reading: Reading, picture: Image | Jpeg | None, captured_at: datetime) -> None:
+        with self._changed:
+            if reading is not self._reading or self.paused:
+                return
+            number = self.frames_read
+            self.frames_read += 1
+            if picture is None:
+                self.frames_skipped += 1
+                self.frames_unreadable += 1
+                return
+            self._came_up()
+            if self._newest is not None:
+                self.frames_skipped += 1
+            self._newest = Frame(picture, number, captured_at, reading.grabbed_at)
+            self._changed.notify_all()
+
+    def _came_up(self) -> None:
+        if self.is_up:
+            return
+        if self._was_up:
+            self.reconnects += 1
+        self.is_up = self._was_up = True
+        self._up_since = time.monotonic()
+        self._outage.ended()
+
+    def _wait(self, until: Callable[[], bool], *, seconds: float | None = None) -> bool:
+        """Wait, for so long at most; return whether the source is not closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed.is_set() or until(), seconds)
+        return not self._closed.is_set()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,103 @@
+"""Which messages are on the wire without a receipt, and which of them are to be sent again."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from face_messages.outbox.database import Kept
+
+
+@dataclass(slots=True)
+class Flight:
+    """A message that was sent and is not confirmed yet."""
+
+    seq: int
+    size: int
+    packet_id: int | None  # None once the broker has acknowledged it
+    sent_at: float  # monotonic seconds
+    tries: int
+
+
+class Flights:
+    """The messages of a window: flying, or lost and waiting for their next try."""
+
+    def __init__(self) -> None:
+        #: In the order of sending.
+        self.flying: dict[bytes, Flight] = {}
+        #: Payload bytes of what is flying.
+        self.bytes = 0
+        self._by_packet: dict[int, bytes] = {}
+        self._lost: dict[bytes, Flight] = {}
+        self._again: list[tuple[int, bytes]] = []  # a heap by place: the oldest goes first
+        self._later: list[tuple[float, bytes]] = []  # a heap by time, of those that may go again from then on
+
+    def __len__(self) -> int:
+        return len(self.flying)
+
+    def oldest(self) -> tuple[bytes, Flight]:
+        """The one that has been flying for longest."""
+        message_id = next(iter(self.flying))
+        return message_id, self.flying[message_id]
+
+    def start(self, kept: Kept, packet_id: int, *, tries: int, now: float) -> None:
+        self._land(kept.id)  # it may have been overwritten in the outbox and have come anew
+        self.flying[kept.id] = Flight(kept.seq, kept.size, packet_id, now, tries)
+        self.bytes += kept.size
+        self._by_packet[packet_id] = kept.id
+
+    def confirmed(self, message_id: bytes) -> Flight | None:
+        """Forgets it; the flight, unless it was not flying."""
+        self._lost.pop(message_id, None)
+        return self._land(message_id)
+
+    def sent(self, packet_id: int) -> bool:
+        """Whether this packet was one of a message's tries on this link."""
+        return packet_id in self._by_packet
+
+    def acknowledged(self, packet_id: int) -> bytes | None:
+        """Whose packet this was, unless its receipt was faster or it was sent again since."""
+        message_id = self._by_packet.pop(packet_id, None)
+        if message_id is None or (flight := self.flying.get(message_id)) is None or flight.packet_id != packet_id:
+            return None
+        flight.packet_id = None
+        return message_id
+
+    def presume_lost(self, message_id: bytes, *, not_before: float | None = None) -> None:
+        """It is to be sent again, at once or from the moment `not_before` (monotonic seconds) on."""
+        if (flight := self._land(message_id)) is None:
+            return
+        self._lost[message_id] = flight
+        if not_before is None:
+            heapq.heappush(self._again, (flight.seq, message_id))
+        else:
+            heapq.heappush(self._later, (not_before, message_id))
+
+    def next_lost(self, now: float) -> tuple[bytes, Flight] | None:
+        """The oldest that is to be sent again now; it is no longer waiting then."""
+        while self._later and self._later[0][0] <= now:
+            _, message_id = heapq.heappop(self._later)
+            if (flight := self._lost.get(message_id)) is not None:
+                heapq.heappush(self._again, (flight.seq, message_id))
+        while self._again:
+            _, message_id = heapq.heappop(self._again)
+            if (flight := self._lost.pop(message_id, None)) is not None:
+                return message_id, flight
+        return None
+
+    def next_due(self) -> float | None:
+        """When the first of those that wait for their time may go."""
+        return self._later[0][0] if self._later else None
+
+    def link_is_new(self, *, session_present: bool) -> None:
+        """Packet ids are void. What the broker had acknowledged it still has, unless it forgot the session."""
+        self._by_packet.clear()
+        for message_id, flight in list(self.flying.items()):
+            if flight.packet_id is not None or not session_present:
+                self.presume_lost(message_id)
+
+    def _land(self, message_id: bytes) -> Flight | None:
+        flight = self.flying.pop(message_id, None)
+        if flight is not None:
+            self.bytes -= flight.size
+        return flight

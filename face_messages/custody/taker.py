@@ -1,0 +1,206 @@
+"""The taking side of custody: from a broker into safety, with a receipt for whoever asked for one."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from face_messages.message import MAX_MESSAGE_BYTES, Incoming, Message, UnreadablePublish, refusal_of
+from face_messages.mqtt.link import Link, Subscription, UndeliverableError
+
+log = logging.getLogger(__name__)
+
+# Receipts wait so long for company, in seconds: it makes one message of many and is not felt.
+_LINGER = 0.005
+_BATCH = 100
+# Beyond this many bytes held, the broker keeps the rest until some of it is safe.
+_HELD_BYTES = 16 * 1024 * 1024
+
+
+class Taken:
+    """A message that was handed over. Whoever has it calls `safe`, once, when it can no longer be lost, or `refuse`."""
+
+    __slots__ = ("_link", "_packet_id", "_taker", "message")
+
+    def __init__(self, taker: Taker, link: Link, packet_id: int | None, message: Message) -> None:
+        self._taker = taker
+        self._link = link
+        self._packet_id = packet_id
+        self.message = message
+
+    def safe(self) -> None:
+        """Lets the broker forget the message and its sender discard it. Callable from any thread."""
+        self._taker._settle(self, None)  # noqa: SLF001 - the two are one machine in two parts
+
+    def refuse(self, reason: str) -> bool:
+        """Gives it back to its sender, which keeps it aside, and lets the broker forget it. Callable from any thread.
+
+        False where no sender has asked for an answer: then the caller still has it, as to let go would be to lose it.
+        """
+        if self.message.wants_receipt:
+            self._taker._settle(self, reason)  # noqa: SLF001 - as above
+        return self.message.wants_receipt
+
+
+class Taker:
+    """Subscribes to a topic and all below it, and hands each message to `take`.
+
+    `take` is called in the connection's thread and must not block; the message stays with the broker, unacknowledged,
+    and with its sender, unconfirmed, until `safe` is called on what it was given.
+
+    Args:
+        topic: the topic.
+        take: what is done with a message.
+        group: name of a shared subscription, or empty for none.
+        max_size: larger messages are refused; payload and properties, in bytes.
+
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        take: Callable[[Taken], None],
+        *,
+        group: str = "",
+        max_size: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        self._filter = f"$share/{group}/{topic}/#" if group else f"{topic}/#"
+        self._shared = bool(group)
+        self._take = take
+        self._max_size = max_size
+        self._link: Link | None = None
+        self._settled: deque[tuple[Taken, str | None]] = deque()
+        self._receipts: dict[str, list[bytes]] = {}
+        self._refusals: list[Message] = []
+        self._answers_due: float | None = None
+        self._acks: list[int] = []  # packet ids of what is answered with them, on the present link
+        self._stopped = False
+        #: Wakes the connection that this endpoint belongs to.
+        self.wake: Callable[[], None] = lambda: None
+        #: Messages held that are not safe yet, and their size in bytes.
+        self.held = 0
+        self.held_bytes = 0
+        #: Since the start: messages handed over, and messages refused (too large or unreadable).
+        self.taken = 0
+        self.refused = 0
+
+    def stop_taking(self) -> None:
+        """Reads nothing more from the broker; what is held can still become safe."""
+        self._stopped = True
+        self.wake()
+
+    def _settle(self, taken: Taken, refused_for: str | None) -> None:
+        self._settled.append((taken, refused_for))
+        self.wake()
+
+    # -- the endpoint, in the connection's thread ---------------------------------------------
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        # A retained message comes with a new subscription only, not again with each reconnect.
+        handling = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+        if self._shared:
+            handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE  # shared ones are never sent retained messages
+        return [(self._filter, SubscribeOptions(qos=1, retainHandling=handling))]
+
+    def connected(self, link: Link) -> None:
+        self._link = link
+
+    def disconnected(self) -> None:
+        self._link = None
+        self._acks.clear()
+
+    def received(self, packet: Incoming) -> None:
+        assert self._link is not None
+        if self._stopped:
+            return  # neither taken nor acknowledged: it comes again
+        if isinstance(packet, UnreadablePublish):
+            self._say_refused(packet.topic, packet.size, packet.reason)
+            if packet.packet_id is not None:
+                self._link.acknowledge(packet.packet_id)
+            return
+        message = packet.message
+        taken = Taken(self, self._link, packet.packet_id, message)
+        if message.size > self._max_size:
+            reason = f"larger than {self._max_size} bytes"
+            self._say_refused(message.topic, message.size, reason)
+            self._answer(taken, reason, time.monotonic())
+        else:
+            self.held += 1
+            self.held_bytes += message.size
+            self.taken += 1
+            self._take(taken)
+
+    def acknowledged(self, packet_id: int, reason: int) -> None:
+        """A receipt reached the broker, or found nobody: either way the sender asks again if it needs to."""
+
+    def work(self, now: float) -> float | None:
+        while self._settled:
+            taken, refused_for = self._settled.popleft()
+            self.held -= 1
+            self.held_bytes -= taken.message.size
+            self._answer(taken, refused_for, now)
+        if self._link is None:
+            return None
+        self._link.reading = not self._stopped and self.held_bytes < _HELD_BYTES
+        if self._answers_due is None:
+            return None
+        if now < self._answers_due and sum(map(len, self._receipts.values())) < _BATCH:
+            return self._answers_due - now
+        return self._send_answers(self._link)
+
+    def finish(self) -> None:
+        self.work(math.inf)
+
+    # -- what it is made of -------------------------------------------------------------------
+
+    def _answer(self, taken: Taken, refused_for: str | None, now: float) -> None:
+        message = taken.message
+        # A packet id means nothing on another connection than its own; there the broker sends the message again.
+        if self._link is not None and taken._link is self._link and taken._packet_id is not None:  # noqa: SLF001
+            if not message.wants_receipt:
+                self._link.acknowledge(taken._packet_id)  # noqa: SLF001
+            else:
+                self._acks.append(taken._packet_id)  # noqa: SLF001
+        if not message.wants_receipt:
+            return
+        assert message.response_topic is not None
+        assert message.correlation_data is not None
+        if refused_for is None:
+            self._receipts.setdefault(message.response_topic, []).append(message.correlation_data)
+        else:
+            self._refusals.append(refusal_of(message, refused_for))
+        if self._answers_due is None:
+            self._answers_due = now + _LINGER
+
+    def _send_answers(self, link: Link) -> float | None:
+        while (self._refusals or self._receipts) and link.may_publish:
+            answer = self._refusals.pop() if self._refusals else self._next_receipt()
+            try:
+                link.publish(answer)
+            except UndeliverableError as error:
+                # A lost receipt only causes a resend; where even a face passes, so does this.
+                log.warning("a receipt for %r cannot be sent: %s", answer.topic, error)
+        if self._refusals or self._receipts:
+            return 0.1
+        # Behind the receipts: who is killed in between is given the messages again, and need not be waited for.
+        for packet_id in self._acks:
+            link.acknowledge(packet_id)
+        self._acks.clear()
+        self._answers_due = None
+        return None
+
+    def _next_receipt(self) -> Message:
+        topic, correlations = self._receipts.popitem()
+        if len(correlations) > _BATCH:
+            self._receipts[topic] = correlations[_BATCH:]
+        return Message(topic, b"\n".join(correlations[:_BATCH]))
+
+    def _say_refused(self, topic: str, size: int, reason: str) -> None:
+        self.refused += 1
+        log.error("a message of %d bytes on %r was refused: %s", size, topic[:200], reason)

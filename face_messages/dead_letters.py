@@ -1,0 +1,192 @@
+"""`python3 -m face_messages.dead_letters`: shows what an outbox keeps aside, and decides what becomes of it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
+
+from pydantic_core import from_json
+
+from face_messages.message import printable
+from face_messages.outbox.files import OutboxInUseError, claim
+from face_messages.service.settings import OutboxSettings
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_LONGEST_NAME = 128
+
+_ABOUT = """A message is aside when it can never be delivered as things are: the store, or a broker
+on the way, refuses it. It takes up room in the outbox until somebody decides: mend the cause and
+`retry`, or `discard`. `list` and `export` change nothing and work while the program runs."""
+
+_STOP = """{outbox} is in use: stop the program first, and start it again afterwards. In containers:
+  docker compose -f docker-compose.edge.yml stop edge_forwarder
+  docker compose -f docker-compose.edge.yml run --rm --no-deps --entrypoint python3 edge_forwarder \\
+      -m face_messages.dead_letters {command} --all
+  docker compose -f docker-compose.edge.yml start edge_forwarder"""
+
+
+class AsideError(Exception):
+    """It was not done; the text tells why, and what to do."""
+
+
+def show(outbox: Path) -> Iterator[str]:
+    """A line for each message, and one for all of them."""
+    with _opened(outbox, read_only=True) as db:
+        # All at once: whoever reads the lines may take long, and a long look keeps the write-ahead log from being cut.
+        rows = db.execute(
+            "SELECT id, kept_at, length(payload) AS bytes, topic, aside, cost FROM outbox"
+            " WHERE aside IS NOT NULL ORDER BY seq"
+        ).fetchall()
+    for row in rows:
+        about = f"{row['bytes']} bytes  {printable(row['topic'])}  {printable(row['aside'])}"
+        yield f"{_text(row['id'])}  {_time(row['kept_at'])}  {about}"
+    yield f"{len(rows)} messages are aside and take up {sum(row['cost'] for row in rows)} bytes of {outbox}"
+
+
+def export(outbox: Path, folder: Path) -> Iterator[str]:
+    """Writes each payload as a file, beside a JSON file about it; only into an empty folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise AsideError(f"{folder} is not empty: name a new folder")
+    with _opened(outbox, read_only=True) as db:
+        places = db.execute("SELECT seq FROM outbox WHERE aside IS NOT NULL ORDER BY seq").fetchall()
+        for place in places:
+            for row in db.execute("SELECT * FROM outbox WHERE seq = ?", tuple(place)):
+                yield str(_write(folder, row))
+
+
+def _write(folder: Path, row: sqlite3.Row) -> Path:
+    name = _file_name(row["id"])
+    file = folder / f"{name}{'.png' if row['payload'].startswith(_PNG) else '.bin'}"
+    about = {
+        "id": _text(row["id"]),
+        "reason": row["aside"],
+        "kept_at": _time(row["kept_at"]),
+        "topic": row["topic"],
+        "content_type": row["content_type"],
+        "user_properties": from_json(row["properties"]),
+        "file": file.name,
+    }
+    file.write_bytes(row["payload"])
+    (folder / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
+    return file
+
+
+def retry(outbox: Path, ids: Sequence[str] | None) -> Iterator[str]:
+    """Lets messages be sent again after the program's next start: those named, or (None) all."""
+    count = _change("UPDATE outbox SET aside = NULL", outbox, ids, command="retry")
+    yield f"{count} messages are sent again when the program starts"
+
+
+def discard(outbox: Path, ids: Sequence[str] | None, *, sure: bool) -> Iterator[str]:
+    """Deletes messages for good, those named or (None) all; asks before it does, unless `sure`."""
+    if not sure:
+        if not sys.stdin.isatty():
+            raise AsideError("there is no terminal to ask on: --yes deletes without asking")
+        what = "all messages that are" if ids is None else f"{len(set(ids))} messages"
+        if input(f"Delete {what} aside in {outbox}, for good? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise AsideError("nothing was deleted")
+    count = _change("DELETE FROM outbox", outbox, ids, command="discard")
+    yield f"{count} messages are deleted"
+
+
+def _change(change: str, outbox: Path, ids: Sequence[str] | None, *, command: str) -> int:
+    """Changes the rows of all these ids or of none of them, or (None) all that are aside; how many."""
+    try:
+        claimed = claim(outbox)
+    except OutboxInUseError:
+        raise AsideError(_STOP.format(outbox=outbox, command=command)) from None
+    with claimed, _opened(outbox, read_only=False) as db, db:
+        if ids is None:
+            return db.execute(f"{change} WHERE aside IS NOT NULL").rowcount
+        for each in set(ids):
+            if not db.execute(f"{change} WHERE aside IS NOT NULL AND id = ?", (unquote_to_bytes(each),)).rowcount:
+                raise AsideError(f"{printable(each)} is not aside, so nothing was changed; `list` shows what is")
+        return len(set(ids))
+
+
+@contextmanager
+def _opened(outbox: Path, *, read_only: bool) -> Iterator[sqlite3.Connection]:
+    # Not `mode=ro`: that would leave the files beside it behind, which SQLite cannot do without.
+    uri = f"file:{quote(str(outbox.absolute()))}?mode=rw"
+    with closing(sqlite3.connect(uri, uri=True, timeout=10)) as db:
+        db.row_factory = sqlite3.Row
+        db.execute(f"PRAGMA query_only={read_only:d}")
+        db.execute("PRAGMA secure_delete=FAST")
+        yield db
+
+
+def _text(message_id: bytes) -> str:
+    """An id as people read and type it: percent-encoded where it is not plain."""
+    return quote_from_bytes(message_id, safe="")
+
+
+def _file_name(message_id: bytes) -> str:
+    """An id as the name of a file that leads nowhere else; no two have the same."""
+    name = _text(message_id).replace("~", "%7E")
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 33]}~{hashlib.sha256(message_id).hexdigest()[:32]}"
+    return name
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m face_messages.dead_letters",
+        description=_ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = os.environ.get("OUTBOX_PATH") or OutboxSettings.model_fields["outbox_path"].default
+    parser.add_argument("--outbox", type=Path, default=Path(default), help="its file [OUTBOX_PATH: %(default)s]")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="one line for each message")
+    commands.add_parser("export", help="write them into a new folder").add_argument("folder", type=Path)
+    for name, about in (("retry", "have them sent again"), ("discard", "delete them for good")):
+        command = commands.add_parser(name, help=f"{about}; the program must be stopped")
+        which = command.add_mutually_exclusive_group(required=True)
+        which.add_argument("ids", nargs="*", default=[], metavar="ID", help="as `list` shows it")
+        which.add_argument("--all", action="store_true", help="all that are aside")
+        if name == "discard":
+            command.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0, or 1 when it was not done (2 for wrong arguments)."""
+    parser = _arguments()
+    asked = parser.parse_args(argv)
+    if not asked.outbox.is_file():
+        parser.error(f"there is no file {asked.outbox}: set OUTBOX_PATH, or use --outbox")
+    try:
+        if asked.command == "list":
+            lines = show(asked.outbox)
+        elif asked.command == "export":
+            lines = export(asked.outbox, asked.folder)
+        elif asked.command == "retry":
+            lines = retry(asked.outbox, None if asked.all else asked.ids)
+        else:
+            lines = discard(asked.outbox, None if asked.all else asked.ids, sure=asked.yes)
+        for line in lines:
+            print(line)  # noqa: T201 - it is for a terminal
+    except (AsideError, OSError, sqlite3.Error) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 - as above
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""paho-mqtt's client, at an eighth of its cost for a face (`python -m dev.bench client`).
+
+paho writes all packets here, and reads all but PUBLISH and PUBACK. These two come with each face, and
+paho is slow at them, at a face's properties above all. So `face_messages.mqtt.publish` packs and reads those. Besides:
+
+* Bytes come and go through a `Wire`. It passes over what is too large, joins small packets, and does not copy the rest
+  of a large packet each time the socket takes a piece.
+* It keeps no message: paho's `publish` would send it again by itself, and that is for an outbox to decide.
+* Its packet ids skip those that are in use.
+
+A client lives as long as its connection. It has no thread, and one thread calls it. `PRIVATE` lists what it needs of
+paho's insides, and a test tells what a new version changes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MessageType, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.exception import MalformedPacket
+from paho.mqtt.properties import Properties
+
+from face_messages.message import Incoming, Message
+from face_messages.mqtt.publish import read_publish
+from face_messages.mqtt.wire import Packet, ProtocolError, Wire
+
+#: What is used of paho beyond its documentation: methods with their parameters, and a dictionary with some of its keys.
+PRIVATE = {
+    "_in_packet": "command packet remaining_length",
+    "_create_socket": "self",
+    "_mid_generate": "self",
+    "_packet_handle": "self",
+    "_packet_queue": "self command packet mid qos info",
+    "_send_pingreq": "self",
+    "_send_publish": "self mid topic payload qos retain dup info properties",
+}
+
+_CONNACK, _PUBLISH, _PUBACK = int(MessageType.CONNACK), int(MessageType.PUBLISH), int(MessageType.PUBACK)
+# What else a broker may send to a client that uses QoS 0 and 1.
+_OTHER = (MessageType.CONNACK, MessageType.SUBACK, MessageType.PINGRESP, MessageType.DISCONNECT)
+
+
+class Client(paho.Client):
+    """Hands on what arrives in `loop_read`, and sends through `wire` what it is told to.
+
+    `received` is given each PUBLISH, `acknowledged` packet id and reason of each PUBACK. The reason is a number, as
+    brokers send some that the specification does not know.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        client_id: str,
+        *,
+        received: Callable[[Incoming], None],
+        acknowledged: Callable[[int, int], None],
+    ) -> None:
+        super().__init__(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True)
+        #: What it reads and writes through.
+        self.wire = wire
+        self._received = received
+        self._acknowledged = acknowledged
+        #: Packet ids of what was sent with QoS 1 and has no PUBACK yet.
+        self.unacknowledged: set[int] = set()
+
+    def send(self, message: Message, properties: bytes, *, qos: int, retain: bool) -> int:
+        """Sends a PUBLISH with properties from `pack`, which checks the topic, and returns its packet id."""
+        packet_id, topic = self._mid_generate(), message.topic.encode()
+        check(self._send_publish(packet_id, topic, message.payload, qos, retain, properties=_Packed(properties)))
+        if qos:
+            self.unacknowledged.add(packet_id)
+        return packet_id
+
+    def ping(self) -> None:
+        check(self._send_pingreq())
+
+    def loop_read(self, max_packets: int = 0) -> MQTTErrorCode:
+        """Handles what has arrived, but for at most 2 MiB at once; `max_packets` is paho's and has no meaning.
+
+        Raises:
+            OSError: the connection is gone, or (ProtocolError) the broker broke the rules.
+
+        """
+        del max_packets
+        for packet in self.wire.receive():
+            kind = packet.command & 0xF0
+            if (kind == _CONNACK) == self.is_connected():
+                raise ProtocolError(
+                    "a second CONNACK" if kind == _CONNACK else "something else than CONNACK came first"
+                )
+            if kind == _PUBLISH:
+                self._received(read_publish(packet))
+            elif kind == _PUBACK:
+                self._acknowledged(*self._read_puback(packet.body))
+            else:
+                self._read_other(packet)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _read_puback(self, body: memoryview) -> tuple[int, int]:
+        """MQTT 5.0, section 3.4."""
+        if len(body) < 2:
+            raise ProtocolError("a PUBACK without a packet id")
+        packet_id = body[0] << 8 | body[1]
+        if packet_id not in self.unacknowledged:
+            raise ProtocolError(f"a PUBACK for packet {packet_id}, which was not sent")
+        self.unacknowledged.remove(packet_id)
+        return packet_id, body[2] if len(body) > 2 else 0
+
+    def _read_other(self, packet: Packet) -> None:
+        if packet.command not in _OTHER:
+            raise ProtocolError(f"an unexpected packet of type {packet.command >> 4}")
+        if packet.command == _CONNACK and len(packet.body) == 2:
+            raise ProtocolError("the broker answers in MQTT 3.1.1; it must speak MQTT 5, which receipts need")
+        self._in_packet["command"] = packet.command
+        self._in_packet["remaining_length"] = len(packet.body)
+        self._in_packet["packet"] = bytearray(packet.body)
+        try:
+            check(self._packet_handle())
+        except MalformedPacket as error:
+            raise ProtocolError(f"a malformed packet of type {packet.command >> 4}: {error}") from error
+
+    # -- paho's own, overridden ---------------------------------------------------------------
+
+    def _create_socket(self) -> paho.SocketLike:
+        return self.wire.socket
+
+    def _mid_generate(self) -> int:
+        while (packet_id := super()._mid_generate()) in self.unacknowledged:
+            pass
+        return packet_id
+
+    def _packet_queue(
+        self, command: int, packet: bytes | bytearray, mid: int, qos: int, info: paho.MQTTMessageInfo | None = None
+    ) -> MQTTErrorCode:
+        del command, mid, qos, info  # there is nobody to tell when it has gone out
+        self.wire.write(packet)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+
+def check(code: MQTTErrorCode) -> None:
+    """Raises ProtocolError for what paho tells by a return value."""
+    if code:
+        raise ProtocolError(paho.error_string(code))
+
+
+class _Packed(Properties):
+    """Properties that are bytes already."""
+
+    packed: bytes
+
+    def __init__(self, packed: bytes) -> None:
+        object.__setattr__(self, "packed", packed)  # paho allows no attributes but those of MQTT
+
+    def pack(self) -> bytes:
+        return self.packed
+
+
+def properties(packet_type: int, **named: int) -> Properties:
+    """Properties as paho spells them."""
+    made = Properties(packet_type)  # type: ignore[no-untyped-call] # paho's types end here
+    for name, value in named.items():
+        setattr(made, name, value)
+    return made

@@ -1,0 +1,329 @@
+"""A session with a broker, kept up by a thread of its own.
+
+All that happens on the wire happens in that thread, so that its endpoint (a `Sender`, a `Taker`) needs no locks
+and a packet costs no wake-up. Other threads only call `wake`, and the endpoint is asked what there is to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from face_messages.message import Incoming, Message, status_topic
+from face_messages.mqtt.client import Client, check, properties
+from face_messages.mqtt.link import Link, Subscription
+from face_messages.mqtt.reasons import RefusedError, check_connack, check_suback, hung_up
+from face_messages.mqtt.url import BrokerUrl, TlsFiles
+from face_messages.mqtt.waker import Waker
+from face_messages.mqtt.wire import Wire
+from face_messages.service.backoff import Backoff
+
+log = logging.getLogger(__name__)
+
+# A connection that held this long was no fluke: the next outage starts with short delays again.
+_STABLE_SECONDS = 10.0
+# What goes out when the program stops has this long to get into the network.
+_FAREWELL_SECONDS = 2.0
+# Between tries, at most: a try costs next to nothing, and faces wait for it.
+_LONGEST_PAUSE = 8.0
+_MUCH = 64 * 1024
+
+
+class Endpoint(Protocol):
+    """What a connection serves. All methods are called in the connection's thread."""
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """Those with QoS 0 are good to have: a broker may refuse them, and an orderly stop ends them."""
+
+    def connected(self, link: Link) -> None: ...
+    def disconnected(self) -> None: ...
+    def received(self, packet: Incoming) -> None: ...
+    def acknowledged(self, packet_id: int, reason: int) -> None: ...
+    def work(self, now: float) -> float | None:
+        """Does what there is to do; seconds until it wants to be asked again, or None: when woken."""
+
+    def finish(self) -> None:
+        """Sends what must still go before the connection is ended for good."""
+
+
+class Connection:
+    """Keeps one MQTT 5 session up, with a retained `online` or `offline` on its status topic.
+
+    Args:
+        url: where the broker is.
+        client_id: who this is; the session belongs to it, so no two programs may share one.
+        endpoint: who does something with it.
+        tls: PEM files for `mqtts`.
+        session_expiry: how long the broker keeps the session of a client that is gone, in seconds.
+        keep_session: whether the session outlives an orderly stop.
+        receive_maximum: unacknowledged messages that the broker may send at a time.
+        max_packet: larger PUBLISH packets are passed over, in bytes.
+        keepalive: a silent connection is given up after this long, in seconds.
+        timeout: for connecting, in seconds.
+
+    """
+
+    def __init__(
+        self,
+        url: BrokerUrl,
+        *,
+        client_id: str,
+        endpoint: Endpoint,
+        tls: TlsFiles | None = None,
+        session_expiry: int = 24 * 3600,
+        keep_session: bool = True,
+        receive_maximum: int = 65535,
+        max_packet: int = 10 * 1024 * 1024,
+        keepalive: int = 30,
+        timeout: float = 10.0,
+    ) -> None:
+        self._url = url
+        self._client_id = client_id
+        self._endpoint = endpoint
+        self._tls = tls or TlsFiles()
+        self._session_expiry = session_expiry
+        self._keep_session = keep_session
+        self._receive_maximum = receive_maximum
+        self._max_packet = max_packet
+        self._keepalive_seconds = keepalive
+        self._keepalive = float(keepalive)
+        self._timeout = timeout
+        self._stop = threading.Event()
+        self._waker = Waker()
+        self._backoff = Backoff(longest=_LONGEST_PAUSE)
+        self._down_since = time.monotonic()
+        self._down_said = self._refusal_said = False
+        self._subscriptions: Sequence[Subscription] = ()
+        self._link: Link | None = None
+        self._pinged = False
+        self._alive_at = self._last_out = 0.0
+        #: Whether the link is up at this moment.
+        self.is_up = False
+        #: Times the link came up since the start.
+        self.connects = 0
+        self._thread = threading.Thread(target=self._run, name=f"mqtt {client_id}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread that keeps the session up is running, connected or not."""
+        return self._thread.is_alive()
+
+    def wake(self) -> None:
+        """Makes the thread ask its endpoint for work. Callable from any thread, and cheap."""
+        self._waker.wake()
+
+    def stop(self) -> None:
+        """Sends what is pending, says goodbye and ends the thread; takes a few seconds at most."""
+        self._stop.set()
+        self.wake()
+        if self._thread.ident is not None:
+            # Without a link there is nothing to say goodbye to, and a connection attempt may take longer than we have.
+            self._thread.join(2 * _FAREWELL_SECONDS if self.is_up else 0.2)
+        else:
+            self._waker.close()
+
+    # -- the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._serve_until_stopped()
+        finally:
+            self._waker.close()
+
+    def _serve_until_stopped(self) -> None:
+        while not self._stop.is_set():
+            up_at = time.monotonic()
+            try:
+                self._connect_and_serve()
+            except OSError as error:
+                self._say_down(error)
+            finally:
+                if self.is_up:
+                    self.is_up = False
+                    self._down_since = time.monotonic()
+                    self._endpoint.disconnected()
+            if time.monotonic() - up_at > _STABLE_SECONDS:
+                self._backoff.reset()
+            self._stop.wait(self._backoff.next_delay())
+
+    def _connect_and_serve(self) -> None:
+        wire = Wire(self._url.open(timeout=self._timeout, files=self._tls), max_packet=self._max_packet)
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._waker, selectors.EVENT_READ)
+                selector.register(wire, selectors.EVENT_READ)
+                self._link = None
+                self._pinged = False
+                self._alive_at = self._last_out = time.monotonic()
+                client = self._connect(wire)
+                while not self._stop.is_set():
+                    self._turn(client, selector)
+                self._farewell(client, selector)
+        finally:
+            wire.close()
+
+    def _connect(self, wire: Wire) -> Client:
+        """A client that has said CONNECT; what it tells comes out of its `loop_read`."""
+        client = Client(
+            wire, self._client_id, received=self._endpoint.received, acknowledged=self._endpoint.acknowledged
+        )
+        client.username_pw_set(self._url.username, self._url.password)
+        client.will_set(status_topic(self._client_id), b"offline", qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        asked = properties(
+            PacketTypes.CONNECT, SessionExpiryInterval=self._session_expiry, ReceiveMaximum=self._receive_maximum
+        )
+        keepalive = self._keepalive_seconds
+        check(client.connect(self._url.host, self._url.port, keepalive, clean_start=False, properties=asked))
+        return client
+
+    def _turn(self, client: Client, selector: selectors.BaseSelector) -> None:
+        """Once round: send, wait, receive, work."""
+        wire, link = client.wire, self._link
+        wait = self._keep_alive(client)
+        if link is not None and (wanted := self._endpoint.work(time.monotonic())) is not None:
+            wait = min(wait, wanted)
+        if pending := wire.unsent:
+            wire.flush()
+            self._last_out = time.monotonic()
+            if 0 < wire.unsent < pending:
+                self._alive_at = self._last_out  # a slow link is no dead link
+            if wire.unsent < pending and pending >= _MUCH:
+                wait = 0  # the endpoint held back for want of room, which there is now
+        reading = link is None or link.reading
+        events = (selectors.EVENT_READ if reading else 0) | (selectors.EVENT_WRITE if wire.unsent else 0)
+        _watch(selector, wire, events)
+        if wire.has_more and reading:
+            wait = 0
+        for key, _ in selector.select(max(0.0, wait)):
+            if key.fileobj is self._waker:
+                self._waker.clear()
+        if reading:
+            before = wire.received
+            client.loop_read()
+            if wire.received > before:
+                self._alive_at = time.monotonic()
+                self._pinged = False
+
+    def _on_connect(
+        self, client: paho.Client, _: Any, flags: paho.ConnectFlags, reason: ReasonCode, said: Properties | None
+    ) -> None:
+        assert isinstance(client, Client)
+        check_connack(reason)
+        subscriptions = self._subscriptions = list(self._endpoint.subscriptions)
+        if not getattr(said, "SharedSubscriptionAvailable", 1) and any(
+            name.startswith("$share/") for name, _ in subscriptions
+        ):
+            raise RefusedError("the broker does not support shared subscriptions: leave SAVER_GROUP empty")
+        self._keepalive = float(getattr(said, "ServerKeepAlive", 0) or self._keepalive)
+        link = self._link = Link(client, session_present=flags.session_present, connack=said)
+        check(client.subscribe(subscriptions)[0])
+        link.publish(Message(status_topic(self._client_id), b"online"), retain=True)
+        self.is_up = True
+        self.connects += 1
+        self._endpoint.connected(link)
+
+    def _on_disconnect(
+        self, _client: paho.Client, _: Any, flags: paho.DisconnectFlags, reason: ReasonCode, _said: Properties | None
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            raise hung_up(reason)
+
+    def _on_subscribe(
+        self, _client: paho.Client, _: Any, _packet_id: int, reasons: list[ReasonCode], _said: Properties | None
+    ) -> None:
+        refused = check_suback(reasons, self._subscriptions)
+        if refused and not self._refusal_said:
+            log.warning(
+                "the broker %s does not let %s subscribe to %s: what is told there stays unknown, all else works;"
+                " allow it in the broker's access rules",
+                self._url,
+                self._client_id,
+                ", ".join(refused),
+            )
+        self._refusal_said = bool(refused)
+        assert self._link is not None
+        self._say_up(self._link)
+
+    def _keep_alive(self, client: Client) -> float:
+        """Pings where it is time to; seconds until there may be something to do again.
+
+        Raises:
+            TimeoutError: the other side has been silent for too long.
+
+        """
+        now = time.monotonic()
+        if self._link is None:
+            if now - self._alive_at > self._timeout:
+                raise TimeoutError("the broker took the connection but does not answer")
+            return self._timeout
+        half = self._keepalive / 2
+        if self._pinged and self._link.reading and now - self._alive_at > 2 * half:
+            raise TimeoutError(f"nothing was heard of the broker for {now - self._alive_at:.0f} s")
+        if now - (self._last_out if self._pinged else min(self._alive_at, self._last_out)) >= half:
+            client.ping()
+            self._pinged = True
+        return half / 4
+
+    def _farewell(self, client: Client, selector: selectors.BaseSelector) -> None:
+        if self._link is None:
+            return
+        self._endpoint.finish()
+        if passing := [name for name, options in self._subscriptions if not options.QoS]:
+            # An older version that takes over the session does not know them, and would take what comes for faces.
+            check(client.unsubscribe(passing)[0])
+        self._link.publish(Message(status_topic(self._client_id), b"offline"), retain=True)
+        forget = None if self._keep_session else properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0)
+        check(client.disconnect(properties=forget))
+        wire, deadline = client.wire, time.monotonic() + _FAREWELL_SECONDS
+        while wire.unsent and (left := deadline - time.monotonic()) > 0:
+            _watch(selector, wire, selectors.EVENT_WRITE)
+            selector.select(left)
+            wire.flush()
+        wire.finish(max(0.1, deadline - time.monotonic()))
+
+    def _say_down(self, error: OSError) -> None:
+        """Once per outage: what happened, and that it goes on trying."""
+        if not self._down_said and not self._stop.is_set():
+            verb = "lost" if self.is_up else "cannot use"
+            log.warning(
+                "%s the broker %s as %s: %s; it is tried until it works",
+                verb,
+                self._url,
+                self._client_id,
+                error,
+            )
+            self._down_said = True
+
+    def _say_up(self, link: Link) -> None:
+        after = f" after {time.monotonic() - self._down_since:.0f} s" if self._down_said else ""
+        session = "its session was kept" if link.session_present else "a new session"
+        log.info("connected to the broker %s as %s%s: %s", self._url, self._client_id, after, session)
+        self._down_said = False
+
+
+def _watch(selector: selectors.BaseSelector, wire: Wire, events: int) -> None:
+    registered = selector.get_map().get(wire)
+    if events == (registered.events if registered else 0):
+        return
+    if not events:
+        selector.unregister(wire)
+    elif registered:
+        selector.modify(wire, events)
+    else:
+        selector.register(wire, events)

@@ -1,0 +1,1 @@
+"""The outbox: messages on disk until the next keeper confirms them."""

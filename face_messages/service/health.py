@@ -1,0 +1,202 @@
+"""How a program is: it says so as retained JSON, and others listen. docs/topic-and-qos.md has the fields."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Literal, TypeVar
+
+from paho.mqtt.subscribeoptions import SubscribeOptions
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from face_messages.message import Incoming, Received, health_topic, printable
+from face_messages.mqtt.link import Link, Subscription
+from face_messages.outbox.outbox import Outbox
+from face_messages.service.settings import Name
+from face_messages.service.tempo import TEMPO
+
+log = logging.getLogger(__name__)
+
+VERSION = "0.1.0"
+
+#: In seconds: how often a program says how it is, and after which time without a word it counts as silent.
+EVERY_SECONDS = 10.0 * TEMPO
+SILENT_SECONDS = 25.0 * TEMPO
+
+#: What a message may have, in bytes, and how many cameras one of an edge. Texts and names are bounded to fit in.
+MAX_BYTES = 16 * 1024
+MAX_CAMERAS = 16
+
+_LOOK_SECONDS = 1.0 * TEMPO
+_MAX_TEXT = 120
+
+Text = Annotated[str, AfterValidator(lambda text: printable(text)[:_MAX_TEXT])]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z.+-]{1,32}$")]
+
+
+class Fields(BaseModel):
+    """Strict, since others may write what they like; unknown fields are a newer version's."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class ProgramHealth(Fields):
+    time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+    version: Version = VERSION
+
+
+class OutboxHealth(Fields):
+    messages: Count
+    bytes: Count
+    max_bytes: Count
+    oldest_seconds: Amount
+    aside: Count
+    refusing: bool
+
+    @classmethod
+    def of(cls, outbox: Outbox) -> OutboxHealth:
+        return cls(
+            messages=outbox.messages_on_disk,
+            bytes=outbox.bytes_used,
+            max_bytes=outbox.max_bytes,
+            # A disk that fails must not end a link that can do without it.
+            oldest_seconds=round(outbox.oldest_age(), 1) if outbox.messages_on_disk else 0.0,
+            aside=outbox.messages_aside,
+            refusing=outbox.trouble is not None,
+        )
+
+
+class CameraHealth(ProgramHealth):
+    """Of a detector; `off` and `silent` are what the forwarder says of one that says nothing."""
+
+    camera: Name
+    state: Literal["up", "down", "paused", "off", "silent"]
+    why: Text | None = None
+    selection: Literal["all", "best"] = "all"
+    frames_per_second: Amount
+    faces_per_minute: Amount
+    outbox: OutboxHealth
+    last_face: AwareDatetime | None = None
+
+
+class EdgeHealth(ProgramHealth):
+    """Of a forwarder and the detectors at its broker."""
+
+    outbox: OutboxHealth
+    link_since: AwareDatetime | None = None
+    edge_broker: Literal["up", "down"]
+    certificate_ends: AwareDatetime | None = None
+    cameras: Annotated[list[CameraHealth], Field(max_length=MAX_CAMERAS)]
+
+
+Health = TypeVar("Health", bound=ProgramHealth)
+
+
+def read_health(kind: type[Health], payload: bytes) -> Health | None:
+    """What a message says; None where it is not what `kind` asks for."""
+    if len(payload) > MAX_BYTES:
+        return None
+    try:
+        return kind.model_validate_json(payload)
+    except ValidationError as error:
+        log.debug("no %s: %s", kind.__name__, error)
+        return None
+
+
+class Rate:
+    """How fast a count grows, as an average over the last `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._looks = deque([(time.monotonic(), 0)])
+
+    def per_second(self, count: int) -> float:
+        now = time.monotonic()
+        self._looks.append((now, count))
+        while self._looks[1][0] <= now - self._seconds:
+            self._looks.popleft()
+        since, first = self._looks[0]
+        return round((count - first) / max(1.0, now - since), 2)
+
+
+class Reporter:
+    """Publishes what `read` returns, retained: every 10 s, and within a second when `watch` returns something else.
+
+    An endpoint beside another one; both functions are called in the connection's thread.
+    """
+
+    subscriptions: Sequence[Subscription] = ()
+
+    def __init__(self, client_id: str, read: Callable[[], ProgramHealth], *, watch: Callable[[], object]) -> None:
+        self._topic = health_topic(client_id)
+        self._read = read
+        self._watch = watch
+        self._link: Link | None = None
+        self._watched: object = None
+        self._look_at = self._due = 0.0
+        #: Since when the link is up.
+        self.link_since: datetime | None = None
+
+    def connected(self, link: Link) -> None:
+        self._link = link
+        self._look_at = self._due = 0.0
+        self.link_since = datetime.now(UTC)
+
+    def disconnected(self) -> None:
+        self._link = self.link_since = None
+
+    def received(self, packet: Incoming) -> None:
+        """Nothing: it has no subscriptions."""
+
+    def acknowledged(self, packet_id: int, reason: int) -> None:
+        """Nothing is: it sends with QoS 0, so that no window full of faces keeps it back."""
+
+    def work(self, now: float) -> float | None:
+        if self._link is None:
+            return None
+        if now < self._look_at:
+            return self._look_at - now
+        self._look_at = now + _LOOK_SECONDS
+        watched = self._watch()
+        if now >= self._due or watched != self._watched:
+            self._watched, self._due = watched, now + EVERY_SECONDS
+            self._link.tell(self._topic, self._read().model_dump_json().encode(), retain=True)
+        return _LOOK_SECONDS
+
+    def finish(self) -> None:
+        """Nothing: the status tells that it is off."""
+
+
+class Listener:
+    """Hands what comes on `filters` to `hear`: topic, payload, and whether the broker had it from before.
+
+    An endpoint beside another one. With QoS 0, as the next message makes up for a lost one.
+    """
+
+    def __init__(self, filters: Sequence[str], hear: Callable[[str, bytes, bool], None]) -> None:
+        self.subscriptions: Sequence[Subscription] = [(each, SubscribeOptions(qos=0)) for each in filters]
+        self._hear = hear
+
+    def connected(self, link: Link) -> None:
+        """It has nothing to say."""
+
+    def disconnected(self) -> None:
+        """What was heard gets old by itself."""
+
+    def received(self, packet: Incoming) -> None:
+        if isinstance(packet, Received):
+            self._hear(packet.topic, packet.message.payload, packet.retain)
+
+    def acknowledged(self, packet_id: int, reason: int) -> None:
+        """It sends nothing."""
+
+    def work(self, now: float) -> None:
+        """Nothing: it only listens."""
+
+    def finish(self) -> None:
+        """Nothing."""
