@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.scripts import settings_table
+from tests.support.scripts import script
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("dev/**/*.md")])
@@ -112,6 +112,7 @@ def test_the_examples_name_compose_files_that_exist(name: str) -> None:
 
 def test_the_page_of_the_settings_is_up_to_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And the check notices when it is not."""
+    settings_table = script("settings_table")
     assert settings_table.main(["--check"]) == 0
     old = tmp_path / "settings.md"
     old.write_text(settings_table.PAGE.read_text().replace("`EDGE_ID`", "`EDGE_NAME`"))
