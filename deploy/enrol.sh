@@ -61,7 +61,8 @@ fi
 cd "$(dirname "$0")/.."
 umask 077
 [ -f .env ] || cp .env.edge.example .env
-before=$(sed -n 's/^EDGE_ID=//p' .env | tail -n 1)
+# An editor on Windows may have left CRLF in it.
+before=$(tr -d '\r' <.env | sed -n 's/^EDGE_ID=//p' | tail -n 1)
 if [ "$before" != "$name" ]; then
     echo "EDGE_ID was '$before' and is '$name' now. Faces that still wait under the old name are filed as unattributed."
 fi
@@ -79,15 +80,16 @@ place cloud_client.crt <<<"$certificate"
 place cloud_ca.crt <<<"$ca"
 
 files=
-if ! grep -q '^COMPOSE_FILE=.' .env; then
+if ! tr -d '\r' <.env | grep -q '^COMPOSE_FILE=.'; then
     files=docker-compose.edge.yml
     # compose/camera.yml hands over a USB camera. A camera in the network has a VIDEO_SOURCE instead.
-    grep -q '^VIDEO_SOURCE=.' .env || files=$files:compose/camera.yml
+    tr -d '\r' <.env | grep -q '^VIDEO_SOURCE=.*://' || [ -e secrets/edge_face_detection/video_source ] ||
+        files=$files:compose/camera.yml
 fi
 cp -p .env .env.new
 {
     # Older lines of these names go, comments stay.
-    grep -vE "^(EDGE_ID|CLOUD_MQTT_(URL|CA_FILE|CERT_FILE|KEY_FILE)${files:+|COMPOSE_FILE})=" .env || true
+    tr -d '\r' <.env | grep -vE "^(EDGE_ID|CLOUD_MQTT_(URL|CA_FILE|CERT_FILE|KEY_FILE)${files:+|COMPOSE_FILE})=" || true
     [ -z "$files" ] || echo "COMPOSE_FILE=$files"
     cat <<END
 $settings

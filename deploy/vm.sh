@@ -32,12 +32,13 @@ systemctl restart facedetection-firewall.service
 umask 077
 if [ ! -e .env ]; then
     if [ -e /etc/facedetection.env ]; then
-        grep -vE '^(#|REPOSITORY=|REVISION=)' /etc/facedetection.env >.env
+        tr -d '\r' </etc/facedetection.env | grep -vE '^(#|REPOSITORY=|REVISION=)' >.env
     else
         cp .env.cloud.example .env
     fi
 fi
-# A last line without an end would swallow the line that follows.
+# An editor may have left CRLF in it, or no end of the last line.
+sed -i 's/\r$//' .env
 [ -z "$(tail -c 1 .env)" ] || echo >>.env
 # The compose files of this host: `docker compose` and the timer take them from here.
 grep -q '^COMPOSE_FILE=.' .env || echo COMPOSE_FILE=docker-compose.cloud.yml >>.env
