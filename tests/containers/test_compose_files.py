@@ -126,8 +126,10 @@ def test_a_second_camera_differs_in_nothing_but_what_is_its_own() -> None:
     assert [device["source"] for device in (*one["devices"], *other["devices"])] == ["/dev/video0", "/dev/video1"]
     changed = dict(other["environment"].items() - one["environment"].items())
     assert changed == {"CAMERA_ID": "camera1"}
-    assert [volume["target"] for volume in other["volumes"]] == ["/var/lib/facedetection"]
-    assert one["volumes"][0]["source"] != other["volumes"][0]["source"]
+    for volumes in zip(*(sorted(each["volumes"], key=lambda v: v["target"]) for each in (one, other)), strict=True):
+        assert volumes[0]["target"] == volumes[1]["target"]
+        assert volumes[0]["source"] != volumes[1]["source"]
+    assert {volume["target"] for volume in other["volumes"]} == {"/run/secrets", "/var/lib/facedetection"}
 
 
 def test_the_camera_is_handed_over_by_its_override_only() -> None:
