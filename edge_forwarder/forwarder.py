@@ -10,15 +10,15 @@ from pathlib import Path
 from edge_forwarder.camera_health import FILTERS, Cameras
 from edge_forwarder.pause import ControlRelay
 from edge_forwarder.settings import ForwarderSettings
-from face_messages import Connection, Monitor, Outbox, Sender, Taken, Taker
+from face_messages import Monitor, Outbox, Sender, Session, Taken, Taker
 from face_messages.event import FaceEvent, InvalidEventError, new_id
 from face_messages.message import MAX_MESSAGE_BYTES, Message, control_topic
-from face_messages.mqtt.multiplexer import Besides
+from face_messages.mqtt.multiplexer import Multiplexer
 from face_messages.outbox.progress import report_backlog
 from face_messages.service import program
 from face_messages.service.certificate import ends_at, watch_certificate
 from face_messages.service.health import EdgeHealth, Listener, OutboxHealth, Reporter
-from face_messages.service.metrics import show_connection, show_outbox, show_sender, show_taker
+from face_messages.service.metrics import show_outbox, show_sender, show_session, show_taker
 from face_messages.service.settings import broker_url
 
 log = logging.getLogger(__name__)
@@ -55,18 +55,18 @@ class Forwarder:
         self._certificate = settings.cloud_mqtt_cert_file
         self._cameras = Cameras(settings.edge_id)
         self._reporter = Reporter(settings.edge_id, self._health, watch=self._state)
-        self.cloud = Connection(
+        self.cloud = Session(
             broker_url(settings.cloud_mqtt_url),
             client_id=settings.edge_id,
-            endpoint=Besides(self.sender, said, self._reporter),
+            endpoint=Multiplexer(self.sender, said, self._reporter),
             tls=settings.cloud_tls,
         )
         self.taker = Taker(settings.mqtt_topic, self._take, max_size=min(MAX_MESSAGE_BYTES, outbox.largest_message))
         cameras = Listener(FILTERS, self._cameras.hear)
-        self.edge = Connection(
+        self.edge = Session(
             broker_url(settings.edge_mqtt_url),
             client_id=settings.edge_id,
-            endpoint=Besides(self.taker, relay, cameras),
+            endpoint=Multiplexer(self.taker, relay, cameras),
             receive_maximum=_RECEIVE_MAXIMUM,
         )
         self.taker.wake = relay.wake = self.edge.wake
@@ -127,8 +127,8 @@ def work(settings: ForwarderSettings, stop: program.Stop) -> int:
         show_outbox(monitor, outbox)
         show_sender(monitor, forwarder.sender)
         show_taker(monitor, forwarder.taker)
-        show_connection(monitor, forwarder.edge, "edge")
-        show_connection(monitor, forwarder.cloud, "cloud")
+        show_session(monitor, forwarder.edge, "edge")
+        show_session(monitor, forwarder.cloud, "cloud")
         if settings.cloud_mqtt_cert_file is not None:
             watch_certificate(settings.cloud_mqtt_cert_file, monitor, stop)
         log.info("started as %s: %d messages wait in the outbox", settings.edge_id, len(outbox))

@@ -34,7 +34,7 @@ _STOP = """{outbox} is in use: stop the program first, and start it again afterw
   docker compose -f docker-compose.edge.yml start edge_forwarder"""
 
 
-class AsideError(Exception):
+class DeadLetterError(Exception):
     """It was not done; the text tells why, and what to do."""
 
 
@@ -56,7 +56,7 @@ def export(outbox: Path, folder: Path) -> Iterator[str]:
     """Writes each payload as a file, beside a JSON file about it; only into an empty folder."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise AsideError(f"{folder} is not empty: name a new folder")
+        raise DeadLetterError(f"{folder} is not empty: name a new folder")
     with _opened(outbox, read_only=True) as db:
         places = db.execute("SELECT seq FROM outbox WHERE aside IS NOT NULL ORDER BY seq").fetchall()
         for place in places:
@@ -91,10 +91,10 @@ def discard(outbox: Path, ids: Sequence[str] | None, *, sure: bool) -> Iterator[
     """Deletes messages for good, those named or (None) all; asks before it does, unless `sure`."""
     if not sure:
         if not sys.stdin.isatty():
-            raise AsideError("there is no terminal to ask on: --yes deletes without asking")
+            raise DeadLetterError("there is no terminal to ask on: --yes deletes without asking")
         what = "all messages that are" if ids is None else f"{len(set(ids))} messages"
         if input(f"Delete {what} aside in {outbox}, for good? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise AsideError("nothing was deleted")
+            raise DeadLetterError("nothing was deleted")
     count = _change("DELETE FROM outbox", outbox, ids, command="discard")
     yield f"{count} messages are deleted"
 
@@ -104,13 +104,13 @@ def _change(change: str, outbox: Path, ids: Sequence[str] | None, *, command: st
     try:
         claimed = claim(outbox)
     except OutboxInUseError:
-        raise AsideError(_STOP.format(outbox=outbox, command=command)) from None
+        raise DeadLetterError(_STOP.format(outbox=outbox, command=command)) from None
     with claimed, _opened(outbox, read_only=False) as db, db:
         if ids is None:
             return db.execute(f"{change} WHERE aside IS NOT NULL").rowcount
         for each in set(ids):
             if not db.execute(f"{change} WHERE aside IS NOT NULL AND id = ?", (unquote_to_bytes(each),)).rowcount:
-                raise AsideError(f"{printable(each)} is not aside, so nothing was changed; `list` shows what is")
+                raise DeadLetterError(f"{printable(each)} is not aside, so nothing was changed; `list` shows what is")
         return len(set(ids))
 
 
@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             lines = discard(asked.outbox, None if asked.all else asked.ids, sure=asked.yes)
         for line in lines:
             print(line)  # noqa: T201 - it is for a terminal
-    except (AsideError, OSError, sqlite3.Error) as error:
+    except (DeadLetterError, OSError, sqlite3.Error) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 - as above
         return 1
     return 0

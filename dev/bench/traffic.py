@@ -16,7 +16,7 @@ from dev.bench.measure import BenchmarkError
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.processes import ManagedProcess
 from dev.stack.programs import make_program
-from face_messages import BrokerUrl, Connection, FaceEvent, Message, new_id
+from face_messages import BrokerUrl, FaceEvent, Message, Session, new_id
 from face_messages.message import TOPIC, Incoming, receipts_topic
 from face_messages.mqtt.link import Link, Subscription
 
@@ -101,15 +101,15 @@ def feed(broker: Mosquitto, count: int, *, receipts: bool = True) -> float:
 
     """
     feeder = _Feeder(list(faces(count, receipts=receipts)))
-    connection = Connection(
+    session = Session(
         BrokerUrl.parse(broker.url), client_id=_FEEDER, endpoint=feeder, session_expiry=0, keep_session=False
     )
     begin = time.monotonic()
-    connection.start()
+    session.start()
     if not feeder.done.wait(30 + count / 100):
         raise BenchmarkError(f"{broker.name} did not take {count} messages, see {broker.log}")
     seconds = time.monotonic() - begin
-    connection.stop()
+    session.stop()
     return count / seconds
 
 

@@ -19,7 +19,7 @@ class Flight:
     tries: int
 
 
-class Flights:
+class InFlight:
     """The messages of a window: flying, or lost and waiting for their next try."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ class _Lane:
     ready: deque[Kept] = field(default_factory=deque)
 
 
-class Lanes:
+class SendOrder:
     """What is to be sent next, each message once.
 
     Usually there is one lane, in the order of arrival. When more than `backlog` messages have gathered, as after an

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from face_messages.custody.in_flight import Flights
+from face_messages.custody.in_flight import InFlight
 from face_messages.custody.resend_timer import RoundTrip
-from face_messages.custody.send_order import Lanes
+from face_messages.custody.send_order import SendOrder
 from face_messages.message import Incoming, Message, Received, reasons_of, receipts_topic
 from face_messages.mqtt.link import Link, Subscription, UndeliverableError
 from face_messages.outbox.database import Kept
@@ -52,8 +52,8 @@ class Sender:
         self._receipts_topic = receipts_topic(client_id)
         self._window = window
         self._link: Link | None = None
-        self._flights = Flights()
-        self._lanes = Lanes(outbox, backlog=2 * window)
+        self._in_flight = InFlight()
+        self._order = SendOrder(outbox, backlog=2 * window)
         self._round_trip = RoundTrip(resend_after)
         self._refusal: str | None = None
         self._refusal_said = False
@@ -65,12 +65,12 @@ class Sender:
 
     def outbox_has_more(self) -> None:
         """Called from any thread when the outbox took something; the connection is to be woken as well."""
-        self._lanes.outbox_has_more()
+        self._order.outbox_has_more()
 
     @property
     def unconfirmed(self) -> int:
         """Messages on the wire without a receipt."""
-        return len(self._flights)
+        return len(self._in_flight)
 
     # -- the endpoint, in the connection's thread ---------------------------------------------
 
@@ -83,7 +83,7 @@ class Sender:
         self._link = link
         self._round_trip.resumed(time.monotonic())
         self._refused_until = 0.0
-        self._flights.link_is_new(session_present=link.session_present)
+        self._in_flight.link_is_new(session_present=link.session_present)
 
     def disconnected(self) -> None:
         self._link = None
@@ -98,30 +98,30 @@ class Sender:
             ids = [line for line in packet.message.payload.split(b"\n") if line]
             now = time.monotonic()
             for message_id in ids:
-                if (flight := self._flights.confirmed(message_id)) is not None:
+                if (flight := self._in_flight.confirmed(message_id)) is not None:
                     self._round_trip.confirmed(now, flight.sent_at, first_try=flight.tries == 1)
             self._outbox.discard(ids)
         if packet.packet_id is not None:
             self._link.acknowledge(packet.packet_id)
 
     def acknowledged(self, packet_id: int, reason: int) -> None:
-        if not self._flights.sent(packet_id):
+        if not self._in_flight.sent(packet_id):
             return  # a status, not a message
         if reason == 0:
             self._taken_again()
-        message_id = self._flights.acknowledged(packet_id)
+        message_id = self._in_flight.acknowledged(packet_id)
         if message_id is None or reason == 0:
             return  # None where its receipt was faster
         if reason == _PACKET_TOO_LARGE:
             self._set_aside(message_id, "larger than the broker takes")
         elif reason in (_NO_MATCHING_SUBSCRIBERS, _QUOTA_EXCEEDED):
-            self._flights.presume_lost(message_id)
+            self._in_flight.presume_lost(message_id)
             self._hold_back(reason)
         else:
             # The broker takes others, perhaps, but not this one: it must not hold them up.
-            tries = self._flights.flying[message_id].tries
+            tries = self._in_flight.flying[message_id].tries
             pause = Backoff.scale * min(2.0**tries, _LONGEST_REFUSAL)
-            self._flights.presume_lost(message_id, not_before=time.monotonic() + pause)
+            self._in_flight.presume_lost(message_id, not_before=time.monotonic() + pause)
             self._hold_back(reason, said=tries > 1)
 
     def work(self, now: float) -> float | None:
@@ -135,15 +135,15 @@ class Sender:
         # While the broker is known to refuse, one message at a time finds out whether it still does.
         window = 1 if self._refusal else self._window
         while (
-            len(self._flights) < window
-            and self._flights.bytes < _WINDOW_BYTES
+            len(self._in_flight) < window
+            and self._in_flight.bytes < _WINDOW_BYTES
             and link.may_publish
             and link.unsent < _UNSENT_BYTES
             and (following := self._next(now)) is not None
         ):
             self._send(link, *following)
-        wait = self._round_trip.patience / 4 if self._flights else None
-        if (due := self._flights.next_due()) is not None:
+        wait = self._round_trip.patience / 4 if self._in_flight else None
+        if (due := self._in_flight.next_due()) is not None:
             wait = due - now if wait is None else min(wait, due - now)
         return wait
 
@@ -157,16 +157,16 @@ class Sender:
         usual = self._round_trip.usual
         if usual is None or usual > _PATIENCE / 2 or self._refusal is not None:
             return 0.0
-        silent = len(self._flights) > 0 and now - self._flights.oldest()[1].sent_at > _PATIENCE
+        silent = len(self._in_flight) > 0 and now - self._in_flight.oldest()[1].sent_at > _PATIENCE
         return 0.0 if silent else _PATIENCE
 
     def _next(self, now: float) -> tuple[Kept, int] | None:
         """The message to send now, and how often it was sent before."""
-        while (lost := self._flights.next_lost(now)) is not None:
+        while (lost := self._in_flight.next_lost(now)) is not None:
             message_id, flight = lost
             if (kept := self._outbox.get(message_id, flight.seq)) is not None:
                 return kept, flight.tries
-        return None if (following := self._lanes.next()) is None else (following, 0)
+        return None if (following := self._order.next()) is None else (following, 0)
 
     def _send(self, link: Link, kept: Kept, tries: int) -> None:
         try:
@@ -174,25 +174,25 @@ class Sender:
         except UndeliverableError as error:
             self._set_aside(kept.id, str(error))
             return
-        self._flights.start(kept, packet_id, tries=tries + 1, now=time.monotonic())
+        self._in_flight.start(kept, packet_id, tries=tries + 1, now=time.monotonic())
         self.sent += 1
         self.resent += tries > 0
 
     def _refused(self, answer: Message, reasons: list[str]) -> None:
         # What is not on the wire now will be refused again, if it is true.
         message_id = answer.correlation_data
-        if message_id in self._flights.flying and not answer.payload and len(reasons) == 1:
+        if message_id in self._in_flight.flying and not answer.payload and len(reasons) == 1:
             self._set_aside(message_id, reasons[0])
 
     def _set_aside(self, message_id: bytes, reason: str) -> None:
-        self._flights.confirmed(message_id)
+        self._in_flight.confirmed(message_id)
         log.error(
             "message %r can never be delivered (%s): it is kept in the outbox, aside;"
             " look at it with: python3 -m face_messages.dead_letters list",
             message_id,
             reason,
         )
-        self._outbox.set_aside(message_id, reason)
+        self._outbox.dead_letter(message_id, reason)
 
     def _resend_overdue(self, now: float) -> None:
         """The last resort: receipts that do not come.
@@ -200,19 +200,19 @@ class Sender:
         Where receipts of later messages came, those without are lost. Where none comes at all the keeper is more
         likely waiting for its store, and the oldest message alone asks, ever more rarely.
         """
-        if not self._flights:
+        if not self._in_flight:
             return
-        message_id, oldest = self._flights.oldest()
+        message_id, oldest = self._in_flight.oldest()
         if not self._round_trip.is_overdue(now, oldest.sent_at):
             return
         overdue = [message_id]
         if self._round_trip.is_flowing(oldest.sent_at):
-            flying = self._flights.flying.items()
+            flying = self._in_flight.flying.items()
             overdue = [each for each, flight in flying if self._round_trip.is_overdue(now, flight.sent_at)]
         else:
             self._round_trip.asked(now)
         for each in overdue:
-            self._flights.presume_lost(each)
+            self._in_flight.presume_lost(each)
 
     def _hold_back(self, reason: int, *, said: bool = False) -> None:
         if reason == _NO_MATCHING_SUBSCRIBERS:

@@ -9,7 +9,7 @@ from face_messages.mqtt.link import Link, Subscription
 from face_messages.mqtt.session import Endpoint
 
 
-class Besides:
+class Multiplexer:
     """An endpoint, and others that are given what comes on the topics they subscribe to."""
 
     def __init__(self, main: Endpoint, *others: Endpoint) -> None:

@@ -56,7 +56,7 @@ class Endpoint(Protocol):
         """Sends what must still go before the connection is ended for good."""
 
 
-class Connection:
+class Session:
     """Keeps one MQTT 5 session up, with a retained `online` or `offline` on its status topic.
 
     Args:

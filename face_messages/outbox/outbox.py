@@ -19,7 +19,7 @@ from face_messages.outbox.commit import Limits, Outcome, WhenFull, commit
 from face_messages.outbox.database import ROW_MARGIN, Kept, OutboxFile
 from face_messages.outbox.files import claim, open_or_set_aside
 from face_messages.outbox.fresh import Fresh
-from face_messages.outbox.pending import NEVER, Intake, Put
+from face_messages.outbox.pending import NEVER, Pending, Put
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Outbox:
         self._totals = self._writer.totals()
         self._began, self._began_at = self._writer.last_seq(), time.monotonic()
         self._fresh = Fresh(behind=self._began, max_bytes=_FRESH_BYTES)
-        self._intake = Intake(self._writer, self._fresh, largest=self.largest_message)
+        self._intake = Pending(self._writer, self._fresh, largest=self.largest_message)
         self._work = threading.Condition()
         self._arrived: list[Put] = []
         self._confirmed: list[bytes] = []
@@ -111,7 +111,7 @@ class Outbox:
             self._confirmed.extend(ids)
             self._work.notify()
 
-    def set_aside(self, message_id: bytes, reason: str) -> None:
+    def dead_letter(self, message_id: bytes, reason: str) -> None:
         """Keeps a message that can never be delivered, but out of the way of those behind it."""
         with self._work:
             self._asides.append((message_id, reason))
@@ -158,7 +158,7 @@ class Outbox:
         return self._totals.messages
 
     @property
-    def messages_aside(self) -> int:
+    def dead_letters(self) -> int:
         return self._totals.aside
 
     @property

@@ -34,7 +34,7 @@ class Put:
             report()
 
 
-class Intake:
+class Pending:
     """Gives messages their places and hands them to the sender at once, whether or not they are on disk yet.
 
     Used by the outbox's thread, but for `get`, `last_seq` and `settled_seq`.

@@ -66,7 +66,7 @@ class OutboxHealth(Fields):
             max_bytes=outbox.max_bytes,
             # A disk that fails must not end a link that can do without it.
             oldest_seconds=round(outbox.oldest_age(), 1) if outbox.messages_on_disk else 0.0,
-            aside=outbox.messages_aside,
+            aside=outbox.dead_letters,
             refusing=outbox.trouble is not None,
         )
 

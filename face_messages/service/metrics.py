@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from face_messages.custody.sender import Sender
 from face_messages.custody.taker import Taker
-from face_messages.mqtt.session import Connection
+from face_messages.mqtt.session import Session
 from face_messages.outbox.outbox import Outbox
 from face_messages.service.monitor import Monitor
 
@@ -20,7 +20,7 @@ def show_outbox(monitor: Monitor, outbox: Outbox) -> None:
     )
     monitor.gauge("outbox_max_bytes", "bytes that the outbox may take up on disk", lambda: outbox.max_bytes)
     monitor.gauge("outbox_oldest_age_seconds", "age of the oldest message in custody", outbox.oldest_age)
-    monitor.gauge("outbox_aside_messages", "messages kept that can never be delivered", lambda: outbox.messages_aside)
+    monitor.gauge("outbox_aside_messages", "messages kept that can never be delivered", lambda: outbox.dead_letters)
     monitor.gauge("outbox_refusing", "1 while the outbox cannot take messages", lambda: outbox.trouble is not None)
     monitor.counter("outbox_written", "messages written to disk", lambda: outbox.written)
     monitor.counter("outbox_confirmed", "messages the next keeper has confirmed", lambda: outbox.confirmed)
@@ -42,7 +42,7 @@ def show_taker(monitor: Monitor, taker: Taker) -> None:
     monitor.gauge("messages_held", "messages taken and not safe yet", lambda: taker.held)
 
 
-def show_connection(monitor: Monitor, connection: Connection, name: str) -> None:
+def show_session(monitor: Monitor, connection: Session, name: str) -> None:
     """`name` tells which of a program's brokers it is: `edge` or `cloud`."""
     monitor.gauge(f"{name}_broker_up", f"1 while the {name} broker is connected", lambda: connection.is_up)
     monitor.counter(f"{name}_broker_connects", f"connections made to the {name} broker", lambda: connection.connects)

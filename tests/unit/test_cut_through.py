@@ -106,8 +106,8 @@ def test_another_message_under_the_id_of_one_that_waits_goes_on_under_its_own(ou
 def test_a_waiting_message_is_set_aside_on_disk(outbox: Outbox, path: Path) -> None:
     """It was refused before it had to be written."""
     done = put(outbox, b"1", b"2")
-    outbox.set_aside(b"1", "too large")
-    eventually(lambda: outbox.messages_aside == 1)
+    outbox.dead_letter(b"1", "too large")
+    eventually(lambda: outbox.dead_letters == 1)
     assert sorted(done) == [b"1", b"2"]
     assert on_disk(path) == [b"2"]
 

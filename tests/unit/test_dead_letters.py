@@ -46,8 +46,8 @@ def make(path: Path, payloads: dict[bytes, bytes], *, aside: list[bytes], reason
     properties = (("id", "1"), ("id", "1"), ("é", "☃"))
     put_and_wait(outbox, [(i, Message("t/é", p, "image/png", properties)) for i, p in payloads.items()])
     for message_id in aside:
-        outbox.set_aside(message_id, reason)
-    eventually(lambda: outbox.messages_aside == len(aside))
+        outbox.dead_letter(message_id, reason)
+    eventually(lambda: outbox.dead_letters == len(aside))
     outbox.close()
 
 
@@ -55,7 +55,7 @@ def counts(path: Path) -> tuple[int, int]:
     """Messages to be sent and messages aside, as the program finds them at its next start."""
     outbox = Outbox(path, max_bytes=64 * MIB)
     try:
-        return len(outbox), outbox.messages_aside
+        return len(outbox), outbox.dead_letters
     finally:
         outbox.close()
 
@@ -99,8 +99,8 @@ def test_list_and_export_work_while_the_program_runs(
     outbox = Outbox(tmp_path / "running.db", max_bytes=64 * MIB)
     try:
         put_and_wait(outbox, [(b"new", Message("t", PNG))])
-        outbox.set_aside(b"new", "refused")
-        eventually(lambda: outbox.messages_aside == 1)
+        outbox.dead_letter(b"new", "refused")
+        eventually(lambda: outbox.dead_letters == 1)
         assert run(tmp_path / "running.db", "list") == 0
         assert capsys.readouterr().out.startswith("new  ")
         assert run(tmp_path / "running.db", "export", str(tmp_path / "out")) == 0
@@ -175,7 +175,7 @@ def test_retry_lets_the_named_ones_be_sent_again(path: Path) -> None:
     outbox = Outbox(path, max_bytes=64 * MIB)
     try:
         assert [kept.id for kept in outbox.take(0, limit=10, max_bytes=MIB)] == [b"waits", b"p1"]
-        assert (len(outbox), outbox.messages_aside) == (2, 1)
+        assert (len(outbox), outbox.dead_letters) == (2, 1)
     finally:
         outbox.close()
 
