@@ -18,7 +18,7 @@ from cloud_gallery.settings import GallerySettings
 from face_messages import Monitor, Session
 from face_messages.service import program
 from face_messages.service.health import Listener
-from face_messages.service.metrics import show_session
+from face_messages.service.monitor import show_session
 from face_messages.service.settings import broker_url
 from object_store.bucket import Bucket
 

@@ -12,10 +12,10 @@ from cloud_saver.retention import watch
 from cloud_saver.saver import Saver
 from cloud_saver.settings import SaverSettings
 from face_messages import Monitor, Session, Taker
-from face_messages.mqtt.multiplexer import Multiplexer
+from face_messages.mqtt.endpoint import Multiplexer
 from face_messages.service import program
 from face_messages.service.health import Listener, Reporter
-from face_messages.service.metrics import show_session, show_taker
+from face_messages.service.monitor import show_session, show_taker
 from face_messages.service.settings import broker_url
 from object_store.bucket import Bucket
 from object_store.keys import StoredObject
@@ -46,7 +46,6 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
         keepalive=_GROUP_KEEPALIVE if settings.saver_group else 30,
         receive_maximum=saver.window,
     )
-    taker.wake = session.wake
     monitor = Monitor()
     monitor.counter("objects_stored", "objects written to the bucket", lambda: saver.stored)
     monitor.counter("store_failures", "writes that failed and were tried again", lambda: saver.failed)

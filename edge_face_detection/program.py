@@ -24,11 +24,11 @@ from edge_face_detection.sources.frame import SourceError, UnreadableFrameError
 from edge_face_detection.sources.open_source import Source, open_source
 from face_messages import FaceEvent, Monitor, Outbox, Sender, Session
 from face_messages.message import MAX_MESSAGE_BYTES, control_topic
-from face_messages.mqtt.multiplexer import Multiplexer
+from face_messages.mqtt.endpoint import Multiplexer
 from face_messages.outbox.progress import report_backlog
 from face_messages.service import program
 from face_messages.service.health import CameraHealth, OutboxHealth, Rate, Reporter
-from face_messages.service.metrics import show_outbox, show_sender, show_session
+from face_messages.service.monitor import show_outbox, show_sender, show_session
 from face_messages.service.settings import broker_url
 
 log = logging.getLogger(__name__)
@@ -181,11 +181,6 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             endpoint=Multiplexer(sender, switch, reporter),
         )
 
-        def kept() -> None:
-            sender.outbox_has_more()
-            session.wake()
-
-        outbox.on_kept = kept
         _show(monitor, source, detection)
         show_outbox(monitor, outbox)
         show_sender(monitor, sender)

@@ -13,12 +13,12 @@ from edge_forwarder.settings import ForwarderSettings
 from face_messages import Monitor, Outbox, Sender, Session, Taken, Taker
 from face_messages.event import FaceEvent, InvalidEventError, new_id
 from face_messages.message import MAX_MESSAGE_BYTES, Message, control_topic
-from face_messages.mqtt.multiplexer import Multiplexer
+from face_messages.mqtt.endpoint import Multiplexer
 from face_messages.outbox.progress import report_backlog
 from face_messages.service import program
 from face_messages.service.certificate import ends_at, watch_certificate
 from face_messages.service.health import EdgeHealth, Listener, OutboxHealth, Reporter
-from face_messages.service.metrics import show_outbox, show_sender, show_session, show_taker
+from face_messages.service.monitor import show_outbox, show_sender, show_session, show_taker
 from face_messages.service.settings import broker_url
 
 log = logging.getLogger(__name__)
@@ -69,9 +69,6 @@ class Forwarder:
             endpoint=Multiplexer(self.taker, relay, cameras),
             receive_maximum=_RECEIVE_MAXIMUM,
         )
-        self.taker.wake = relay.wake = self.edge.wake
-        said.wake = self.cloud.wake
-        outbox.on_kept = self._kept
 
     def _take(self, taken: Taken) -> None:
         message = taken.message
@@ -89,10 +86,6 @@ class Forwarder:
     def _state(self) -> object:
         cameras = [(camera.camera, camera.state) for camera in self._cameras.present()]
         return self.edge.is_up, self.outbox.trouble is None, cameras
-
-    def _kept(self) -> None:
-        self.sender.outbox_has_more()
-        self.cloud.wake()
 
     def start(self) -> None:
         self.cloud.start()

@@ -67,7 +67,6 @@ def main() -> None:
 
     taker = Taker(TOPIC, take)
     session = Session(url, client_id="keeper", endpoint=taker, receive_maximum=_RECEIVE_MAXIMUM)
-    taker.wake = session.wake
     session.start()
     done.wait()
     print("seconds", max(seen.values()) - min(seen.values()), flush=True)

@@ -66,11 +66,6 @@ def _publish(stack: LocalStack, *, count: int) -> set[str]:
     sender = Sender(outbox, client_id=_CLIENT_ID)
     session = Session(BrokerUrl.parse(stack.edge_broker.url), client_id=_CLIENT_ID, endpoint=sender)
 
-    def kept() -> None:
-        sender.outbox_has_more()
-        session.wake()
-
-    outbox.on_kept = kept
     session.start()
     wait_until(lambda: session.is_up, watched=[stack.edge_broker], what="the edge broker", seconds=_PATIENCE_SECONDS)
     pictures = [payload(number) for number in range(count)]

@@ -71,11 +71,6 @@ def produce(url: BrokerUrl, outbox_path: Path, journal: Path, *, size: int, burs
     sender = Sender(outbox, client_id=_CLIENT_ID)
     session = Session(url, client_id=_CLIENT_ID, endpoint=sender)
 
-    def kept() -> None:
-        sender.outbox_has_more()
-        session.wake()
-
-    outbox.on_kept = kept
     session.start()
     made, due = 0, time.monotonic()
     while not stop.is_set():

@@ -58,11 +58,6 @@ def produce() -> None:
     sender = Sender(outbox, client_id="chaos:camera0")
     session = Session(BrokerUrl.parse(os.environ["MQTT_URL"]), client_id="chaos:camera0", endpoint=sender)
 
-    def has_more() -> None:
-        sender.outbox_has_more()
-        session.wake()
-
-    outbox.on_kept = has_more
     session.start()
     room = threading.Semaphore(_WAITING)
     for number, picture in camera(journal.first_number):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from face_messages.custody.in_flight import InFlight
-from face_messages.custody.resend_timer import RoundTrip
+from face_messages.custody.resend_timer import ResendTimer
 from face_messages.custody.send_order import SendOrder
 from face_messages.message import Incoming, Message, Received, reasons_of, receipts_topic
-from face_messages.mqtt.link import Link, Subscription, UndeliverableError
+from face_messages.mqtt.endpoint import Endpoint
+from face_messages.mqtt.link import Link, UndeliverableError
 from face_messages.outbox.database import Kept
 from face_messages.outbox.outbox import Outbox
 from face_messages.service.backoff import Backoff
@@ -31,7 +31,7 @@ _LONGEST_REFUSAL = 300.0
 _PATIENCE = 0.5
 
 
-class Sender:
+class Sender(Endpoint):
     """Keeps up to a window of messages unconfirmed on the wire; what is behind waits in the outbox.
 
     It resends when it learns that the broker may have lost a message: the session is gone, nobody subscribes, or, as
@@ -51,10 +51,9 @@ class Sender:
         self._outbox = outbox
         self._receipts_topic = receipts_topic(client_id)
         self._window = window
-        self._link: Link | None = None
         self._in_flight = InFlight()
         self._order = SendOrder(outbox, backlog=2 * window)
-        self._round_trip = RoundTrip(resend_after)
+        self._timer = ResendTimer(resend_after)
         self._refusal: str | None = None
         self._refusal_said = False
         self._refused_until = 0.0
@@ -62,10 +61,9 @@ class Sender:
         #: Messages sent since the start, and how many of them not for the first time.
         self.sent = 0
         self.resent = 0
-
-    def outbox_has_more(self) -> None:
-        """Called from any thread when the outbox took something; the connection is to be woken as well."""
-        self._order.outbox_has_more()
+        never = SubscribeOptions.RETAIN_DO_NOT_SEND
+        self.subscriptions = [(self._receipts_topic, SubscribeOptions(qos=1, retainHandling=never))]
+        outbox.on_kept = lambda: self.wake()
 
     @property
     def unconfirmed(self) -> int:
@@ -74,24 +72,19 @@ class Sender:
 
     # -- the endpoint, in the connection's thread ---------------------------------------------
 
-    @property
-    def subscriptions(self) -> Sequence[Subscription]:
-        never = SubscribeOptions.RETAIN_DO_NOT_SEND
-        return [(self._receipts_topic, SubscribeOptions(qos=1, retainHandling=never))]
-
     def connected(self, link: Link) -> None:
-        self._link = link
-        self._round_trip.resumed(time.monotonic())
+        self.link = link
+        self._timer.resumed(time.monotonic())
         self._refused_until = 0.0
         self._in_flight.link_is_new(session_present=link.session_present)
 
     def disconnected(self) -> None:
-        self._link = None
-        self._outbox.patience = 0.0
+        self.link = None
+        self._outbox.write_delay = 0.0
 
     def received(self, packet: Incoming) -> None:
         """A receipt: the keeper has these messages, one correlation a line. Or its refusal of one message."""
-        assert self._link is not None
+        assert self.link is not None
         if isinstance(packet, Received) and (reasons := reasons_of(packet.message.user_properties)):
             self._refused(packet.message, reasons)
         elif isinstance(packet, Received):
@@ -99,10 +92,10 @@ class Sender:
             now = time.monotonic()
             for message_id in ids:
                 if (flight := self._in_flight.confirmed(message_id)) is not None:
-                    self._round_trip.confirmed(now, flight.sent_at, first_try=flight.tries == 1)
+                    self._timer.confirmed(now, flight.sent_at, first_try=flight.tries == 1)
             self._outbox.discard(ids)
         if packet.packet_id is not None:
-            self._link.acknowledge(packet.packet_id)
+            self.link.acknowledge(packet.packet_id)
 
     def acknowledged(self, packet_id: int, reason: int) -> None:
         if not self._in_flight.sent(packet_id):
@@ -125,10 +118,10 @@ class Sender:
             self._hold_back(reason, said=tries > 1)
 
     def work(self, now: float) -> float | None:
-        link = self._link
+        link = self.link
         if link is None:
             return None
-        self._outbox.patience = self._patience(now)
+        self._outbox.write_delay = self._patience(now)
         if now < self._refused_until:
             return self._refused_until - now
         self._resend_overdue(now)
@@ -142,19 +135,16 @@ class Sender:
             and (following := self._next(now)) is not None
         ):
             self._send(link, *following)
-        wait = self._round_trip.patience / 4 if self._in_flight else None
+        wait = self._timer.timeout / 4 if self._in_flight else None
         if (due := self._in_flight.next_due()) is not None:
             wait = due - now if wait is None else min(wait, due - now)
         return wait
-
-    def finish(self) -> None:
-        """Nothing: what is unconfirmed is in the outbox."""
 
     # -- what it is made of -------------------------------------------------------------------
 
     def _patience(self, now: float) -> float:
         """Where receipts are quick, most messages need not be written to the disk."""
-        usual = self._round_trip.usual
+        usual = self._timer.usual
         if usual is None or usual > _PATIENCE / 2 or self._refusal is not None:
             return 0.0
         silent = len(self._in_flight) > 0 and now - self._in_flight.oldest()[1].sent_at > _PATIENCE
@@ -203,14 +193,14 @@ class Sender:
         if not self._in_flight:
             return
         message_id, oldest = self._in_flight.oldest()
-        if not self._round_trip.is_overdue(now, oldest.sent_at):
+        if not self._timer.is_overdue(now, oldest.sent_at):
             return
         overdue = [message_id]
-        if self._round_trip.is_flowing(oldest.sent_at):
+        if self._timer.is_flowing(oldest.sent_at):
             flying = self._in_flight.flying.items()
-            overdue = [each for each, flight in flying if self._round_trip.is_overdue(now, flight.sent_at)]
+            overdue = [each for each, flight in flying if self._timer.is_overdue(now, flight.sent_at)]
         else:
-            self._round_trip.asked(now)
+            self._timer.asked(now)
         for each in overdue:
             self._in_flight.presume_lost(each)
 

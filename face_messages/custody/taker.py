@@ -6,12 +6,13 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from face_messages.message import MAX_MESSAGE_BYTES, Incoming, Message, UnreadablePublish, refusal_of
-from face_messages.mqtt.link import Link, Subscription, UndeliverableError
+from face_messages.mqtt.endpoint import Endpoint
+from face_messages.mqtt.link import Link, UndeliverableError
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Taken:
         return self.message.wants_receipt
 
 
-class Taker:
+class Taker(Endpoint):
     """Subscribes to a topic and all below it, and hands each message to `take`.
 
     `take` is called in the connection's thread and must not block; the message stays with the broker, unacknowledged,
@@ -69,19 +70,18 @@ class Taker:
         group: str = "",
         max_size: int = MAX_MESSAGE_BYTES,
     ) -> None:
-        self._filter = f"$share/{group}/{topic}/#" if group else f"{topic}/#"
-        self._shared = bool(group)
+        # A retained message comes with a new subscription only, not again with each reconnect; never with a shared one.
+        retained = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if group else SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+        name = f"$share/{group}/{topic}/#" if group else f"{topic}/#"
+        self.subscriptions = [(name, SubscribeOptions(qos=1, retainHandling=retained))]
         self._take = take
         self._max_size = max_size
-        self._link: Link | None = None
         self._settled: deque[tuple[Taken, str | None]] = deque()
         self._receipts: dict[str, list[bytes]] = {}
         self._refusals: list[Message] = []
         self._answers_due: float | None = None
         self._acks: list[int] = []  # packet ids of what is answered with them, on the present link
         self._stopped = False
-        #: Wakes the connection that this endpoint belongs to.
-        self.wake: Callable[[], None] = lambda: None
         #: Messages held that are not safe yet, and their size in bytes.
         self.held = 0
         self.held_bytes = 0
@@ -100,32 +100,21 @@ class Taker:
 
     # -- the endpoint, in the connection's thread ---------------------------------------------
 
-    @property
-    def subscriptions(self) -> Sequence[Subscription]:
-        # A retained message comes with a new subscription only, not again with each reconnect.
-        handling = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
-        if self._shared:
-            handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE  # shared ones are never sent retained messages
-        return [(self._filter, SubscribeOptions(qos=1, retainHandling=handling))]
-
-    def connected(self, link: Link) -> None:
-        self._link = link
-
     def disconnected(self) -> None:
-        self._link = None
+        self.link = None
         self._acks.clear()
 
     def received(self, packet: Incoming) -> None:
-        assert self._link is not None
+        assert self.link is not None
         if self._stopped:
             return  # neither taken nor acknowledged: it comes again
         if isinstance(packet, UnreadablePublish):
             self._say_refused(packet.topic, packet.size, packet.reason)
             if packet.packet_id is not None:
-                self._link.acknowledge(packet.packet_id)
+                self.link.acknowledge(packet.packet_id)
             return
         message = packet.message
-        taken = Taken(self, self._link, packet.packet_id, message)
+        taken = Taken(self, self.link, packet.packet_id, message)
         if message.size > self._max_size:
             reason = f"larger than {self._max_size} bytes"
             self._say_refused(message.topic, message.size, reason)
@@ -136,23 +125,20 @@ class Taker:
             self.taken += 1
             self._take(taken)
 
-    def acknowledged(self, packet_id: int, reason: int) -> None:
-        """A receipt reached the broker, or found nobody: either way the sender asks again if it needs to."""
-
     def work(self, now: float) -> float | None:
         while self._settled:
             taken, refused_for = self._settled.popleft()
             self.held -= 1
             self.held_bytes -= taken.message.size
             self._answer(taken, refused_for, now)
-        if self._link is None:
+        if self.link is None:
             return None
-        self._link.reading = not self._stopped and self.held_bytes < _HELD_BYTES
+        self.link.reading = not self._stopped and self.held_bytes < _HELD_BYTES
         if self._answers_due is None:
             return None
         if now < self._answers_due and sum(map(len, self._receipts.values())) < _BATCH:
             return self._answers_due - now
-        return self._send_answers(self._link)
+        return self._send_answers(self.link)
 
     def finish(self) -> None:
         self.work(math.inf)
@@ -162,9 +148,9 @@ class Taker:
     def _answer(self, taken: Taken, refused_for: str | None, now: float) -> None:
         message = taken.message
         # A packet id means nothing on another connection than its own; there the broker sends the message again.
-        if self._link is not None and taken._link is self._link and taken._packet_id is not None:  # noqa: SLF001
+        if self.link is not None and taken._link is self.link and taken._packet_id is not None:  # noqa: SLF001
             if not message.wants_receipt:
-                self._link.acknowledge(taken._packet_id)  # noqa: SLF001
+                self.link.acknowledge(taken._packet_id)  # noqa: SLF001
             else:
                 self._acks.append(taken._packet_id)  # noqa: SLF001
         if not message.wants_receipt:

@@ -11,17 +11,18 @@ import selectors
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from face_messages.message import Incoming, Message, status_topic
+from face_messages.message import Message, status_topic
 from face_messages.mqtt.client import Client, check, properties
+from face_messages.mqtt.endpoint import Endpoint
 from face_messages.mqtt.link import Link, Subscription
-from face_messages.mqtt.reasons import RefusedError, check_connack, check_suback, hung_up
+from face_messages.mqtt.reasons import RejectedError, check_connack, check_suback, hung_up
 from face_messages.mqtt.url import BrokerUrl, TlsFiles
 from face_messages.mqtt.waker import Waker
 from face_messages.mqtt.wire import Wire
@@ -36,24 +37,6 @@ _FAREWELL_SECONDS = 2.0
 # Between tries, at most: a try costs next to nothing, and faces wait for it.
 _LONGEST_PAUSE = 8.0
 _MUCH = 64 * 1024
-
-
-class Endpoint(Protocol):
-    """What a connection serves. All methods are called in the connection's thread."""
-
-    @property
-    def subscriptions(self) -> Sequence[Subscription]:
-        """Those with QoS 0 are good to have: a broker may refuse them, and an orderly stop ends them."""
-
-    def connected(self, link: Link) -> None: ...
-    def disconnected(self) -> None: ...
-    def received(self, packet: Incoming) -> None: ...
-    def acknowledged(self, packet_id: int, reason: int) -> None: ...
-    def work(self, now: float) -> float | None:
-        """Does what there is to do; seconds until it wants to be asked again, or None: when woken."""
-
-    def finish(self) -> None:
-        """Sends what must still go before the connection is ended for good."""
 
 
 class Session:
@@ -111,6 +94,7 @@ class Session:
         self.is_up = False
         #: Times the link came up since the start.
         self.connects = 0
+        endpoint.attach(self.wake)
         self._thread = threading.Thread(target=self._run, name=f"mqtt {client_id}", daemon=True)
 
     def start(self) -> None:
@@ -229,7 +213,7 @@ class Session:
         if not getattr(said, "SharedSubscriptionAvailable", 1) and any(
             name.startswith("$share/") for name, _ in subscriptions
         ):
-            raise RefusedError("the broker does not support shared subscriptions: leave SAVER_GROUP empty")
+            raise RejectedError("the broker does not support shared subscriptions: leave SAVER_GROUP empty")
         self._keepalive = float(getattr(said, "ServerKeepAlive", 0) or self._keepalive)
         link = self._link = Link(client, session_present=flags.session_present, connack=said)
         check(client.subscribe(subscriptions)[0])

@@ -77,7 +77,7 @@ class Outbox:
         self._tidy_at = NEVER
         self._trouble: str | None = None
         #: How long a message that `may_wait` does so, in seconds: its receipt is expected within that time.
-        self.patience = 0.0
+        self.write_delay = 0.0
         #: Called on the outbox's thread when there is more to `take`.
         self.on_kept: Callable[[], None] = lambda: None
         #: Since the start: messages written to disk, overwritten there by newer ones, and confirmed by the next keeper.
@@ -100,7 +100,7 @@ class Outbox:
                 expected within `patience`, and where the next keeper is quick it never is.
 
         """
-        put = Put(message_id, message, [done], time.monotonic() + (self.patience if may_wait else 0.0))
+        put = Put(message_id, message, [done], time.monotonic() + (self.write_delay if may_wait else 0.0))
         with self._work:
             self._arrived.append(put)
             self._work.notify()

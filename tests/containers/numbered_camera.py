@@ -44,11 +44,6 @@ def main() -> None:
     sender = Sender(outbox, client_id=EDGE_ID)
     session = Session(BrokerUrl.parse("mqtt://edge_mqtt_broker:1883"), client_id=EDGE_ID, endpoint=sender)
 
-    def kept() -> None:
-        sender.outbox_has_more()
-        session.wake()
-
-    outbox.on_kept = kept
     session.start()
     count = 0
     while not stop.wait(1 / PER_SECOND):

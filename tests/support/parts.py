@@ -42,11 +42,6 @@ class SendingSide:
         self.outbox = Outbox(path, max_bytes=max_bytes, when_full=when_full)
         self.sender = Sender(self.outbox, client_id=client_id, window=window, resend_after=resend_after)
         self.session = Session(BrokerUrl.parse(url), client_id=client_id, endpoint=self.sender, **session)
-        self.outbox.on_kept = self._kept
-
-    def _kept(self) -> None:
-        self.sender.outbox_has_more()
-        self.session.wake()
 
     def put(self, payload: bytes, *, topic: str = TOPIC, **properties: Any) -> bytes:
         """Hands a message over under a new id, which is returned."""
@@ -87,7 +82,6 @@ class TakingSide:
         self.held: list[Taken] = []
         self.taker = Taker(TOPIC, self._take, group=group)
         self.session = Session(BrokerUrl.parse(url), client_id=client_id, endpoint=self.taker, **session)
-        self.taker.wake = self.session.wake
 
     def _take(self, taken: Taken) -> None:
         self.messages.append(taken.message)

@@ -50,7 +50,6 @@ class OutboxMachine(RuleBasedStateMachine):
     def open(self) -> None:
         self.outbox = Outbox(self.path, max_bytes=1 << 30)
         self.order = SendOrder(self.outbox, backlog=_BACKLOG)
-        self.outbox.on_kept = self.order.outbox_has_more
         self.given: dict[bytes, Kept] = {}
         self.last_seq = self.outbox.last_seq
 
@@ -69,7 +68,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.put(how_many, may_wait=False)
 
     def put(self, how_many: int, *, may_wait: bool) -> None:
-        self.outbox.patience = 60.0
+        self.outbox.write_delay = 60.0
         for _ in range(how_many):
             self.count += 1
             message_id = b"%d" % self.count

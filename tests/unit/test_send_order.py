@@ -24,9 +24,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 @pytest.fixture
 def order(outbox: Outbox) -> SendOrder:
-    order = SendOrder(outbox, backlog=BACKLOG)
-    outbox.on_kept = order.outbox_has_more
-    return order
+    return SendOrder(outbox, backlog=BACKLOG)
 
 
 def keep(outbox: Outbox, payloads: list[bytes]) -> None:
@@ -53,16 +51,16 @@ def test_a_backlog_goes_oldest_first(outbox: Outbox, order: SendOrder) -> None:
 
 
 def test_what_is_live_waits_for_one_of_the_backlog_and_not_for_all(outbox: Outbox, order: SendOrder) -> None:
-    """Both order go on in turn, each in its order, and each message comes once."""
+    """Both go on in turn, each in its order, and each message comes once."""
     keep(outbox, numbered(300))
     begun = [int(kept.id) for kept in (order.next() for _ in range(10)) if kept is not None]
     keep(outbox, numbered(10, first=300))
-    order = drained(order)
+    given = drained(order)
     assert begun == list(range(10))
-    assert sorted(begun + order) == list(range(310))
-    assert [n for n in order if n < 300] == list(range(10, 300))
-    assert [n for n in order if n >= 300] == list(range(300, 310))
-    assert max(order.index(n) for n in range(300, 310)) <= 2 * 10
+    assert sorted(begun + given) == list(range(310))
+    assert [n for n in given if n < 300] == list(range(10, 300))
+    assert [n for n in given if n >= 300] == list(range(300, 310))
+    assert max(given.index(n) for n in range(300, 310)) <= 2 * 10
 
 
 def test_what_arrives_faster_than_it_goes_becomes_backlog_in_its_turn(outbox: Outbox, order: SendOrder) -> None:
@@ -82,7 +80,6 @@ def test_what_was_discarded_meanwhile_is_left_out(tmp_path: Path) -> None:
     before.close()
     outbox = Outbox(tmp_path / "outbox.db", max_bytes=64 * 1024 * 1024)
     order = SendOrder(outbox, backlog=BACKLOG)
-    outbox.on_kept = order.outbox_has_more
     first = order.next()
     assert first is not None
     outbox.discard([b"%06d" % n for n in range(300)])
