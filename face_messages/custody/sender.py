@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
@@ -63,7 +64,6 @@ class Sender(Endpoint):
         self.resent = 0
         never = SubscribeOptions.RETAIN_DO_NOT_SEND
         self.subscriptions = [(self._receipts_topic, SubscribeOptions(qos=1, retainHandling=never))]
-        outbox.on_kept = lambda: self.wake()
 
     @property
     def unconfirmed(self) -> int:
@@ -71,6 +71,9 @@ class Sender(Endpoint):
         return len(self._in_flight)
 
     # -- the endpoint, in the connection's thread ---------------------------------------------
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        self._outbox.on_kept = wake
 
     def connected(self, link: Link) -> None:
         self.link = link

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from face_messages.outbox.database import OutboxFile, Row, Totals
-from face_messages.outbox.pending import Put
+from face_messages.outbox.database import Kept, OutboxFile, Totals, row_of
 
 
 class WhenFull(StrEnum):
@@ -21,68 +21,55 @@ class Outcome:
     """What a transaction did."""
 
     totals: Totals
-    safe: list[Put] = field(default_factory=list)
-    #: Those that found no room.
-    left: list[Put] = field(default_factory=list)
+    #: Messages that were written; those behind them found no room.
+    written: int = 0
     confirmed: int = 0
-    #: Ids of what went to make room, and of what was set aside.
+    #: Ids of messages that went to make room, and of new dead letters.
     overwritten: list[bytes] = field(default_factory=list)
-    aside: list[bytes] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """`room` is for rows, in bytes."""
-
-    room: int
-    when_full: WhenFull
+    dead: list[bytes] = field(default_factory=list)
 
 
 def commit(
     file: OutboxFile,
-    *,
-    puts: list[Put],
-    discards: list[bytes],
-    asides: list[tuple[bytes, str]],
     totals: Totals,
-    limits: Limits,
+    *,
+    group: Sequence[Kept],
+    confirmed: Sequence[bytes],
+    dead: Sequence[tuple[bytes, str]],
+    room: int,
+    when_full: WhenFull,
 ) -> Outcome:
-    """All of it in one transaction.
+    """All of it in one transaction. `room` is for rows, in bytes.
 
     Raises:
         sqlite3.OperationalError: the disk refuses; nothing has changed.
 
     """
     outcome = Outcome(replace(totals))
-    with file.transaction():
-        for cost, was_aside in file.delete(discards):
-            outcome.totals.less(cost, was_aside=was_aside)
-            outcome.confirmed += 1
-        _put_all(file, puts, limits, outcome)
-        for message_id, reason in asides:
-            if file.set_aside(message_id, reason):
-                outcome.aside.append(message_id)
-                outcome.totals.aside += 1
-                outcome.totals.messages -= 1
-    return outcome
-
-
-def _put_all(file: OutboxFile, puts: list[Put], limits: Limits, outcome: Outcome) -> None:
     totals = outcome.totals
-    rows: list[Row] = []
-    for place, put in enumerate(puts):
-        row = Row.of(put.seq, put.id, put.message)
-        while limits.when_full is WhenFull.OVERWRITE_OLDEST and totals.bytes + row.cost > limits.room:
-            if (oldest := file.delete_oldest()) is None:
+    with file.transaction():
+        for cost, was_dead in file.delete(confirmed):
+            totals.less(cost, was_dead=was_dead)
+            outcome.confirmed += 1
+        rows = []
+        for kept in group:
+            properties, cost = row_of(kept)
+            while when_full is WhenFull.OVERWRITE_OLDEST and totals.bytes + cost > room:
+                if (oldest := file.delete_oldest()) is None:
+                    break
+                message_id, its_cost, was_dead = oldest
+                totals.less(its_cost, was_dead=was_dead)
+                outcome.overwritten.append(message_id)
+            if totals.bytes + cost > room:
                 break
-            message_id, cost, was_aside = oldest
-            totals.less(cost, was_aside=was_aside)
-            outcome.overwritten.append(message_id)
-        if totals.bytes + row.cost > limits.room:
-            outcome.left = puts[place:]
-            break
-        rows.append(row)
-        totals.bytes += row.cost
-        totals.messages += 1
-    file.insert_all(rows)
-    outcome.safe = puts[: len(rows)]
+            rows.append((kept, properties, cost))
+            totals.bytes += cost
+            totals.messages += 1
+        file.insert_all(rows)
+        outcome.written = len(rows)
+        for message_id, reason in dead:
+            if file.set_dead(message_id, reason):
+                outcome.dead.append(message_id)
+                totals.dead_letters += 1
+                totals.messages -= 1
+    return outcome

@@ -136,7 +136,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
 def test_any_order_of_events_keeps_the_promises(monkeypatch: pytest.MonkeyPatch) -> None:
     """With little memory and rows that go at once, so that a short story meets every case."""
-    monkeypatch.setattr(outbox, "_FRESH_BYTES", _BYTES)
+    monkeypatch.setattr(outbox, "_CACHE_BYTES", _BYTES)
     monkeypatch.setattr(outbox, "_TIDY_SECONDS", 0.0)
     monkeypatch.setattr(order, "_PREFETCH", 2)
     run_state_machine_as_test(
