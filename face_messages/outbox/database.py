@@ -77,6 +77,10 @@ class Totals:
     dead_letters: int
     bytes: int
 
+    @property
+    def rows(self) -> int:
+        return self.messages + self.dead_letters
+
     def less(self, cost: int, *, was_dead: bool) -> None:
         """One of them is gone."""
         self.bytes -= cost

@@ -66,7 +66,7 @@ class Outbox:
         self._began, self._began_at = self._writer.last_seq(), time.monotonic()
         # For all that follows. The writing thread waits for it.
         self._lock = threading.Condition()
-        self._pending = Pending(self._began, cache_bytes=_CACHE_BYTES)
+        self._pending = Pending(self._began, rows=self._totals.rows, cache_bytes=_CACHE_BYTES)
         # Ids of rows that may go and of messages that become dead letters, with the reason, and when that will be.
         self._confirmed: list[bytes] = []
         self._dead: list[tuple[bytes, str]] = []
@@ -113,8 +113,8 @@ class Outbox:
             if isinstance(twin, Put) and self._pending.is_unsettled(message_id) and _alike(twin.message, message):
                 twin.reports.append(done)
                 return
-            may_be_on_disk = twin is None and (self._totals.messages or self._totals.dead_letters)
-        if may_be_on_disk:
+            look = twin is None and (self._totals.dead_letters or self._pending.may_be_on_disk(message_id))
+        if look:
             with self._reader_lock:
                 twin = self._reader.find(message_id)
         if twin is not None:
@@ -361,7 +361,7 @@ class Outbox:
             safe = [put for put in safe if self._pending.get(put.id) is put]
             self._writing_ended(last)
             self._totals = outcome.totals
-            self._pending.settle(last)
+            self._pending.settle(last, rows=self._totals.rows)
             for message_id in (*outcome.overwritten, *outcome.dead):
                 self._pending.remove(message_id)
             del self._confirmed[:confirmed]

@@ -11,6 +11,8 @@ NEVER = float("inf")
 
 # Bytes of memory that a message takes up beside its payload.
 _OVERHEAD = 1024
+# Ids on disk that are remembered; of more than that the file is asked.
+_IDS = 10_000
 
 
 @dataclass(slots=True, eq=False)
@@ -34,11 +36,12 @@ class Pending:
 
     Args:
         last_seq: the place of the newest message on disk.
+        rows: messages on disk.
         cache_bytes: what the cache may take up.
 
     """
 
-    def __init__(self, last_seq: int, *, cache_bytes: int) -> None:
+    def __init__(self, last_seq: int, *, rows: int, cache_bytes: int) -> None:
         #: The place of the message that came last.
         self.last_seq = last_seq
         self.settled_seq = last_seq
@@ -46,6 +49,8 @@ class Pending:
         self._seqs: dict[bytes, int] = {}
         self._cache_bytes = cache_bytes
         self._cached = 0
+        # Those that are not confirmed, while they are few and all known.
+        self._on_disk: set[bytes] | None = None if rows else set()
 
     def __len__(self) -> int:
         """Messages that are not on disk."""
@@ -70,10 +75,12 @@ class Pending:
         self._seqs[put.id] = put.seq
 
     def remove(self, message_id: bytes) -> Put | None:
+        if self._on_disk is not None:
+            self._on_disk.discard(message_id)
         if (put := self.get(message_id)) is not None:
             self._drop(put)
             if put.seq == self.settled_seq + 1:
-                self.settle(put.seq)
+                self._settle(put.seq)
         return put
 
     def take(self, after: int, *, upto: int, limit: int, max_bytes: int) -> list[Kept]:
@@ -93,16 +100,29 @@ class Pending:
             if (put := self._messages.get(seq)) is not None:
                 yield put
 
-    def settle(self, seq: int) -> None:
-        """All messages up to this place are on disk now, or gone."""
+    def may_be_on_disk(self, message_id: bytes) -> bool:
+        """False where no message on disk has this id, but for dead letters, and those that are confirmed."""
+        return self._on_disk is None or message_id in self._on_disk
+
+    def settle(self, seq: int, *, rows: int) -> None:
+        """All messages up to this place are on disk now, or gone; `rows` messages are there."""
+        self._settle(seq)
+        if not rows:
+            self._on_disk = set()
+        elif self._on_disk is not None and len(self._on_disk) > _IDS:
+            self._on_disk = None
+        while self._cached > self._cache_bytes:
+            self._drop(next(iter(self._messages.values())))
+
+    def _settle(self, seq: int) -> None:
         for each in range(self.settled_seq + 1, seq + 1):
             if (put := self._messages.get(each)) is not None:
                 self._cached += put.size + _OVERHEAD
+                if self._on_disk is not None:
+                    self._on_disk.add(put.id)
         self.settled_seq = max(self.settled_seq, seq)
         while self.settled_seq < self.last_seq and self.settled_seq + 1 not in self._messages:
             self.settled_seq += 1
-        while self._cached > self._cache_bytes:
-            self._drop(next(iter(self._messages.values())))
 
     def _drop(self, put: Put) -> None:
         del self._messages[put.seq], self._seqs[put.id]
