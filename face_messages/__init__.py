@@ -6,8 +6,8 @@ from face_messages.event import FaceEvent, InvalidEventError, new_id
 from face_messages.message import Message
 from face_messages.mqtt.session import Session
 from face_messages.mqtt.url import BrokerUrl, TlsFiles
-from face_messages.outbox.commit import WhenFull
 from face_messages.outbox.outbox import Outbox
+from face_messages.outbox.writer import WhenFull
 from face_messages.service.monitor import Monitor
 
 __all__ = [

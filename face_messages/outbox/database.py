@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 from pydantic_core import from_json, to_json
 
@@ -186,32 +185,26 @@ class OutboxFile:
             marks = ",".join(["(?,?,?,?,?,?,?,?)"] * len(chunk))
             self._db.execute(f"INSERT INTO outbox ({_KEPT}, cost, kept_at) VALUES {marks}", values)  # noqa: S608 - question marks
 
-    def delete(self, ids: Sequence[bytes]) -> list[tuple[int, bool]]:
-        """Removes rows; of each that was there its cost, and whether it was a dead letter."""
-        gone: list[tuple[int, bool]] = []
+    def delete(self, ids: Sequence[bytes]) -> list[tuple[bytes, int, bool]]:
+        """Removes rows; of each that was there id and cost, and whether it was a dead letter."""
+        gone: list[tuple[bytes, int, bool]] = []
         for begin in range(0, len(ids), _IDS_AT_ONCE):
             chunk = list(ids[begin : begin + _IDS_AT_ONCE])
             # Question marks of a few numbers only: SQLite remembers statements. No message has an empty id.
             marks = next(n for n in (1, 4, 16, 64, _IDS_AT_ONCE) if n >= len(chunk))
             chunk += [b""] * (marks - len(chunk))
-            where = f"id IN ({','.join('?' * marks)})"
-            gone += self._delete(where, chunk, "cost, aside IS NOT NULL")
+            gone += self._delete(f"id IN ({','.join('?' * marks)})", chunk)
         return gone
 
     def delete_oldest(self) -> tuple[bytes, int, bool] | None:
-        """Removes the oldest message, a dead letter only where there is nothing else.
+        """Removes the oldest message, or a dead letter where there is nothing else; None where there is neither."""
+        oldest = "seq = (SELECT min(seq) FROM outbox {})"
+        rows = self._delete(oldest.format("WHERE aside IS NULL")) or self._delete(oldest.format(""))
+        return rows[0] if rows else None
 
-        Its id, its cost and whether it was a dead letter; None where there is none.
-        """
-        for which in ("WHERE aside IS NULL", ""):
-            where = f"seq = (SELECT min(seq) FROM outbox {which})"  # noqa: S608 - constants
-            if rows := self._delete(where, (), "id, cost, aside IS NOT NULL"):
-                return rows[0]
-        return None
-
-    def _delete(self, where: str, values: Sequence[bytes], returning: str) -> list[tuple[Any, ...]]:
-        # All of them are fetched, as it is not done before.
-        return self._db.execute(f"DELETE FROM outbox WHERE {where} RETURNING {returning}", values).fetchall()  # noqa: S608 - as above
+    def _delete(self, where: str, values: Sequence[bytes] = ()) -> list[tuple[bytes, int, bool]]:
+        sql = f"DELETE FROM outbox WHERE {where} RETURNING id, cost, aside IS NOT NULL"  # noqa: S608 - constants
+        return self._db.execute(sql, values).fetchall()
 
     def set_dead(self, message_id: bytes, reason: str) -> bool:
         """Makes a message a dead letter; False where it is not held, or is one."""

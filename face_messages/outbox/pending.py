@@ -104,6 +104,10 @@ class Pending:
         """False where no message on disk has this id, but for dead letters, and those that are confirmed."""
         return self._on_disk is None or message_id in self._on_disk
 
+    def next_due(self) -> float:
+        """When the first of those that are not on disk has to be there."""
+        return min((put.due for put in self.unsettled()), default=NEVER)
+
     def settle(self, seq: int, *, rows: int) -> None:
         """All messages up to this place are on disk now, or gone; `rows` messages are there."""
         self._settle(seq)

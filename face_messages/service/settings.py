@@ -14,7 +14,7 @@ from pydantic_settings import SettingsError as UnreadableSecretError
 
 from face_messages.message import TOPIC
 from face_messages.mqtt.url import BrokerUrl, TlsFiles
-from face_messages.outbox.commit import WhenFull
+from face_messages.outbox.writer import WhenFull
 
 SECRETS = Path("/run/secrets")
 
