@@ -11,7 +11,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from face_messages.custody.in_flight import InFlight
 from face_messages.custody.resend_timer import ResendTimer
 from face_messages.custody.send_order import SendOrder
-from face_messages.message import Incoming, Message, Received, reasons_of, receipts_topic
+from face_messages.message import Incoming, Received, reasons_of, receipts_topic
 from face_messages.mqtt.endpoint import Endpoint
 from face_messages.mqtt.link import Link, UndeliverableError
 from face_messages.outbox.database import Kept
@@ -27,9 +27,9 @@ _UNSENT_BYTES = 128 * 1024
 _NO_MATCHING_SUBSCRIBERS = 0x10
 _PACKET_TOO_LARGE = 0x95
 _QUOTA_EXCEEDED = 0x97
-_LONGEST_REFUSAL = 300.0
-# How long a receipt is waited for before a message is written to the disk, in seconds.
-_PATIENCE = 0.5
+_LONGEST_PAUSE = 300.0
+# How long a message is not written to the disk where receipts are quick, in seconds.
+_WRITE_DELAY = 0.5
 
 
 class Sender(Endpoint):
@@ -42,8 +42,7 @@ class Sender(Endpoint):
         outbox: where messages come from and stay until they are confirmed.
         client_id: whose receipts topic the keeper is to answer on.
         window: messages that may be unconfirmed at a time.
-        resend_after: bounds of the shortest patience before the last resort, in seconds; drawn anew each time.
-
+        resend_after: bounds of the shortest timeout before the last resort, in seconds; drawn anew each time.
     """
 
     def __init__(
@@ -55,13 +54,13 @@ class Sender(Endpoint):
         self._in_flight = InFlight()
         self._order = SendOrder(outbox, backlog=2 * window)
         self._timer = ResendTimer(resend_after)
-        self._refusal: str | None = None
-        self._refusal_said = False
-        self._refused_until = 0.0
+        # Why the broker takes no messages, whether that was said, and until when it is left alone.
+        self._held_back: str | None = None
+        self._held_back_said = False
+        self._held_back_until = 0.0
         self._backoff = Backoff(first=0.2, longest=5.0)
         #: Messages sent since the start, and how many of them not for the first time.
-        self.sent = 0
-        self.resent = 0
+        self.sent = self.resent = 0
         never = SubscribeOptions.RETAIN_DO_NOT_SEND
         self.subscriptions = [(self._receipts_topic, SubscribeOptions(qos=1, retainHandling=never))]
 
@@ -70,7 +69,7 @@ class Sender(Endpoint):
         """Messages on the wire without a receipt."""
         return len(self._in_flight)
 
-    # -- the endpoint, in the connection's thread ---------------------------------------------
+    # -- the endpoint, in the session's thread ------------------------------------------------
 
     def attach(self, wake: Callable[[], None]) -> None:
         self._outbox.on_kept = wake
@@ -78,7 +77,7 @@ class Sender(Endpoint):
     def connected(self, link: Link) -> None:
         self.link = link
         self._timer.resumed(time.monotonic())
-        self._refused_until = 0.0
+        self._held_back_until = 0.0
         self._in_flight.link_is_new(session_present=link.session_present)
 
     def disconnected(self) -> None:
@@ -88,15 +87,15 @@ class Sender(Endpoint):
     def received(self, packet: Incoming) -> None:
         """A receipt: the keeper has these messages, one correlation a line. Or its refusal of one message."""
         assert self.link is not None
-        if isinstance(packet, Received) and (reasons := reasons_of(packet.message.user_properties)):
-            self._refused(packet.message, reasons)
-        elif isinstance(packet, Received):
-            ids = [line for line in packet.message.payload.split(b"\n") if line]
-            now = time.monotonic()
-            for message_id in ids:
-                if (flight := self._in_flight.confirmed(message_id)) is not None:
-                    self._timer.confirmed(now, flight.sent_at, first_try=flight.tries == 1)
-            self._outbox.discard(ids)
+        if isinstance(packet, Received):
+            message = packet.message
+            if reasons := reasons_of(message.user_properties):
+                # What is not on the wire now will be refused again, if it is true.
+                message_id = message.correlation_data
+                if message_id in self._in_flight.flying and not message.payload and len(reasons) == 1:
+                    self._dead_letter(message_id, reasons[0])
+            else:
+                self._confirmed([line for line in message.payload.split(b"\n") if line])
         if packet.packet_id is not None:
             self.link.acknowledge(packet.packet_id)
 
@@ -109,14 +108,14 @@ class Sender(Endpoint):
         if message_id is None or reason == 0:
             return  # None where its receipt was faster
         if reason == _PACKET_TOO_LARGE:
-            self._set_aside(message_id, "larger than the broker takes")
+            self._dead_letter(message_id, "larger than the broker takes")
         elif reason in (_NO_MATCHING_SUBSCRIBERS, _QUOTA_EXCEEDED):
             self._in_flight.presume_lost(message_id)
             self._hold_back(reason)
         else:
             # The broker takes others, perhaps, but not this one: it must not hold them up.
             tries = self._in_flight.flying[message_id].tries
-            pause = Backoff.scale * min(2.0**tries, _LONGEST_REFUSAL)
+            pause = Backoff.scale * min(2.0**tries, _LONGEST_PAUSE)
             self._in_flight.presume_lost(message_id, not_before=time.monotonic() + pause)
             self._hold_back(reason, said=tries > 1)
 
@@ -124,12 +123,12 @@ class Sender(Endpoint):
         link = self.link
         if link is None:
             return None
-        self._outbox.write_delay = self._patience(now)
-        if now < self._refused_until:
-            return self._refused_until - now
+        self._outbox.write_delay = self._write_delay(now)
+        if now < self._held_back_until:
+            return self._held_back_until - now
         self._resend_overdue(now)
-        # While the broker is known to refuse, one message at a time finds out whether it still does.
-        window = 1 if self._refusal else self._window
+        # While the broker takes no messages, one at a time finds out whether that is still so.
+        window = 1 if self._held_back else self._window
         while (
             len(self._in_flight) < window
             and self._in_flight.bytes < _WINDOW_BYTES
@@ -145,13 +144,13 @@ class Sender(Endpoint):
 
     # -- what it is made of -------------------------------------------------------------------
 
-    def _patience(self, now: float) -> float:
+    def _write_delay(self, now: float) -> float:
         """Where receipts are quick, most messages need not be written to the disk."""
         usual = self._timer.usual
-        if usual is None or usual > _PATIENCE / 2 or self._refusal is not None:
+        if usual is None or usual > _WRITE_DELAY / 2 or self._held_back is not None:
             return 0.0
-        silent = len(self._in_flight) > 0 and now - self._in_flight.oldest()[1].sent_at > _PATIENCE
-        return 0.0 if silent else _PATIENCE
+        silent = len(self._in_flight) > 0 and now - self._in_flight.oldest()[1].sent_at > _WRITE_DELAY
+        return 0.0 if silent else _WRITE_DELAY
 
     def _next(self, now: float) -> tuple[Kept, int] | None:
         """The message to send now, and how often it was sent before."""
@@ -165,22 +164,23 @@ class Sender(Endpoint):
         try:
             packet_id = link.publish(kept.message, reply=(self._receipts_topic, kept.id))
         except UndeliverableError as error:
-            self._set_aside(kept.id, str(error))
+            self._dead_letter(kept.id, str(error))
             return
         self._in_flight.start(kept, packet_id, tries=tries + 1, now=time.monotonic())
         self.sent += 1
         self.resent += tries > 0
 
-    def _refused(self, answer: Message, reasons: list[str]) -> None:
-        # What is not on the wire now will be refused again, if it is true.
-        message_id = answer.correlation_data
-        if message_id in self._in_flight.flying and not answer.payload and len(reasons) == 1:
-            self._set_aside(message_id, reasons[0])
+    def _confirmed(self, ids: list[bytes]) -> None:
+        now = time.monotonic()
+        for message_id in ids:
+            if (flight := self._in_flight.confirmed(message_id)) is not None:
+                self._timer.confirmed(now, flight.sent_at, first_try=flight.tries == 1)
+        self._outbox.discard(ids)
 
-    def _set_aside(self, message_id: bytes, reason: str) -> None:
+    def _dead_letter(self, message_id: bytes, reason: str) -> None:
         self._in_flight.confirmed(message_id)
         log.error(
-            "message %r can never be delivered (%s): it is kept in the outbox, aside;"
+            "message %r can never be delivered (%s): it is a dead letter, kept in the outbox;"
             " look at it with: python3 -m face_messages.dead_letters list",
             message_id,
             reason,
@@ -208,21 +208,19 @@ class Sender(Endpoint):
             self._in_flight.presume_lost(each)
 
     def _hold_back(self, reason: int, *, said: bool = False) -> None:
+        why = f"the broker refuses messages (reason 0x{reason:02x}): check its access rules; they are kept"
         if reason == _NO_MATCHING_SUBSCRIBERS:
-            refusal = "nobody takes the messages at the broker yet: they are kept until somebody does"
-        else:
-            refusal = f"the broker refuses messages (reason 0x{reason:02x}): check its access rules; they are kept"
-        if refusal != self._refusal:
+            why = "nobody takes the messages at the broker yet: they are kept until somebody does"
+        if why != self._held_back:
             if not said:
-                log.warning("%s", refusal)
-            self._refusal, self._refusal_said = refusal, not said
-        if (now := time.monotonic()) >= self._refused_until:  # a whole window may come back: that is one refusal
-            self._refused_until = now + self._backoff.next_delay()
+                log.warning("%s", why)
+            self._held_back, self._held_back_said = why, not said
+        if (now := time.monotonic()) >= self._held_back_until:  # a whole window may come back: that is one refusal
+            self._held_back_until = now + self._backoff.next_delay()
 
     def _taken_again(self) -> None:
-        if self._refusal is not None:
-            if self._refusal_said:
-                log.info("messages are taken at the broker")
-            self._refusal = None
-        self._refused_until = 0.0
+        if self._held_back is not None and self._held_back_said:
+            log.info("messages are taken at the broker")
+        self._held_back = None
+        self._held_back_until = 0.0
         self._backoff.reset()

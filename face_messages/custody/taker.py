@@ -7,6 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
@@ -23,52 +24,40 @@ _BATCH = 100
 _HELD_BYTES = 16 * 1024 * 1024
 
 
+@dataclass(slots=True)
 class Taken:
     """A message that was handed over. Whoever has it calls `safe`, once, when it can no longer be lost, or `refuse`."""
 
-    __slots__ = ("_link", "_packet_id", "_taker", "message")
-
-    def __init__(self, taker: Taker, link: Link, packet_id: int | None, message: Message) -> None:
-        self._taker = taker
-        self._link = link
-        self._packet_id = packet_id
-        self.message = message
+    message: Message
+    #: The link that it came by, and what its acknowledgement there must carry.
+    link: Link
+    packet_id: int | None
+    _settle: Callable[[Taken, str | None], None]
 
     def safe(self) -> None:
         """Lets the broker forget the message and its sender discard it. Callable from any thread."""
-        self._taker._settle(self, None)  # noqa: SLF001 - the two are one machine in two parts
+        self._settle(self, None)
 
     def refuse(self, reason: str) -> bool:
-        """Gives it back to its sender, which keeps it aside, and lets the broker forget it. Callable from any thread.
+        """Gives it back to its sender, as a dead letter, and lets the broker forget it. Callable from any thread.
 
         False where no sender has asked for an answer: then the caller still has it, as to let go would be to lose it.
         """
         if self.message.wants_receipt:
-            self._taker._settle(self, reason)  # noqa: SLF001 - as above
+            self._settle(self, reason)
         return self.message.wants_receipt
 
 
 class Taker(Endpoint):
     """Subscribes to a topic and all below it, and hands each message to `take`.
 
-    `take` is called in the connection's thread and must not block; the message stays with the broker, unacknowledged,
-    and with its sender, unconfirmed, until `safe` is called on what it was given.
-
-    Args:
-        topic: the topic.
-        take: what is done with a message.
-        group: name of a shared subscription, or empty for none.
-        max_size: larger messages are refused; payload and properties, in bytes.
-
+    `take` is called in the session's thread and must not block. The message stays with the broker, unacknowledged, and
+    with its sender, unconfirmed, until `safe` is called on what `take` was given. `group` names a shared subscription.
+    Messages of more than `max_size` bytes are refused; payload and properties count.
     """
 
     def __init__(
-        self,
-        topic: str,
-        take: Callable[[Taken], None],
-        *,
-        group: str = "",
-        max_size: int = MAX_MESSAGE_BYTES,
+        self, topic: str, take: Callable[[Taken], None], *, group: str = "", max_size: int = MAX_MESSAGE_BYTES
     ) -> None:
         # A retained message comes with a new subscription only, not again with each reconnect; never with a shared one.
         retained = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if group else SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
@@ -83,11 +72,9 @@ class Taker(Endpoint):
         self._acks: list[int] = []  # packet ids of what is answered with them, on the present link
         self._stopped = False
         #: Messages held that are not safe yet, and their size in bytes.
-        self.held = 0
-        self.held_bytes = 0
+        self.held = self.held_bytes = 0
         #: Since the start: messages handed over, and messages refused (too large or unreadable).
-        self.taken = 0
-        self.refused = 0
+        self.taken = self.refused = 0
 
     def stop_taking(self) -> None:
         """Reads nothing more from the broker; what is held can still become safe."""
@@ -98,7 +85,7 @@ class Taker(Endpoint):
         self._settled.append((taken, refused_for))
         self.wake()
 
-    # -- the endpoint, in the connection's thread ---------------------------------------------
+    # -- the endpoint, in the session's thread ------------------------------------------------
 
     def disconnected(self) -> None:
         self.link = None
@@ -114,7 +101,7 @@ class Taker(Endpoint):
                 self.link.acknowledge(packet.packet_id)
             return
         message = packet.message
-        taken = Taken(self, self.link, packet.packet_id, message)
+        taken = Taken(message, self.link, packet.packet_id, self._settle)
         if message.size > self._max_size:
             reason = f"larger than {self._max_size} bytes"
             self._say_refused(message.topic, message.size, reason)
@@ -148,11 +135,11 @@ class Taker(Endpoint):
     def _answer(self, taken: Taken, refused_for: str | None, now: float) -> None:
         message = taken.message
         # A packet id means nothing on another connection than its own; there the broker sends the message again.
-        if self.link is not None and taken._link is self.link and taken._packet_id is not None:  # noqa: SLF001
-            if not message.wants_receipt:
-                self.link.acknowledge(taken._packet_id)  # noqa: SLF001
+        if taken.link is self.link and taken.packet_id is not None:
+            if message.wants_receipt:
+                self._acks.append(taken.packet_id)
             else:
-                self._acks.append(taken._packet_id)  # noqa: SLF001
+                taken.link.acknowledge(taken.packet_id)
         if not message.wants_receipt:
             return
         assert message.response_topic is not None
@@ -174,7 +161,7 @@ class Taker(Endpoint):
                 log.warning("a receipt for %r cannot be sent: %s", answer.topic, error)
         if self._refusals or self._receipts:
             return 0.1
-        # Behind the receipts: who is killed in between is given the messages again, and need not be waited for.
+        # Behind the receipts: if we die in between, the broker redelivers at once.
         for packet_id in self._acks:
             link.acknowledge(packet_id)
         self._acks.clear()

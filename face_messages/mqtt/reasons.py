@@ -33,9 +33,7 @@ def check_connack(reason: ReasonCode) -> None:
 def check_suback(reasons: Sequence[ReasonCode], subscriptions: Sequence[Subscription]) -> list[str]:
     """The filters that were refused and are only good to have, which are those with QoS 0.
 
-    Raises:
-        RejectedError: one was refused that is needed, or all were.
-
+    RejectedError: one was refused that is needed, or all were.
     """
     answers = zip(subscriptions, reasons, strict=False)
     refused = [(*subscription, reason) for subscription, reason in answers if reason.is_failure]

@@ -16,9 +16,7 @@ class Waker:
         self._receiver, self._sender = socket.socketpair()
         self._receiver.setblocking(False)
         self._sender.setblocking(False)
-
-    def fileno(self) -> int:
-        return self._receiver.fileno()
+        self.fileno = self._receiver.fileno
 
     def wake(self) -> None:
         if not self._woken:

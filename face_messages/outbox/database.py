@@ -101,12 +101,9 @@ def row_of(kept: Kept) -> tuple[bytes, int]:
 
 
 class OutboxFile:
-    """One connection to the file. The outbox opens two: its own thread writes, the other threads read.
+    """One connection to the SQLite file. The outbox opens two: its own thread writes, the other threads read.
 
-    Args:
-        path: the SQLite file.
-        log_bytes: the write-ahead log is folded into the file, and cut back, at this size; 0 where nothing is written.
-
+    The write-ahead log is folded into the file, and cut back, at `log_bytes`; 0 where nothing is written.
     """
 
     def __init__(self, path: Path, *, log_bytes: int = 0) -> None:
@@ -120,11 +117,11 @@ class OutboxFile:
             self._db.execute("PRAGMA secure_delete=FAST")
             self._create()
             if log_bytes:
-                # The largest group commit, or it would be written to the log, read back and written again.
-                self._db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-                self._db.execute("PRAGMA temp_store=MEMORY")
-                self._db.execute(f"PRAGMA journal_size_limit={log_bytes}")
-                self._db.execute(f"PRAGMA wal_autocheckpoint={max(1, log_bytes // PAGE_BYTES)}")
+                # The cache takes the largest group commit; else that would be written, read back and written again.
+                self._db.executescript(
+                    f"PRAGMA cache_size=-{_CACHE_KIB}; PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit={log_bytes};"
+                    f"PRAGMA wal_autocheckpoint={max(1, log_bytes // PAGE_BYTES)}"
+                )
         except BaseException:
             self._db.close()
             raise
@@ -248,9 +245,7 @@ class OutboxFile:
     def keep_small(self, used: int, *, lock: Lock) -> None:
         """Gives the file system back what a backlog took up, once it is gone: `used` bytes are left of it.
 
-        Args:
-            lock: held by whoever reads through another connection, which keeps the log from being cut back.
-
+        Whoever reads through another connection holds `lock`, as a reader keeps the log from being cut back.
         """
         if used < _LITTLE_BYTES and self._path.stat().st_size > _LARGE_BYTES:
             self._db.execute("VACUUM")

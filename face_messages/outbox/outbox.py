@@ -40,9 +40,7 @@ class Outbox:
         max_bytes: what the file and its write-ahead log may take up together, in bytes.
         when_full: what gives way then.
 
-    Raises:
-        OSError: the file cannot be opened at present, or another program has it.
-
+    OSError: the file cannot be opened at present, or another program has it.
     """
 
     def __init__(self, path: Path, *, max_bytes: int, when_full: WhenFull = WhenFull.REJECT_NEW) -> None:
@@ -91,7 +89,6 @@ class Outbox:
                 keeper already. Only then may its receipt be sent.
             may_wait: for one whose sender keeps it until `done`: it need not be written to disk while its receipt is
                 expected within `write_delay`, and where the next keeper is quick it never is.
-
         """
         if message.size > self.largest_message:
             # Never confirmed, so its sender still has it; those behind it must not wait for the impossible.
@@ -126,16 +123,14 @@ class Outbox:
         """Lets go of confirmed messages. A crash that undoes it only causes a resend, so nobody waits for it."""
         safe: list[Put] = []
         with self._lock:
-            on_disk = max(self._pending.settled_seq, self._writing)
             for message_id in ids:
-                is_safe = not self._pending.is_unsettled(message_id)
+                is_waiting = self._pending.is_unsettled(message_id)
                 put = self._pending.remove(message_id)
-                if put is None or put.seq <= on_disk:
-                    self._confirmed.append((message_id, put is None))
-                if put is not None:
-                    self.confirmed += 1
-                    if not is_safe:
-                        safe.append(put)
+                if is_waiting and put is not None:  # need not be written any more, unless that is being done
+                    safe.append(put)
+                if not is_waiting or (put is not None and put.seq <= self._writing):
+                    self._confirmed.append((message_id, not is_waiting))
+            self.confirmed += len(safe)
             if self._confirmed and self._writer.trouble is not None:  # they may make the room that others wait for
                 self._due = 0.0
                 self._tidy_within(0.0)

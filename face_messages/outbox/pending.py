@@ -38,7 +38,6 @@ class Pending:
         last_seq: the place of the newest message on disk.
         rows: messages on disk.
         cache_bytes: what the cache may take up.
-
     """
 
     def __init__(self, last_seq: int, *, rows: int, cache_bytes: int) -> None:

@@ -69,7 +69,6 @@ class Writer:
             group: new messages.
             confirmed: ids, and whether their rows count as messages that are confirmed now.
             dead: ids and reasons.
-
         """
         group_bytes, size = self.group_bytes(), sum(kept.size for kept in group)
         # A message that is larger than a group has the log to itself.

@@ -15,7 +15,6 @@ class Backoff:
     Args:
         first: upper bound of the first delay, in seconds.
         longest: upper bound of any delay, in seconds.
-
     """
 
     #: Tests set this to a small fraction to have retries without the waiting.

@@ -63,12 +63,13 @@ class OutboxHealth(Fields):
 
     @classmethod
     def of(cls, outbox: Outbox) -> OutboxHealth:
+        # A disk that fails must not end a link that can do without it.
+        age = round(outbox.oldest_age(), 1) if outbox.messages_on_disk else 0.0
         return cls(
             messages=outbox.messages_on_disk,
             bytes=outbox.bytes_used,
             max_bytes=outbox.max_bytes,
-            # A disk that fails must not end a link that can do without it.
-            oldest_seconds=round(outbox.oldest_age(), 1) if outbox.messages_on_disk else 0.0,
+            oldest_seconds=age,
             aside=outbox.dead_letters,
             refusing=outbox.trouble is not None,
         )

@@ -101,11 +101,8 @@ class Monitor(Collector):
 
     def health(self) -> tuple[bool, dict[str, object]]:
         failed = [name for name, is_well in self._checks.items() if not is_well()]
-        return not failed, {
-            "well": not failed,
-            "failed": failed,
-            **{name: read() for name, read in self._states.items()},
-        }
+        states = {name: read() for name, read in self._states.items()}
+        return not failed, {"well": not failed, "failed": failed, **states}
 
     def serve(self, host: str, port: int) -> MonitorServer | None:
         """Starts the HTTP server, unless `port` is 0. OSError: the port is taken, or the address is not ours."""

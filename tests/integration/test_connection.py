@@ -334,7 +334,7 @@ def test_a_message_that_the_broker_refuses_does_not_hold_up_the_others(
         assert len(edge.outbox) == 3
 
 
-def test_a_message_larger_than_the_broker_takes_is_set_aside(
+def test_a_message_larger_than_the_broker_takes_is_a_dead_letter(
     start_broker: StartBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It would make the broker hang up each time; so it stays in the outbox, out of the way, with a line."""

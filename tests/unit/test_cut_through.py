@@ -102,7 +102,7 @@ def test_another_message_under_the_id_of_one_that_waits_goes_on_under_its_own(ou
     assert second.message.payload == b"1" * 5
 
 
-def test_a_waiting_message_is_set_aside_on_disk(outbox: Outbox, path: Path) -> None:
+def test_a_waiting_message_becomes_a_dead_letter_on_disk(outbox: Outbox, path: Path) -> None:
     """It was refused before it had to be written."""
     done = put(outbox, b"1", b"2")
     outbox.dead_letter(b"1", "too large")

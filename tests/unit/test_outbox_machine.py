@@ -43,7 +43,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.path = self.folder / "outbox.db"
         self.count = 0
         self.held: dict[bytes, Message] = {}
-        self.aside: set[bytes] = set()
+        self.dead: set[bytes] = set()
         self.safe: set[bytes] = set()
         self.open()
 
@@ -55,7 +55,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def settle(self) -> None:
         eventually(lambda: self.outbox.last_seq == self.last_seq and len(self.outbox) == len(self.held))
-        eventually(lambda: self.outbox.dead_letters == len(self.aside))
+        eventually(lambda: self.outbox.dead_letters == len(self.dead))
 
     @rule(how_many=st.integers(3, 9))
     def put_some_that_wait(self, how_many: int) -> None:
@@ -104,7 +104,7 @@ class OutboxMachine(RuleBasedStateMachine):
         message_id = data.draw(st.sampled_from(sorted(self.given.keys() & self.held.keys())))
         del self.held[message_id]
         if refused:
-            self.aside.add(message_id)
+            self.dead.add(message_id)
             self.outbox.dead_letter(message_id, "refused")
         else:
             self.outbox.discard([message_id])
