@@ -200,7 +200,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         backlog.join()
         session.stop()
         outbox.close()
-        if gone := len(outbox) - outbox.messages_on_disk:
+        if gone := len(outbox) - outbox.totals.messages:
             log.error("%d faces that were found had no room in the outbox, and are lost with this stop", gone)
         log.info(
             "stopped: frames=%d skipped=%d faces=%d confirmed=%d waiting=%d",
@@ -208,7 +208,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             source.frames_skipped,
             detection.faces,
             outbox.confirmed,
-            outbox.messages_on_disk,
+            outbox.totals.messages,
         )
     return status
 

@@ -1,7 +1,5 @@
 """Take from the edge broker into the outbox; send from the outbox to the cloud broker."""
 
-from __future__ import annotations
-
 import logging
 import time
 from datetime import UTC, datetime
@@ -128,6 +126,6 @@ def work(settings: ForwarderSettings, stop: program.Stop) -> int:
         forwarder.start()
         report_backlog(outbox, stop)
         forwarder.stop()
-        waiting = outbox.messages_on_disk
+        waiting = outbox.totals.messages
         log.info("stopped: taken=%d confirmed=%d waiting=%d", forwarder.taker.taken, outbox.confirmed, waiting)
     return 0

@@ -1,7 +1,5 @@
 """An operator's word from the cloud to the cameras of this edge."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections import deque

@@ -1,7 +1,5 @@
 """`python3 -m face_messages.dead_letters`: shows the dead letters of an outbox, and decides what becomes of them."""
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

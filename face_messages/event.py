@@ -1,7 +1,5 @@
 """The face event: CloudEvents 1.0 in the binary mode of its MQTT 5 binding, written and read."""
 
-from __future__ import annotations
-
 import os
 import re
 import threading

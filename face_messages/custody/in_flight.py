@@ -1,7 +1,5 @@
 """Which messages are on the wire without a receipt, and which of them are to be sent again."""
 
-from __future__ import annotations
-
 import heapq
 from dataclasses import dataclass
 

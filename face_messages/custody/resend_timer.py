@@ -1,7 +1,5 @@
 """How long a receipt takes, and so when its absence means something."""
 
-from __future__ import annotations
-
 import random
 
 _LONGEST = 300.0

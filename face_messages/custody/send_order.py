@@ -1,7 +1,5 @@
 """In which order an outbox is emptied: oldest first, with what is new not starved behind a backlog."""
 
-from __future__ import annotations
-
 from collections import deque
 
 from face_messages.outbox.database import Kept

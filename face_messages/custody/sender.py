@@ -1,7 +1,5 @@
 """The sending side of custody: from an outbox to a broker, until receipts come back."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable

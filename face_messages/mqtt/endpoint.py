@@ -1,7 +1,5 @@
 """What a session serves: a sender, a taker, or several endpoints at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from face_messages.message import Incoming

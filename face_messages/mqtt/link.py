@@ -1,7 +1,5 @@
 """One connection to a broker, from CONNACK to its end: what a `Sender` or a `Taker` may do on it."""
 
-from __future__ import annotations
-
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 

@@ -3,8 +3,6 @@
 paho's `Properties` do the same at many times the cost. MQTT 5.0, sections 2.2.2 and 3.3.
 """
 
-from __future__ import annotations
-
 from face_messages.message import Incoming, Message, Received, Reply, UnreadablePublish
 from face_messages.mqtt.wire import Packet, ProtocolError
 

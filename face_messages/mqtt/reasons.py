@@ -1,7 +1,5 @@
 """What it means when a broker says no, in words that say what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from paho.mqtt.reasoncodes import ReasonCode

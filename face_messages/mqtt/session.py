@@ -4,8 +4,6 @@ All that happens on the wire happens in that thread, so that its endpoint (a `Se
 and a packet costs no wake-up. Other threads only call `wake`, and the endpoint is asked what there is to do.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import selectors
@@ -47,24 +45,15 @@ class Session:
 
     url: BrokerUrl
     _: KW_ONLY
-    #: Who this is; the session belongs to it, so no two programs may share one.
-    client_id: str
-    #: Does something with the session.
-    endpoint: Endpoint
-    #: PEM files for `mqtts`.
-    tls: TlsFiles = field(default_factory=TlsFiles)
-    #: How long the broker keeps the session of a client that is gone, in seconds.
-    session_expiry: int = 24 * 3600
-    #: Whether the session outlives an orderly stop.
-    keep_session: bool = True
-    #: Unacknowledged messages that the broker may send at a time.
-    receive_maximum: int = 65535
-    #: Larger PUBLISH packets are passed over, in bytes.
-    max_packet: int = 10 * 1024 * 1024
-    #: A silent connection is given up after this long, in seconds.
-    keepalive: int = 30
-    #: For connecting, in seconds.
-    timeout: float = 10.0
+    client_id: str  #: who this is; the session belongs to it, so no two programs may share one
+    endpoint: Endpoint  #: does something with the session
+    tls: TlsFiles = field(default_factory=TlsFiles)  #: PEM files for `mqtts`
+    session_expiry: int = 24 * 3600  #: how long the broker keeps the session of a client that is gone, in seconds
+    keep_session: bool = True  #: whether the session outlives an orderly stop
+    receive_maximum: int = 65535  #: unacknowledged messages that the broker may send at a time
+    max_packet: int = 10 * 1024 * 1024  #: larger PUBLISH packets are passed over, in bytes
+    keepalive: int = 30  #: a silent connection is given up after this long, in seconds
+    timeout: float = 10.0  #: for connecting, in seconds
 
     def __post_init__(self) -> None:
         self._keepalive = float(self.keepalive)  # or what the broker demands

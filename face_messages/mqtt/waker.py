@@ -1,7 +1,5 @@
 """Wakes a thread that waits in a selector."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import threading

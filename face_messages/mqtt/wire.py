@@ -1,7 +1,5 @@
 """Packets' bytes over a non-blocking socket, buffered in both directions: where each begins and ends, no more."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import ssl

@@ -1,7 +1,5 @@
 """The outbox's file: its layout and its statements."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import time

@@ -6,8 +6,6 @@ and not one of its own. With `synchronous=FULL` a commit outlives a power cut
 (https://sqlite.org/pragma.html#pragma_synchronous).
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time
@@ -58,8 +56,9 @@ class Outbox:
         self._began, self._began_at = self._file.last_seq(), time.monotonic()
         # For all that follows. The writing thread waits for it.
         self._lock = threading.Condition()
-        self._totals = self._writer.totals
-        self._pending = Pending(self._began, rows=self._totals.rows, cache_bytes=_CACHE_BYTES)
+        #: What is on disk.
+        self.totals = self._writer.totals
+        self._pending = Pending(self._began, rows=self.totals.rows, cache_bytes=_CACHE_BYTES)
         self._due = NEVER  # when the first pending message has to be on disk (monotonic)
         self._writing = 0  # the place up to which messages are being written
         # Ids whose rows may go, and whether these are yet to be counted; new dead letters with the reason; when.
@@ -99,7 +98,7 @@ class Outbox:
             if pending is not None and self._pending.is_unsettled(message_id) and _alike(pending.message, message):
                 pending.reports.append(done)
                 return
-            look = pending is None and (self._totals.dead_letters or self._pending.may_be_on_disk(message_id))
+            look = pending is None and (self.totals.dead_letters or self._pending.may_be_on_disk(message_id))
         twin: Kept | None = pending
         if look:
             with self._reading:
@@ -182,7 +181,7 @@ class Outbox:
     def __len__(self) -> int:
         """Messages that are not confirmed, on disk or not, but for dead letters."""
         with self._lock:
-            return self._totals.messages + len(self._pending)
+            return self.totals.messages + len(self._pending)
 
     @property
     def last_seq(self) -> int:
@@ -193,20 +192,6 @@ class Outbox:
     def settled_seq(self) -> int:
         """The place up to which all messages are on disk, or gone."""
         return self._pending.settled_seq
-
-    @property
-    def messages_on_disk(self) -> int:
-        """Dead letters not counted."""
-        return self._totals.messages
-
-    @property
-    def dead_letters(self) -> int:
-        return self._totals.dead_letters
-
-    @property
-    def bytes_used(self) -> int:
-        """Bytes on disk that messages take up, dead letters included."""
-        return self._totals.bytes
 
     @property
     def trouble(self) -> str | None:
@@ -294,8 +279,8 @@ class Outbox:
         written = group[: outcome.written]
         with self._lock:
             safe = [put for put in written if self._pending.get(put.id) is put]  # the others were confirmed meanwhile
-            self._totals = outcome.totals
-            self._pending.settle(written[-1].seq if written else 0, rows=self._totals.rows)
+            self.totals = outcome.totals
+            self._pending.settle(written[-1].seq if written else 0, rows=self.totals.rows)
             for message_id in (*outcome.overwritten, *outcome.dead):
                 self._pending.remove(message_id)
             del self._confirmed[:confirmed]

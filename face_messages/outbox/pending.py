@@ -1,7 +1,5 @@
 """The messages of an outbox that are in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

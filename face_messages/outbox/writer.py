@@ -1,7 +1,5 @@
 """Writes an outbox's file: group commits within its bounds, and what to say when the disk refuses."""
 
-from __future__ import annotations
-
 import logging
 import sqlite3
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """How long to wait before the next try."""
 
-from __future__ import annotations
-
 import random
 
 from face_messages.service.tempo import TEMPO

@@ -1,7 +1,5 @@
 """When a certificate ends: as a figure, and as a warning while there is time to renew it."""
 
-from __future__ import annotations
-
 import logging
 import re
 import ssl

@@ -64,13 +64,13 @@ class OutboxHealth(Fields):
     @classmethod
     def of(cls, outbox: Outbox) -> OutboxHealth:
         # A disk that fails must not end a link that can do without it.
-        age = round(outbox.oldest_age(), 1) if outbox.messages_on_disk else 0.0
+        age = round(outbox.oldest_age(), 1) if outbox.totals.messages else 0.0
         return cls(
-            messages=outbox.messages_on_disk,
-            bytes=outbox.bytes_used,
+            messages=outbox.totals.messages,
+            bytes=outbox.totals.bytes,
             max_bytes=outbox.max_bytes,
             oldest_seconds=age,
-            aside=outbox.dead_letters,
+            aside=outbox.totals.dead_letters,
             refusing=outbox.trouble is not None,
         )
 

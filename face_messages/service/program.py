@@ -1,7 +1,5 @@
 """What every program does around its work: settings, logs, signals and exit statuses."""
 
-from __future__ import annotations
-
 import _thread
 import argparse
 import logging

@@ -131,8 +131,7 @@ class OutboxSettings(ProgramSettings):
         1024 * MIB, ge=MIB, description="what the outbox may take up on disk, in bytes; 1 MiB at least"
     )
     outbox_when_full: WhenFull = Field(
-        WhenFull.REJECT_NEW,
-        description="what gives way then: reject-new waits, overwrite-oldest drops and counts",
+        WhenFull.REJECT_NEW, description="what gives way then: reject-new waits, overwrite-oldest drops and counts"
     )
 
 

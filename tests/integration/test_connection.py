@@ -343,7 +343,7 @@ def test_a_message_larger_than_the_broker_takes_is_a_dead_letter(
         edge.put(bytes(200_000))
         edge.put(b"small")
         eventually(lambda: edge.outbox.confirmed == 1)
-        eventually(lambda: edge.outbox.dead_letters == 1)
+        eventually(lambda: edge.outbox.totals.dead_letters == 1)
         assert keeper.payloads == [b"small"]
         assert edge.session.connects == 1
     (line,) = lines(caplog, about="can never be delivered")

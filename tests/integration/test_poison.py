@@ -190,7 +190,7 @@ def test_more_than_a_window_of_them_in_a_row_are_passed(
         face(edge, "poisoned")
     good = {face(edge)[1] for _ in range(5)}
     eventually(lambda: edge.outbox.confirmed == 5, within=60)
-    eventually(lambda: edge.outbox.dead_letters == 40, within=60)
+    eventually(lambda: edge.outbox.totals.dead_letters == 40, within=60)
     assert pictures(front) == good
     assert len(notes(front)) == 40
     assert keeper.figure("objects_refused_total") == 40
@@ -211,11 +211,11 @@ def test_a_store_that_refuses_everything_blocks_and_nothing_is_a_dead_letter(
     keeper.expect("messages_held", 16)
     assert keeper.log_text().count("ERROR") == 1
     assert keeper.figure("objects_refused_total") == 0
-    assert (edge.outbox.confirmed, edge.outbox.dead_letters) == (0, 0)
+    assert (edge.outbox.confirmed, edge.outbox.totals.dead_letters) == (0, 0)
     front.rule = takes_all
     eventually(lambda: edge.outbox.confirmed == 40, within=60)
     assert pictures(front) == good
-    assert edge.outbox.dead_letters == 0
+    assert edge.outbox.totals.dead_letters == 0
     assert keeper.figure("objects_refused_total") == 0
     assert "dead letter" not in keeper.log_text()
 
@@ -227,11 +227,11 @@ def test_wrong_credentials_block_and_nothing_is_a_dead_letter(
     good = {face(edge)[1] for _ in range(40)}
     with saver(tmp_path, cloud.url, front.s3, COS_HMAC_SECRET_ACCESS_KEY="something-else") as program:
         program.expect_line("the credentials may not write")
-        assert (edge.outbox.confirmed, edge.outbox.dead_letters) == (0, 0)
+        assert (edge.outbox.confirmed, edge.outbox.totals.dead_letters) == (0, 0)
     with saver(tmp_path, cloud.url, front.s3):
         eventually(lambda: edge.outbox.confirmed == 40, within=60)
     assert pictures(front) == good
-    assert edge.outbox.dead_letters == 0
+    assert edge.outbox.totals.dead_letters == 0
     assert notes(front) == []
 
 
@@ -247,7 +247,7 @@ def test_one_forbidden_name_on_top_of_a_policy_that_allows_no_notes(
 
     def is_dead() -> bool:
         good.add(face(edge)[1])
-        return edge.outbox.dead_letters == 1
+        return edge.outbox.totals.dead_letters == 1
 
     eventually(is_dead, within=60)
     eventually(lambda: edge.outbox.confirmed == len(good))
@@ -266,7 +266,7 @@ def test_a_hiccup_is_no_refusal(front: Front, keeper: Program, edge: SendingSide
     _, png = face(edge)
     eventually(lambda: edge.outbox.confirmed == 1)
     assert pictures(front) == {png}
-    assert (keeper.figure("objects_refused_total"), edge.outbox.dead_letters) == (0, 0)
+    assert (keeper.figure("objects_refused_total"), edge.outbox.totals.dead_letters) == (0, 0)
     assert "ERROR" not in keeper.log_text()
 
 
@@ -300,9 +300,9 @@ def test_a_saver_killed_before_it_gives_back_loses_nothing(front: Front, keeper:
     good = {face(edge)[1] for _ in range(20)}
     assert at_the_end.wait(30)
     keeper.kill()
-    before = edge.outbox.dead_letters
+    before = edge.outbox.totals.dead_letters
     keeper.start()
-    eventually(lambda: edge.outbox.dead_letters == 1, within=40)
+    eventually(lambda: edge.outbox.totals.dead_letters == 1, within=40)
     eventually(lambda: len(edge.outbox) == 0, within=40)
     assert before <= 1
     assert pictures(front) == good
@@ -352,11 +352,11 @@ def test_forged_and_malformed_refusals_do_nothing(
         with listening(cloud.port, topic) as answers:  # what has come here has come there
             publish(client, topic, b"unknown")
             eventually(lambda: answers.messages)
-        never(lambda: (edge.outbox.dead_letters, edge.outbox.confirmed) != (0, 0), during=0.3)
+        never(lambda: (edge.outbox.totals.dead_letters, edge.outbox.confirmed) != (0, 0), during=0.3)
         assert len(edge.outbox) == 1
         assert "dead letter" not in caplog.text
         publish(client, topic, b"", CorrelationData=known, UserProperty=[("refused", "\u202e" + "x" * 5000)])
-        eventually(lambda: edge.outbox.dead_letters == 1)
+        eventually(lambda: edge.outbox.totals.dead_letters == 1)
         (line,) = [r.getMessage() for r in caplog.records if "dead letter" in r.getMessage()]
         assert line.isprintable()
         assert len(line) < 1000
@@ -376,7 +376,7 @@ def test_a_refusal_names_no_message_to_who_knows_receipts_alone(cloud: Mosquitto
         properties = answer.properties.json()  # type: ignore[no-untyped-call] # paho's is half typed
         assert bytes.fromhex(properties["CorrelationData"]) == message_id
         assert properties["UserProperty"] == [("refused", "because")]
-        eventually(lambda: edge.outbox.dead_letters == 1)
+        eventually(lambda: edge.outbox.totals.dead_letters == 1)
         eventually(lambda: keeper.taker.held == 0)
 
 
@@ -386,6 +386,6 @@ def test_what_is_too_large_for_a_taker_goes_back(cloud: Mosquitto, edge: Sending
         keeper.taker._max_size = 1000
         edge.put(bytes(2000))
         edge.put(b"small")
-        eventually(lambda: (edge.outbox.dead_letters, edge.outbox.confirmed) == (1, 1))
+        eventually(lambda: (edge.outbox.totals.dead_letters, edge.outbox.confirmed) == (1, 1))
         assert keeper.payloads == [b"small"]
         assert keeper.taker.refused == 1

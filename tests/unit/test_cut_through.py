@@ -106,7 +106,7 @@ def test_a_waiting_message_becomes_a_dead_letter_on_disk(outbox: Outbox, path: P
     """It was refused before it had to be written."""
     done = put(outbox, b"1", b"2")
     outbox.dead_letter(b"1", "too large")
-    eventually(lambda: outbox.dead_letters == 1)
+    eventually(lambda: outbox.totals.dead_letters == 1)
     assert sorted(done) == [b"1", b"2"]
     assert on_disk(path) == [b"2"]
 

@@ -47,7 +47,7 @@ def make(path: Path, payloads: dict[bytes, bytes], *, dead: list[bytes], reason:
     put_and_wait(outbox, [(i, Message("t/é", p, "image/png", properties)) for i, p in payloads.items()])
     for message_id in dead:
         outbox.dead_letter(message_id, reason)
-    eventually(lambda: outbox.dead_letters == len(dead))
+    eventually(lambda: outbox.totals.dead_letters == len(dead))
     outbox.close()
 
 
@@ -55,7 +55,7 @@ def counts(path: Path) -> tuple[int, int]:
     """Messages to be sent and dead letters, as the program finds them at its next start."""
     outbox = Outbox(path, max_bytes=64 * MIB)
     try:
-        return len(outbox), outbox.dead_letters
+        return len(outbox), outbox.totals.dead_letters
     finally:
         outbox.close()
 
@@ -100,7 +100,7 @@ def test_list_and_export_work_while_the_program_runs(
     try:
         put_and_wait(outbox, [(b"new", Message("t", PNG))])
         outbox.dead_letter(b"new", "refused")
-        eventually(lambda: outbox.dead_letters == 1)
+        eventually(lambda: outbox.totals.dead_letters == 1)
         assert run(tmp_path / "running.db", "list") == 0
         assert capsys.readouterr().out.startswith("new  ")
         assert run(tmp_path / "running.db", "export", str(tmp_path / "out")) == 0
@@ -175,7 +175,7 @@ def test_retry_lets_the_named_ones_be_sent_again(path: Path) -> None:
     outbox = Outbox(path, max_bytes=64 * MIB)
     try:
         assert [kept.id for kept in outbox.take(0, limit=10, max_bytes=MIB)] == [b"waits", b"p1"]
-        assert (len(outbox), outbox.dead_letters) == (2, 1)
+        assert (len(outbox), outbox.totals.dead_letters) == (2, 1)
     finally:
         outbox.close()
 

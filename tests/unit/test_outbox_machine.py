@@ -55,7 +55,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def settle(self) -> None:
         eventually(lambda: self.outbox.last_seq == self.last_seq and len(self.outbox) == len(self.held))
-        eventually(lambda: self.outbox.dead_letters == len(self.dead))
+        eventually(lambda: self.outbox.totals.dead_letters == len(self.dead))
 
     @rule(how_many=st.integers(3, 9))
     def put_some_that_wait(self, how_many: int) -> None:
