@@ -36,6 +36,9 @@ _FAREWELL_SECONDS = 2.0
 # Between tries, at most: a try costs next to nothing, and faces wait for it.
 _LONGEST_PAUSE = 8.0
 _MUCH = 64 * 1024
+#: A session expiry: brokers count by the wall clock, and one that jumps must not end the session of a program that
+#: restarts (MQTT 5.0, section 3.1.2.11.2).
+NEVER = 0xFFFFFFFF
 
 
 class Endpoint(Protocol):
@@ -64,7 +67,7 @@ class Connection:
         client_id: who this is; the session belongs to it, so no two programs may share one.
         endpoint: who does something with it.
         tls: PEM files for `mqtts`.
-        session_expiry: how long the broker keeps the session of a client that is gone, in seconds.
+        session_expiry: how long the broker keeps the session of a client that is gone, in seconds, or NEVER ends it.
         keep_session: whether the session outlives an orderly stop.
         receive_maximum: unacknowledged messages that the broker may send at a time.
         max_packet: larger PUBLISH packets are passed over, in bytes.
@@ -80,7 +83,7 @@ class Connection:
         client_id: str,
         endpoint: Endpoint,
         tls: TlsFiles | None = None,
-        session_expiry: int = 24 * 3600,
+        session_expiry: int = NEVER,
         keep_session: bool = True,
         receive_maximum: int = 65535,
         max_packet: int = 10 * 1024 * 1024,
