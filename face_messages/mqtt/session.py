@@ -19,6 +19,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from face_messages.message import Incoming, Message, status_topic
+from face_messages.mqtt.brokers import Brokers
 from face_messages.mqtt.client import Client, check, properties
 from face_messages.mqtt.link import Link, Subscription
 from face_messages.mqtt.reasons import RefusedError, check_connack, check_suback, hung_up
@@ -63,7 +64,7 @@ class Connection:
     """Keeps one MQTT 5 session up, with a retained `online` or `offline` on its status topic.
 
     Args:
-        url: where the broker is.
+        url: where the broker is, or several of them: the next is tried when one is away or refuses.
         client_id: who this is; the session belongs to it, so no two programs may share one.
         endpoint: who does something with it.
         tls: PEM files for `mqtts`.
@@ -78,7 +79,7 @@ class Connection:
 
     def __init__(
         self,
-        url: BrokerUrl,
+        url: BrokerUrl | Sequence[BrokerUrl],
         *,
         client_id: str,
         endpoint: Endpoint,
@@ -90,7 +91,7 @@ class Connection:
         keepalive: int = 30,
         timeout: float = 10.0,
     ) -> None:
-        self._url = url
+        self._brokers = Brokers(url)
         self._client_id = client_id
         self._endpoint = endpoint
         self._tls = tls or TlsFiles()
@@ -105,7 +106,7 @@ class Connection:
         self._waker = Waker()
         self._backoff = Backoff(longest=_LONGEST_PAUSE)
         self._down_since = time.monotonic()
-        self._down_said = self._refusal_said = False
+        self._refusal_said = False
         self._subscriptions: Sequence[Subscription] = ()
         self._link: Link | None = None
         self._pinged = False
@@ -123,6 +124,11 @@ class Connection:
     def is_alive(self) -> bool:
         """Whether the thread that keeps the session up is running, connected or not."""
         return self._thread.is_alive()
+
+    @property
+    def url(self) -> BrokerUrl:
+        """The broker whose turn it is."""
+        return self._brokers.url
 
     def wake(self) -> None:
         """Makes the thread ask its endpoint for work. Callable from any thread, and cheap."""
@@ -160,10 +166,12 @@ class Connection:
                     self._endpoint.disconnected()
             if time.monotonic() - up_at > _STABLE_SECONDS:
                 self._backoff.reset()
-            self._stop.wait(self._backoff.next_delay())
+            if self._brokers.fails():
+                self._stop.wait(self._backoff.next_delay())
 
     def _connect_and_serve(self) -> None:
-        wire = Wire(self._url.open(timeout=self._timeout, files=self._tls), max_packet=self._max_packet)
+        sock = self._brokers.url.open(timeout=self._timeout, files=self._tls)
+        wire = Wire(sock, max_packet=self._max_packet)
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._waker, selectors.EVENT_READ)
@@ -183,7 +191,7 @@ class Connection:
         client = Client(
             wire, self._client_id, received=self._endpoint.received, acknowledged=self._endpoint.acknowledged
         )
-        client.username_pw_set(self._url.username, self._url.password)
+        client.username_pw_set(self._brokers.url.username, self._brokers.url.password)
         client.will_set(status_topic(self._client_id), b"offline", qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
@@ -191,8 +199,8 @@ class Connection:
         asked = properties(
             PacketTypes.CONNECT, SessionExpiryInterval=self._session_expiry, ReceiveMaximum=self._receive_maximum
         )
-        keepalive = self._keepalive_seconds
-        check(client.connect(self._url.host, self._url.port, keepalive, clean_start=False, properties=asked))
+        url, keepalive = self._brokers.url, self._keepalive_seconds
+        check(client.connect(url.host, url.port, keepalive, clean_start=False, properties=asked))
         return client
 
     def _turn(self, client: Client, selector: selectors.BaseSelector) -> None:
@@ -233,8 +241,9 @@ class Connection:
             name.startswith("$share/") for name, _ in subscriptions
         ):
             raise RefusedError("the broker does not support shared subscriptions: leave SAVER_GROUP empty")
-        self._keepalive = float(getattr(said, "ServerKeepAlive", 0) or self._keepalive)
-        link = self._link = Link(client, session_present=flags.session_present, connack=said)
+        self._keepalive = float(getattr(said, "ServerKeepAlive", 0) or self._keepalive_seconds)
+        known = self._brokers.knows_us() and flags.session_present
+        link = self._link = Link(client, session_present=known, connack=said)
         check(client.subscribe(subscriptions)[0])
         link.publish(Message(status_topic(self._client_id), b"online"), retain=True)
         self.is_up = True
@@ -255,7 +264,7 @@ class Connection:
             log.warning(
                 "the broker %s does not let %s subscribe to %s: what is told there stays unknown, all else works;"
                 " allow it in the broker's access rules",
-                self._url,
+                self._brokers.url,
                 self._client_id,
                 ", ".join(refused),
             )
@@ -301,23 +310,24 @@ class Connection:
         wire.finish(max(0.1, deadline - time.monotonic()))
 
     def _say_down(self, error: OSError) -> None:
-        """Once per outage: what happened, and that it goes on trying."""
-        if not self._down_said and not self._stop.is_set():
+        """Once per outage and broker: what happened, and what comes next."""
+        if not self._stop.is_set() and self._brokers.is_news():
             verb = "lost" if self.is_up else "cannot use"
+            following = self._brokers.next_url
             log.warning(
-                "%s the broker %s as %s: %s; it is tried until it works",
+                "%s the broker %s as %s: %s; %s",
                 verb,
-                self._url,
+                self._brokers.url,
                 self._client_id,
                 error,
+                f"trying the next one, {following}" if following else "retrying until it succeeds",
             )
-            self._down_said = True
 
     def _say_up(self, link: Link) -> None:
-        after = f" after {time.monotonic() - self._down_since:.0f} s" if self._down_said else ""
+        after = f" after {time.monotonic() - self._down_since:.0f} s" if self._brokers.were_down else ""
         session = "its session was kept" if link.session_present else "a new session"
-        log.info("connected to the broker %s as %s%s: %s", self._url, self._client_id, after, session)
-        self._down_said = False
+        log.info("connected to the broker %s as %s%s: %s", self._brokers.url, self._client_id, after, session)
+        self._brokers.serves()
 
 
 def _watch(selector: selectors.BaseSelector, wire: Wire, events: int) -> None:

@@ -123,8 +123,8 @@ def test_all_of_it_gone_is_told_too(cloud: CloudBroker, own: Path) -> None:
 
 
 def test_a_key_with_a_password_is_refused_and_nothing_is_asked_for(cloud: CloudBroker, own: Path) -> None:
-    command = ["openssl", "pkey", "-in", own / "server.key", "-aes256", "-passout", "pass:secret", "-out", own / "new"]
-    subprocess.run(command, check=True, capture_output=True)
+    encrypt = ("openssl", "pkey", "-aes256", "-passout", "pass:secret")
+    subprocess.run([*encrypt, "-in", own / "server.key", "-out", own / "new"], check=True, capture_output=True)
     (own / "new").rename(own / "server.key")
     status, said = prepare(cloud)
     assert status == 1

@@ -41,7 +41,7 @@ class SendingSide:
     ) -> None:
         self.outbox = Outbox(path, max_bytes=max_bytes, when_full=when_full)
         self.sender = Sender(self.outbox, client_id=client_id, window=window, resend_after=resend_after)
-        self.connection = Connection(BrokerUrl.parse(url), client_id=client_id, endpoint=self.sender, **connection)
+        self.connection = Connection(BrokerUrl.parse_all(url), client_id=client_id, endpoint=self.sender, **connection)
         self.outbox.on_kept = self._kept
 
     def _kept(self) -> None:
