@@ -13,6 +13,7 @@ from cloud_saver.saver import Saver
 from cloud_saver.settings import SaverSettings
 from face_messages import Monitor, Session, Taker
 from face_messages.mqtt.endpoint import Multiplexer
+from face_messages.mqtt.session import NEVER
 from face_messages.service import program
 from face_messages.service.health import Listener, Reporter
 from face_messages.service.monitor import show_session, show_taker
@@ -41,7 +42,7 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
         client_id=settings.client_id,
         endpoint=Multiplexer(taker, Listener(FILTERS, edges.hear), news, reporter),
         tls=settings.tls,
-        session_expiry=_GROUP_SESSION_SECONDS if settings.saver_group else 24 * 3600,
+        session_expiry=_GROUP_SESSION_SECONDS if settings.saver_group else NEVER,
         keep_session=not settings.saver_group,
         keepalive=_GROUP_KEEPALIVE if settings.saver_group else 30,
         receive_maximum=saver.window,

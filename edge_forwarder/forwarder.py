@@ -17,7 +17,7 @@ from face_messages.service import program
 from face_messages.service.certificate import ends_at, watch_certificate
 from face_messages.service.health import EdgeHealth, Listener, OutboxHealth, Reporter
 from face_messages.service.monitor import show_outbox, show_sender, show_session, show_taker
-from face_messages.service.settings import broker_url
+from face_messages.service.settings import broker_url, broker_urls
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Forwarder:
         self._cameras = Cameras(settings.edge_id)
         self._reporter = Reporter(settings.edge_id, self._health, watch=self._state)
         self.cloud = Session(
-            broker_url(settings.cloud_mqtt_url),
+            broker_urls(settings.cloud_mqtt_url),
             client_id=settings.edge_id,
             endpoint=Multiplexer(self.sender, said, self._reporter),
             tls=settings.cloud_tls,

@@ -10,7 +10,7 @@ import selectors
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import Any
 
 from paho.mqtt.client import ConnectFlags, DisconnectFlags
@@ -19,6 +19,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from face_messages.message import Message, status_topic
+from face_messages.mqtt.brokers import Brokers
 from face_messages.mqtt.client import Client, check, properties
 from face_messages.mqtt.endpoint import Endpoint
 from face_messages.mqtt.link import Link, Subscription
@@ -37,31 +38,35 @@ _FAREWELL_SECONDS = 2.0
 # Between tries, at most: a try costs next to nothing, and faces wait for it.
 _LONGEST_PAUSE = 8.0
 _MUCH = 64 * 1024
+#: A session expiry: brokers count by the wall clock, and one that jumps must not end the session of a program that
+#: restarts (MQTT 5.0, section 3.1.2.11.2).
+NEVER = 0xFFFFFFFF
 
 
 @dataclass(eq=False, repr=False)
 class Session:
     """Keeps one MQTT 5 session up, with a retained `online` or `offline` on its status topic."""
 
-    url: BrokerUrl
+    urls: InitVar[BrokerUrl | Sequence[BrokerUrl]]  #: of several, the next is tried when one is away or refuses
     _: KW_ONLY
     client_id: str  #: who this is; the session belongs to it, so no two programs may share one
     endpoint: Endpoint  #: does something with the session
     tls: TlsFiles = field(default_factory=TlsFiles)  #: PEM files for `mqtts`
-    session_expiry: int = 24 * 3600  #: how long the broker keeps the session of a client that is gone, in seconds
+    session_expiry: int = NEVER  #: how long the broker keeps the session of a client that is gone, in seconds
     keep_session: bool = True  #: whether the session outlives an orderly stop
     receive_maximum: int = 65535  #: unacknowledged messages that the broker may send at a time
     max_packet: int = 10 * 1024 * 1024  #: larger PUBLISH packets are passed over, in bytes
     keepalive: int = 30  #: a silent connection is given up after this long, in seconds
     timeout: float = 10.0  #: for connecting, in seconds
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, urls: BrokerUrl | Sequence[BrokerUrl]) -> None:
+        self._brokers = Brokers(urls)
         self._keepalive = float(self.keepalive)  # or what the broker demands
         self._stop = threading.Event()
         self._waker = Waker()
         self._backoff = Backoff(longest=_LONGEST_PAUSE)
         self._down_since = time.monotonic()
-        self._down_said = self._refusal_said = False
+        self._refusal_said = False
         self._subscriptions: Sequence[Subscription] = ()
         self._link: Link | None = None
         self._pinged = False
@@ -77,6 +82,11 @@ class Session:
 
     def start(self) -> None:
         self._thread.start()
+
+    @property
+    def url(self) -> BrokerUrl:
+        """The broker whose turn it is."""
+        return self._brokers.url
 
     @property
     def is_alive(self) -> bool:
@@ -113,7 +123,8 @@ class Session:
                     self.endpoint.disconnected()
             if time.monotonic() - up_at > _STABLE_SECONDS:
                 self._backoff.reset()
-            self._stop.wait(self._backoff.next_delay())
+            if self._brokers.fails():
+                self._stop.wait(self._backoff.next_delay())
 
     def _connect_and_serve(self) -> None:
         wire = Wire(self.url.open(timeout=self.timeout, files=self.tls), max_packet=self.max_packet)
@@ -178,8 +189,9 @@ class Session:
         is_shared = any(name.startswith("$share/") for name, _ in subscriptions)
         if is_shared and not getattr(said, "SharedSubscriptionAvailable", 1):
             raise RejectedError("the broker does not support shared subscriptions: leave SAVER_GROUP empty")
-        self._keepalive = float(getattr(said, "ServerKeepAlive", 0) or self._keepalive)
-        link = self._link = Link(client, session_present=flags.session_present, connack=said)
+        self._keepalive = float(getattr(said, "ServerKeepAlive", 0) or self.keepalive)
+        known = self._brokers.knows_us() and flags.session_present
+        link = self._link = Link(client, session_present=known, connack=said)
         check(client.subscribe(subscriptions)[0])
         link.publish(Message(status_topic(self.client_id), b"online"), retain=True)
         self.is_up = True
@@ -240,18 +252,17 @@ class Session:
         wire.finish(max(0.1, deadline - time.monotonic()))
 
     def _say_down(self, error: OSError) -> None:
-        """Once per outage: what happened, and that it goes on trying."""
-        if not self._down_said and not self._stop.is_set():
-            verb = "lost" if self.is_up else "cannot use"
-            text = "%s the broker %s as %s: %s; it is tried until it works"
-            log.warning(text, verb, self.url, self.client_id, error)
-            self._down_said = True
+        """Once per outage and broker: what happened, and what comes next."""
+        if not self._stop.is_set() and self._brokers.is_news():
+            verb, following = "lost" if self.is_up else "cannot use", self._brokers.next_url
+            what = f"trying the next one, {following}" if following else "retrying until it succeeds"
+            log.warning("%s the broker %s as %s: %s; %s", verb, self.url, self.client_id, error, what)
 
     def _say_up(self, link: Link) -> None:
-        after = f" after {time.monotonic() - self._down_since:.0f} s" if self._down_said else ""
+        after = f" after {time.monotonic() - self._down_since:.0f} s" if self._brokers.were_down else ""
         session = "its session was kept" if link.session_present else "a new session"
         log.info("connected to the broker %s as %s%s: %s", self.url, self.client_id, after, session)
-        self._down_said = False
+        self._brokers.serves()
 
 
 def _watch(selector: selectors.BaseSelector, wire: Wire, events: int) -> None:

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSecretError
 
 from face_messages.message import TOPIC
+from face_messages.mqtt.proxy import ProxyError
 from face_messages.mqtt.url import BrokerUrl, TlsFiles
 from face_messages.outbox.writer import WhenFull
 
@@ -34,6 +35,11 @@ def _check_url(text: SecretStr) -> SecretStr:
     return text
 
 
+def _check_urls(text: SecretStr) -> SecretStr:
+    BrokerUrl.parse_all(text.get_secret_value())
+    return text
+
+
 def _check_topic(text: str) -> str:
     wrong = len(text) > 512 or not text.isprintable() or any(c in text for c in "+#$")
     if not text or wrong or text.startswith("/") or text.endswith("/"):
@@ -43,6 +49,8 @@ def _check_topic(text: str) -> str:
 
 #: An MQTT URL. Secret as a whole, since it may hold a password.
 MqttUrl = Annotated[SecretStr, AfterValidator(_check_url)]
+#: One or several, with commas between.
+MqttUrls = Annotated[SecretStr, AfterValidator(_check_urls)]
 Topic = Annotated[str, AfterValidator(_check_topic)]
 #: A name that is safe in a topic, a client id, a URL and an object key alike.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -139,11 +147,26 @@ def broker_url(setting: SecretStr) -> BrokerUrl:
     return BrokerUrl.parse(setting.get_secret_value())
 
 
+def broker_urls(setting: SecretStr) -> tuple[BrokerUrl, ...]:
+    return BrokerUrl.parse_all(setting.get_secret_value())
+
+
+def proxy_contradictions(urls: SecretStr) -> list[str]:
+    """What is wrong with the proxy through which these brokers would be reached."""
+    lines: list[str] = []
+    for url in broker_urls(urls):
+        try:
+            url.proxy()
+        except ProxyError as error:
+            lines.append(str(error))
+    return sorted(set(lines))
+
+
 def tls_contradictions(url: SecretStr, files: TlsFiles, prefix: str) -> list[str]:
     """What does not go together in an MQTT URL and its `…_FILE` trio, whose variables begin with `prefix`."""
     given = {f"{prefix}CA_FILE": files.ca, f"{prefix}CERT_FILE": files.cert, f"{prefix}KEY_FILE": files.key}
     lines = []
-    if any(given.values()) and not broker_url(url).tls:
+    if any(given.values()) and not all(each.tls for each in broker_urls(url)):
         named = ", ".join(name for name, path in given.items() if path)
         lines.append(f"{named}: need TLS; make {prefix}URL begin with mqtts://, or leave the files out")
     if (files.cert is None) != (files.key is None):

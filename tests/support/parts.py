@@ -41,7 +41,7 @@ class SendingSide:
     ) -> None:
         self.outbox = Outbox(path, max_bytes=max_bytes, when_full=when_full)
         self.sender = Sender(self.outbox, client_id=client_id, window=window, resend_after=resend_after)
-        self.session = Session(BrokerUrl.parse(url), client_id=client_id, endpoint=self.sender, **session)
+        self.session = Session(BrokerUrl.parse_all(url), client_id=client_id, endpoint=self.sender, **session)
 
     def put(self, payload: bytes, *, topic: str = TOPIC, **properties: Any) -> bytes:
         """Hands a message over under a new id, which is returned."""
