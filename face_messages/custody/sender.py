@@ -31,7 +31,7 @@ _WRITE_DELAY = 0.5
 
 
 class Sender(Endpoint):
-    """Keeps up to a window of messages unconfirmed on the wire; what is behind waits in the outbox.
+    """Keeps up to a window of messages unconfirmed on the wire; the others wait in the outbox.
 
     It resends when it learns that the broker may have lost a message: the session is gone, nobody subscribes, or, as
     the last resort, no receipt comes for very long. All of it is harmless, since a message has one id.

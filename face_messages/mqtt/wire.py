@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _RECV_BYTES = 256 * 1024
-# One call takes at most so much, so that sending is never starved by receiving.
+# Bytes that one call takes at most: receiving must not starve sending.
 _RECEIVE_AT_ONCE = 2 * 1024 * 1024
 # Topic and packet id stand within the first bytes of a PUBLISH.
 _HEAD_BYTES = 5 + 2 + 65535 + 2
@@ -21,23 +21,18 @@ class ProtocolError(OSError):
 
 
 class Packet(NamedTuple):
-    """One that has arrived. `body` is what follows the fixed header, valid until the next packet is asked for."""
+    """A packet that has arrived. `body` follows the fixed header; it is valid until the next packet is asked for."""
 
-    #: The first byte: type and flags.
-    command: int
+    command: int  #: the first byte: type and flags
     body: memoryview
-    #: Bytes of all of it.
-    size: int
-    #: Why `body` holds topic and packet id of a PUBLISH, but not all of the rest; empty where it is whole.
-    passed_over: str = ""
+    size: int  #: bytes of the whole packet
+    passed_over: str = ""  #: why `body` holds topic and packet id of a PUBLISH only; empty where it is whole
 
 
 class Wire:
-    """Frames what comes and joins what goes; both buffers are bounded by their users.
+    """Frames what comes and joins what goes over a connected socket. Its users bound both buffers.
 
-    Args:
-        sock: a connected socket, plain or TLS; it is made non-blocking.
-        max_packet: larger PUBLISH packets are passed over in bytes, never held in memory.
+    PUBLISH packets of more than `max_packet` bytes are passed over, never held in memory.
     """
 
     def __init__(self, sock: socket.socket, *, max_packet: int) -> None:

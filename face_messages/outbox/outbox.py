@@ -30,8 +30,8 @@ _CACHE_BYTES = 8 * 1024 * 1024
 class Outbox:
     """Keeps messages until they are discarded; an id is kept once.
 
-    While the outbox is full under `reject-new`, or the disk refuses, nobody is told that a message is safe: whoever
-    handed it over still holds it, and so on up the path.
+    While the outbox is full under `reject-new`, or the disk refuses, no message is reported as safe: its sender
+    still holds it, and so on up the path.
 
     Args:
         path: the file; its folder is created. A damaged file is kept under a telling name.
@@ -205,7 +205,7 @@ class Outbox:
         clock of a device without a battery jumps by years.
         """
         with self._reading:
-            oldest = None if self._closed else self._reader.oldest()  # whoever asks for figures may be late
+            oldest = None if self._closed else self._reader.oldest()  # figures may be asked for late
         if oldest is None:
             return 0.0
         seq, kept_at = oldest

@@ -1,4 +1,4 @@
-"""Figures for Prometheus at /metrics, and /healthz for whoever restarts the program."""
+"""Figures for Prometheus at /metrics, and /healthz for a supervisor that restarts the program."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base class's
-        """Logs; the base class prints. A client that went away in mid-answer is nobody's business."""
+        """Logs; the base class prints. A client that went away in mid-answer is no error."""
         is_gone = isinstance(sys.exception(), OSError)
         level = logging.DEBUG if is_gone else logging.ERROR
         log.log(level, "an HTTP request from %s failed", client_address, exc_info=True)
