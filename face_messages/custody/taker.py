@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from face_messages.message import MAX_MESSAGE_BYTES, Incoming, Message, UnreadablePublish, refusal_of
+from face_messages.mqtt.client import Link, UndeliverableError
 from face_messages.mqtt.endpoint import Endpoint
-from face_messages.mqtt.link import Link, UndeliverableError
 
 log = logging.getLogger(__name__)
 

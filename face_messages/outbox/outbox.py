@@ -238,7 +238,9 @@ class Outbox:
             closing = self._closing
         group_bytes = self._writer.group_bytes()
         with self._lock:
-            group = self._group(group_bytes, hurry=closing)
+            # What was due may have been confirmed. Where one is due all others come with it: that costs little more.
+            self._due = self._pending.next_due()
+            group = self._pending.group(group_bytes) if closing or self._due <= time.monotonic() else []
             confirmed, dead = list(self._confirmed), list(self._dead)
             self._writing = group[-1].seq if group else 0
         is_done = True
@@ -256,24 +258,6 @@ class Outbox:
             elif self._due > now:
                 self._writer.caught_up()
             return not closing or (is_done and len(self._pending) > 0)
-
-    def _group(self, max_bytes: int, *, hurry: bool) -> list[Put]:
-        """Those to write now, if any are due; the others come with them, as that costs little more.
-
-        At most `max_bytes` of payload, or a single larger message.
-        """
-        now = time.monotonic()
-        if now >= self._due:
-            self._due = self._pending.next_due()
-        if now < self._due and not hurry:
-            return []
-        group: list[Put] = []
-        for put in self._pending.unsettled():
-            max_bytes -= put.size
-            if group and max_bytes < 0:
-                break
-            group.append(put)
-        return group
 
     def _take_note(self, outcome: Outcome, group: list[Put], confirmed: int, dead: int) -> None:
         written = group[: outcome.written]

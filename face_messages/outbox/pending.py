@@ -101,6 +101,16 @@ class Pending:
         """When the first message that is not on disk has to be there."""
         return min((put.due for put in self.unsettled()), default=NEVER)
 
+    def group(self, max_bytes: int) -> list[Put]:
+        """The next to write: at most `max_bytes` of payload, or a single larger message."""
+        group: list[Put] = []
+        for put in self.unsettled():
+            max_bytes -= put.size
+            if group and max_bytes < 0:
+                break
+            group.append(put)
+        return group
+
     def settle(self, seq: int, *, rows: int) -> None:
         """All messages up to this place are on disk now, or gone; `rows` messages are there."""
         self._settle(seq)

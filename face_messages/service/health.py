@@ -13,8 +13,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from face_messages.message import Incoming, Received, health_topic, printable
+from face_messages.mqtt.client import Link
 from face_messages.mqtt.endpoint import Endpoint
-from face_messages.mqtt.link import Link
 from face_messages.outbox.outbox import Outbox
 from face_messages.service.settings import Name
 from face_messages.service.tempo import TEMPO
