@@ -155,7 +155,7 @@ class Rate:
 class Reporter(Endpoint):
     """Publishes what `read` returns, retained: every 10 s, and within a second when `watch` returns something else.
 
-    An endpoint beside another one; both functions are called in the connection's thread.
+    Both functions are called in the session's thread.
     """
 
     def __init__(self, client_id: str, read: Callable[[], ProgramHealth], *, watch: Callable[[], object]) -> None:
