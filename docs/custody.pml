@@ -19,17 +19,17 @@
 
 #define HERE (h * N + i)                         /* message i on hop h, or in the outbox at its beginning */
 #define NEXT (h * N + N + i)
-#define IN_MEMORY (h > 0 && hand[h * N - N + i] == HELD)  /* Intake: not on disk, and is sent on all the same */
+#define IN_MEMORY (h > 0 && hand[h * N - N + i] == HELD)  /* Pending: not on disk, and is sent on all the same */
 #define LAST(i) ((HOPS - 1) * N + i)             /* the same on the last hop, and behind it in the bucket */
 
 mtype:link   = { UP, CUT, FORGOTTEN };           /* CUT: the broker has the session. FORGOTTEN: CONNACK will say 0 */
-mtype:flight = { WAITING, SENT, ACKED };         /* Flights: to be sent, or again; flying; flying, with its PUBACK */
+mtype:flight = { WAITING, SENT, ACKED };         /* InFlight: to be sent, or again; flying; flying, with its PUBACK */
 mtype:queue  = { NONE, QUEUED, GIVEN };          /* the broker has it; and has sent it on the present connection */
 mtype:hand   = { NOTHING, HELD, SAFE, REFUSED }; /* Taken: handed over; Taken.safe; Taken.refuse */
 
 byte kept[(HOPS + 1) * N];                       /* rows of an outbox, by message; objects in the bucket */
-bool aside[HOPS * N];                            /* Outbox.set_aside */
-mtype:link sender[HOPS];                         /* Connection of the sender with the hop's broker */
+bool aside[HOPS * N];                            /* Outbox.dead_letter */
+mtype:link sender[HOPS];                         /* Session of the sender with the hop's broker */
 bool taker[HOPS];                                /* whether the broker has a session of the taker */
 mtype:flight flight[HOPS * N];
 mtype:queue queue[HOPS * N];
@@ -92,10 +92,10 @@ end:do
     od
 }
 
-proctype Connections(byte h) {
+proctype Sessions(byte h) {
     byte i;
 end:do
-    /* Flights.link_is_new: all, where CONNACK says that the session is not present, or else what has no PUBACK */
+    /* InFlight.link_is_new: all, where CONNACK says that the session is not present, or else what has no PUBACK */
     :: d_step { sender[h] != UP ->
         ALL(if :: (flight[HERE] == SENT || sender[h] == FORGOTTEN) && !NO_RESENDING && !TIMER_ALONE ->
                    flight[HERE] = WAITING :: else fi);
@@ -135,7 +135,7 @@ init {
                 kept[i] = 1; flight[HERE] = WAITING; queue[HERE] = NONE; hand[HERE] = NOTHING; answer[HERE] = NOTHING;
                 run Message(h, i)
             }
-            run Connections(h); run Failures(h)
+            run Sessions(h); run Failures(h)
         }
         h = 0; i = 0
     }

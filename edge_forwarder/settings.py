@@ -1,7 +1,5 @@
 """The forwarder's settings."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """A message as the programs see it: what of an MQTT 5 PUBLISH matters to custody."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Which messages are on the wire without a receipt, and which of them are to be sent again."""
 
-from __future__ import annotations
-
 import heapq
 from dataclasses import dataclass
 
@@ -19,7 +17,7 @@ class Flight:
     tries: int
 
 
-class Flights:
+class InFlight:
     """The messages of a window: flying, or lost and waiting for their next try."""
 
     def __init__(self) -> None:
@@ -29,16 +27,15 @@ class Flights:
         self.bytes = 0
         self._by_packet: dict[int, bytes] = {}
         self._lost: dict[bytes, Flight] = {}
-        self._again: list[tuple[int, bytes]] = []  # a heap by place: the oldest goes first
-        self._later: list[tuple[float, bytes]] = []  # a heap by time, of those that may go again from then on
+        # A heap of lost messages, some of them confirmed since: the moment from which on each may go, and its place.
+        self._again: list[tuple[float, int, bytes]] = []
 
     def __len__(self) -> int:
         return len(self.flying)
 
     def oldest(self) -> tuple[bytes, Flight]:
         """The one that has been flying for longest."""
-        message_id = next(iter(self.flying))
-        return message_id, self.flying[message_id]
+        return next(iter(self.flying.items()))
 
     def start(self, kept: Kept, packet_id: int, *, tries: int, now: float) -> None:
         self._land(kept.id)  # it may have been overwritten in the outbox and have come anew
@@ -63,31 +60,25 @@ class Flights:
         flight.packet_id = None
         return message_id
 
-    def presume_lost(self, message_id: bytes, *, not_before: float | None = None) -> None:
+    def presume_lost(self, message_id: bytes, *, not_before: float = 0.0) -> None:
         """It is to be sent again, at once or from the moment `not_before` (monotonic seconds) on."""
-        if (flight := self._land(message_id)) is None:
-            return
-        self._lost[message_id] = flight
-        if not_before is None:
-            heapq.heappush(self._again, (flight.seq, message_id))
-        else:
-            heapq.heappush(self._later, (not_before, message_id))
+        if (flight := self._land(message_id)) is not None:
+            self._lost[message_id] = flight
+            heapq.heappush(self._again, (not_before, flight.seq, message_id))
 
     def next_lost(self, now: float) -> tuple[bytes, Flight] | None:
         """The oldest that is to be sent again now; it is no longer waiting then."""
-        while self._later and self._later[0][0] <= now:
-            _, message_id = heapq.heappop(self._later)
-            if (flight := self._lost.get(message_id)) is not None:
-                heapq.heappush(self._again, (flight.seq, message_id))
-        while self._again:
-            _, message_id = heapq.heappop(self._again)
+        while self._again and self._again[0][0] <= now:
+            _, _, message_id = heapq.heappop(self._again)
             if (flight := self._lost.pop(message_id, None)) is not None:
                 return message_id, flight
         return None
 
     def next_due(self) -> float | None:
-        """When the first of those that wait for their time may go."""
-        return self._later[0][0] if self._later else None
+        """When the first of those that wait for their time may go; None where one may go already, or none waits."""
+        while self._again and self._again[0][2] not in self._lost:
+            heapq.heappop(self._again)
+        return self._again[0][0] or None if self._again else None
 
     def link_is_new(self, *, session_present: bool) -> None:
         """Packet ids are void. What the broker had acknowledged it still has, unless it forgot the session."""

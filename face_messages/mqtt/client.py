@@ -1,15 +1,9 @@
 """paho-mqtt's client, at an eighth of its cost for a face (`python -m dev.bench client`).
 
-paho writes all packets here, and reads all but PUBLISH and PUBACK. These two come with each face, and
-paho is slow at them, at a face's properties above all. So `face_messages.mqtt.publish` packs and reads those. Besides:
-
-* Bytes come and go through a `Wire`. It passes over what is too large, joins small packets, and does not copy the rest
-  of a large packet each time the socket takes a piece.
-* It keeps no message: paho's `publish` would send it again by itself, and that is for an outbox to decide.
-* Its packet ids skip those that are in use.
-
-A client lives as long as its connection. It has no thread, and one thread calls it. `PRIVATE` lists what it needs of
-paho's insides, and a test tells what a new version changes of it.
+paho writes all packets, and reads all but PUBLISH and PUBACK. These two come with each face, and paho is slow at them,
+at a face's properties above all: `face_messages.mqtt.publish` packs and reads those. Bytes come and go through a
+`Wire`. No message is kept: paho's `publish` would send it again by itself, and that is for an outbox to decide. Packet
+ids skip those in use. A client lives as long as its connection, without a thread; one thread calls it.
 """
 
 from __future__ import annotations
@@ -26,6 +20,7 @@ from face_messages.mqtt.publish import read_publish
 from face_messages.mqtt.wire import Packet, ProtocolError, Wire
 
 #: What is used of paho beyond its documentation: methods with their parameters, and a dictionary with some of its keys.
+#: A test tells what a new version changes of it.
 PRIVATE = {
     "_in_packet": "command packet remaining_length",
     "_create_socket": "self",
@@ -78,9 +73,7 @@ class Client(paho.Client):
     def loop_read(self, max_packets: int = 0) -> MQTTErrorCode:
         """Handles what has arrived, but for at most 2 MiB at once; `max_packets` is paho's and has no meaning.
 
-        Raises:
-            OSError: the connection is gone, or (ProtocolError) the broker broke the rules.
-
+        OSError: the connection is gone, or (ProtocolError) the broker broke the rules.
         """
         del max_packets
         for packet in self.wire.receive():
@@ -112,9 +105,8 @@ class Client(paho.Client):
             raise ProtocolError(f"an unexpected packet of type {packet.command >> 4}")
         if packet.command == _CONNACK and len(packet.body) == 2:
             raise ProtocolError("the broker answers in MQTT 3.1.1; it must speak MQTT 5, which receipts need")
-        self._in_packet["command"] = packet.command
-        self._in_packet["remaining_length"] = len(packet.body)
-        self._in_packet["packet"] = bytearray(packet.body)
+        body = bytearray(packet.body)
+        self._in_packet |= {"command": packet.command, "remaining_length": len(body), "packet": body}
         try:
             check(self._packet_handle())
         except MalformedPacket as error:

@@ -1,7 +1,5 @@
 """One connection to a broker, from CONNACK to its end: what a `Sender` or a `Taker` may do on it."""
 
-from __future__ import annotations
-
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
@@ -22,11 +20,7 @@ class UndeliverableError(ValueError):
 class Link:
     """Publishes and acknowledges. Valid until the connection ends; packet ids mean nothing on the next one.
 
-    Args:
-        client: connected, and greeted by the broker.
-        session_present: whether the broker knows this client.
-        connack: what it says of itself.
-
+    `connack` is what the broker says of itself.
     """
 
     def __init__(self, client: Client, *, session_present: bool, connack: Properties | None) -> None:
@@ -55,9 +49,7 @@ class Link:
 
         `reply` says where an answer goes, in place of what the message says.
 
-        Raises:
-            UndeliverableError: the packet would be larger than the broker takes, or cannot be written at all.
-
+        UndeliverableError: the packet would be larger than the broker takes, or cannot be written at all.
         """
         try:
             properties = pack(message, reply)

@@ -1,7 +1,5 @@
 """Wakes a thread that waits in a selector."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import threading
@@ -16,9 +14,7 @@ class Waker:
         self._receiver, self._sender = socket.socketpair()
         self._receiver.setblocking(False)
         self._sender.setblocking(False)
-
-    def fileno(self) -> int:
-        return self._receiver.fileno()
+        self.fileno = self._receiver.fileno
 
     def wake(self) -> None:
         if not self._woken:

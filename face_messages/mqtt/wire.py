@@ -1,7 +1,5 @@
 """Packets' bytes over a non-blocking socket, buffered in both directions: where each begins and ends, no more."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import ssl
@@ -40,7 +38,6 @@ class Wire:
     Args:
         sock: a connected socket, plain or TLS; it is made non-blocking.
         max_packet: larger PUBLISH packets are passed over in bytes, never held in memory.
-
     """
 
     def __init__(self, sock: socket.socket, *, max_packet: int) -> None:
@@ -65,12 +62,7 @@ class Wire:
         self._out += packet
 
     def flush(self) -> None:
-        """Sends what the socket takes now.
-
-        Raises:
-            OSError: the connection is gone.
-
-        """
+        """Sends what the socket takes now. OSError: the connection is gone."""
         sent = 0
         with memoryview(self._out) as out:
             try:
@@ -82,12 +74,7 @@ class Wire:
             del self._out[:sent]
 
     def receive(self) -> Iterator[Packet]:
-        """The packets that have arrived.
-
-        Raises:
-            OSError: the connection is gone, or (ProtocolError) what came is not MQTT.
-
-        """
+        """The packets that have arrived. OSError: the connection is gone, or (ProtocolError) what came is not MQTT."""
         taken = 0
         while taken < _RECEIVE_AT_ONCE:
             try:

@@ -1,7 +1,5 @@
 """A line a minute about a backlog, while there is one."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time
@@ -81,7 +79,7 @@ def report_backlog(outbox: Outbox, stop: threading.Event, *, every: float = 60.0
     """Logs how much waits and how long that will take, every `every` seconds until `stop` is set."""
 
     def look() -> Look:
-        return Look(time.monotonic(), len(outbox), outbox.bytes_used, outbox.confirmed, outbox.overwritten)
+        return Look(time.monotonic(), len(outbox), outbox.totals.bytes, outbox.confirmed, outbox.overwritten)
 
     backlog = Backlog(look())
     while not stop.wait(every):

@@ -15,7 +15,7 @@ from pydantic_settings import SettingsError as UnreadableSecretError
 from face_messages.message import TOPIC
 from face_messages.mqtt.proxy import ProxyError
 from face_messages.mqtt.url import BrokerUrl, TlsFiles
-from face_messages.outbox.commit import WhenFull
+from face_messages.outbox.writer import WhenFull
 
 SECRETS = Path("/run/secrets")
 
@@ -74,12 +74,7 @@ class ProgramSettings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """From the environment, or else from files in /run/secrets.
-
-        Raises:
-            SettingsError: something is missing or wrong.
-
-        """
+        """From the environment, or else from files in /run/secrets. SettingsError: something is missing or wrong."""
         try:
             settings = cls(_secrets_dir=SECRETS if SECRETS.is_dir() else None)
         except ValidationError as error:
@@ -105,9 +100,7 @@ class ProgramSettings(BaseSettings):
             return f"{name.upper()}: is not set. {about}"
         message = message.removeprefix("Value error, ").removeprefix("Input ")
         if kind == "string_pattern_mismatch":
-            message = (
-                "may have up to 63 letters, digits, dots, dashes and underscores, and begins with a letter or digit"
-            )
+            message = "may have up to 63 letters, digits, dots, dashes and underscores; a letter or digit comes first"
         return f"{name.upper()}: {message[:1].lower()}{message[1:]}. {about}"
 
     @classmethod
@@ -115,7 +108,7 @@ class ProgramSettings(BaseSettings):
         """All settings, in the order in which people should read about them: the program's own before the common."""
         own = [name for name in cls.__annotations__ if name in cls.model_fields]
         inherited = [name for name in cls.model_fields if name not in own]
-        return [_listed(name, cls.model_fields[name]) for name in (*own, *inherited)]
+        return [Listed.of(name, cls.model_fields[name]) for name in (*own, *inherited)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +120,13 @@ class Listed:
     secret: bool
     description: str
 
-
-def _listed(name: str, field: FieldInfo) -> Listed:
-    default = "required" if field.is_required() else field.default
-    if isinstance(default, Enum):
-        default = default.value
-    if isinstance(default, bool):
-        default = str(default).lower()
-    secret = SecretStr in (field.annotation, *get_args(field.annotation))
-    return Listed(name.upper(), "" if default is None else str(default), secret, field.description or "")
+    @classmethod
+    def of(cls, name: str, field: FieldInfo) -> Self:
+        default = "required" if field.is_required() else field.default
+        default = default.value if isinstance(default, Enum) else default
+        default = str(default).lower() if isinstance(default, bool) else default
+        secret = SecretStr in (field.annotation, *get_args(field.annotation))
+        return cls(name.upper(), "" if default is None else str(default), secret, field.description or "")
 
 
 class MqttSettings(ProgramSettings):
@@ -148,8 +139,7 @@ class OutboxSettings(ProgramSettings):
         1024 * MIB, ge=MIB, description="what the outbox may take up on disk, in bytes; 1 MiB at least"
     )
     outbox_when_full: WhenFull = Field(
-        WhenFull.REJECT_NEW,
-        description="what gives way then: reject-new waits, overwrite-oldest drops and counts",
+        WhenFull.REJECT_NEW, description="what gives way then: reject-new waits, overwrite-oldest drops and counts"
     )
 
 

@@ -86,7 +86,7 @@ def test_what_it_refuses_is_said_once_without_the_password(
     monkeypatch.setenv("HTTPS_PROXY", proxy.url("edge:wrong-hush@"))
     with SendingSide(URL, tmp_path / "outbox.db", tls=cloud.files) as edge:
         eventually(lambda: len(proxy.requests) >= 3)
-        assert not edge.connection.is_up
+        assert not edge.session.is_up
     (line,) = warnings(caplog)
     assert line.startswith(f"cannot use the broker {URL} as edge1: the proxy {proxy.url()} (HTTPS_PROXY) ")
     assert "does not accept user name and password (407" in line

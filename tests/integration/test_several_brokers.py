@@ -25,7 +25,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def is_at(edge: SendingSide, broker: Mosquitto) -> bool:
-    return edge.connection.is_up and edge.connection.url.port == broker.port
+    return edge.session.is_up and edge.session.url.port == broker.port
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_what_another_broker_has_acknowledged_is_sent_again_at_once(
     """Also where this one kept the session from before: it has not seen what the other one took."""
     one, other = two
     with Proxy(one.port) as link, SendingSide(f"{link.url},{other.url}", tmp_path / "outbox.db") as edge:
-        eventually(lambda: edge.connection.is_up)
+        eventually(lambda: edge.session.is_up)
         with listening(other.port, "facedetection_topic") as nobody:
             link.swallow = True
             link.cut()
