@@ -17,7 +17,7 @@ from dev.bench.measure import wait_until
 from dev.bench.traffic import connected_to, number_of
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.processes import ManagedProcess
-from face_messages import BrokerUrl, Connection, Taken, Taker
+from face_messages import BrokerUrl, Session, Taken, Taker
 from face_messages.message import TOPIC
 
 _RECEIVE_MAXIMUM = 1000
@@ -66,9 +66,8 @@ def main() -> None:
             done.set()
 
     taker = Taker(TOPIC, take)
-    connection = Connection(url, client_id="keeper", endpoint=taker, receive_maximum=_RECEIVE_MAXIMUM)
-    taker.wake = connection.wake
-    connection.start()
+    session = Session(url, client_id="keeper", endpoint=taker, receive_maximum=_RECEIVE_MAXIMUM)
+    session.start()
     done.wait()
     print("seconds", max(seen.values()) - min(seen.values()), flush=True)
     # Stays to answer what is sent again, until it is ended.

@@ -14,7 +14,7 @@ from dev.bench.traffic import PAYLOAD_BYTES, event, payload
 from dev.stack.clip import make_clip
 from dev.stack.figures import differences, percentile, stored_faces
 from dev.stack.stack import DETECTOR, FORWARDER, SAVER, LocalStack
-from face_messages import BrokerUrl, Connection, Outbox, Sender
+from face_messages import BrokerUrl, Outbox, Sender, Session
 from face_messages.message import TOPIC
 
 FACES_A_SECOND = 10
@@ -64,15 +64,9 @@ def _publish(stack: LocalStack, *, count: int) -> set[str]:
     """Publishes at an even pace; the ids of what was published."""
     outbox = Outbox(stack.folder / f"{_CLIENT_ID}.outbox", max_bytes=_OUTBOX_BYTES)
     sender = Sender(outbox, client_id=_CLIENT_ID)
-    connection = Connection(BrokerUrl.parse(stack.edge_broker.url), client_id=_CLIENT_ID, endpoint=sender)
-
-    def kept() -> None:
-        sender.outbox_has_more()
-        connection.wake()
-
-    outbox.on_kept = kept
-    connection.start()
-    wait_until(lambda: connection.is_up, watched=[stack.edge_broker], what="the edge broker", seconds=_PATIENCE_SECONDS)
+    session = Session(BrokerUrl.parse(stack.edge_broker.url), client_id=_CLIENT_ID, endpoint=sender)
+    session.start()
+    wait_until(lambda: session.is_up, watched=[stack.edge_broker], what="the edge broker", seconds=_PATIENCE_SECONDS)
     pictures = [payload(number) for number in range(count)]
     ids: set[str] = set()
     begin = time.monotonic()
@@ -87,7 +81,7 @@ def _publish(stack: LocalStack, *, count: int) -> set[str]:
         what=f"{count} objects",
         seconds=_PATIENCE_SECONDS,
     )
-    connection.stop()
+    session.stop()
     outbox.close()
     return ids
 

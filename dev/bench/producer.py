@@ -18,7 +18,7 @@ from pathlib import Path
 from dev.bench.traffic import event
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.processes import ManagedProcess
-from face_messages import BrokerUrl, Connection, Outbox, Sender
+from face_messages import BrokerUrl, Outbox, Sender, Session
 from face_messages.message import TOPIC
 
 LIVE_RATE = 10
@@ -69,14 +69,8 @@ def produce(url: BrokerUrl, outbox_path: Path, journal: Path, *, size: int, burs
     notes = os.open(journal, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     outbox = Outbox(outbox_path, max_bytes=_OUTBOX_BYTES)
     sender = Sender(outbox, client_id=_CLIENT_ID)
-    connection = Connection(url, client_id=_CLIENT_ID, endpoint=sender)
-
-    def kept() -> None:
-        sender.outbox_has_more()
-        connection.wake()
-
-    outbox.on_kept = kept
-    connection.start()
+    session = Session(url, client_id=_CLIENT_ID, endpoint=sender)
+    session.start()
     made, due = 0, time.monotonic()
     while not stop.is_set():
         face = replace(event(), camera_id=f"camera{made % _CAMERAS}")
@@ -97,7 +91,7 @@ def produce(url: BrokerUrl, outbox_path: Path, journal: Path, *, size: int, burs
         time.sleep(max(0.0, due - time.monotonic()))
     while len(outbox):
         time.sleep(0.01)
-    connection.stop()
+    session.stop()
     outbox.close()
 
 

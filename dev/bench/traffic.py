@@ -16,9 +16,10 @@ from dev.bench.measure import BenchmarkError
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.processes import ManagedProcess
 from dev.stack.programs import make_program
-from face_messages import BrokerUrl, Connection, FaceEvent, Message, new_id
-from face_messages.message import TOPIC, Incoming, receipts_topic
-from face_messages.mqtt.link import Link, Subscription
+from face_messages import BrokerUrl, FaceEvent, Message, Session, new_id
+from face_messages.message import TOPIC, receipts_topic
+from face_messages.mqtt.client import Subscription
+from face_messages.mqtt.endpoint import Endpoint
 
 PAYLOAD_BYTES = 20_000
 EDGE_ID = "benchmark"
@@ -101,40 +102,28 @@ def feed(broker: Mosquitto, count: int, *, receipts: bool = True) -> float:
 
     """
     feeder = _Feeder(list(faces(count, receipts=receipts)))
-    connection = Connection(
+    session = Session(
         BrokerUrl.parse(broker.url), client_id=_FEEDER, endpoint=feeder, session_expiry=0, keep_session=False
     )
     begin = time.monotonic()
-    connection.start()
+    session.start()
     if not feeder.done.wait(30 + count / 100):
         raise BenchmarkError(f"{broker.name} did not take {count} messages, see {broker.log}")
     seconds = time.monotonic() - begin
-    connection.stop()
+    session.stop()
     return count / seconds
 
 
-class _Feeder:
+class _Feeder(Endpoint):
     """Publishes all it has, as fast as the connection takes it."""
+
+    subscriptions: Sequence[Subscription] = ((receipts_topic(_FEEDER), SubscribeOptions(qos=1)),)
 
     def __init__(self, messages: list[Message]) -> None:
         self._messages = messages
         self._acknowledged = 0
         self._next = 0
-        self._link: Link | None = None
         self.done = threading.Event()
-
-    @property
-    def subscriptions(self) -> Sequence[Subscription]:
-        return [(receipts_topic(_FEEDER), SubscribeOptions(qos=1))]
-
-    def connected(self, link: Link) -> None:
-        self._link = link
-
-    def disconnected(self) -> None:
-        self._link = None
-
-    def received(self, packet: Incoming) -> None:
-        """Receipts are of no interest here."""
 
     def acknowledged(self, packet_id: int, reason: int) -> None:  # noqa: ARG002 - an endpoint's signature
         # Anything else than success (0) leaves `done` unset.
@@ -143,11 +132,8 @@ class _Feeder:
             self.done.set()
 
     def work(self, now: float) -> float | None:  # noqa: ARG002 - an endpoint's signature
-        link = self._link
+        link = self.link
         while link and self._next < len(self._messages) and link.may_publish and link.unsent < _UNSENT_BYTES:
             link.publish(self._messages[self._next])
             self._next += 1
         return None
-
-    def finish(self) -> None:
-        """Nothing is pending."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dev.chaos.pictures import numbered_picture
-from face_messages import BrokerUrl, Connection, FaceEvent, Outbox, Sender, new_id
+from face_messages import BrokerUrl, FaceEvent, Outbox, Sender, Session, new_id
 from face_messages.service import logs
 
 # A start of the producer counts from a number of its own, so that a number is never used twice.
@@ -56,14 +56,8 @@ def produce() -> None:
     journal = Journal()
     outbox = Outbox(Path(os.environ["OUTBOX_PATH"]), max_bytes=int(os.environ["OUTBOX_MAX_BYTES"]))
     sender = Sender(outbox, client_id="chaos:camera0")
-    connection = Connection(BrokerUrl.parse(os.environ["MQTT_URL"]), client_id="chaos:camera0", endpoint=sender)
-
-    def has_more() -> None:
-        sender.outbox_has_more()
-        connection.wake()
-
-    outbox.on_kept = has_more
-    connection.start()
+    session = Session(BrokerUrl.parse(os.environ["MQTT_URL"]), client_id="chaos:camera0", endpoint=sender)
+    session.start()
     room = threading.Semaphore(_WAITING)
     for number, picture in camera(journal.first_number):
         room.acquire()
@@ -78,7 +72,7 @@ def produce() -> None:
         room.acquire()
     while len(outbox):
         time.sleep(0.02)
-    connection.stop()
+    session.stop()
     outbox.close()
 
 
