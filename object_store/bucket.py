@@ -28,6 +28,9 @@ from object_store.tokens import Tokens
 for _name in ("ibm_botocore", "urllib3"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
+#: Storage classes whose objects must be restored before they can be read.
+ARCHIVES = ("GLACIER", "DEEP_ARCHIVE", "ACCELERATED")
+
 _SSE = "x-amz-server-side-encryption"
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 30
@@ -35,11 +38,16 @@ _REGION = "us-east-1"  # stores other than AWS accept any
 
 
 class ReadObject(NamedTuple):
-    """An object as it was read. `body` is empty where only its head was asked for."""
+    """An object as it was read. `body` is empty where only its head was asked for.
+
+    `archived` tells that a GET would raise ObjectArchivedError, and a link to it would not work.
+    """
 
     body: bytes
     bytes: int
     metadata: dict[str, str]
+    storage_class: str = ""
+    archived: bool = False
 
 
 class Bucket:
@@ -135,6 +143,8 @@ class Bucket:
         """An object, of its body as much as a message may have; None where there is none.
 
         Raises:
+            ObjectArchivedError: the object lies in an archive.
+            ObjectError: this one cannot be read for another reason; others can.
             StoreError: it cannot be told.
 
         """
@@ -144,7 +154,9 @@ class Bucket:
             return None
         body = b"" if only_head else told["Body"].read(MAX_MESSAGE_BYTES)
         metadata = {name.lower(): value for name, value in told.get("Metadata", {}).items()}
-        return ReadObject(body, told.get("ContentLength", 0), metadata)
+        storage_class, restored = told.get("StorageClass", ""), 'ongoing-request="false"' in told.get("Restore", "")
+        archived = (storage_class in ARCHIVES or bool(told.get("ArchiveStatus"))) and not restored
+        return ReadObject(body, told.get("ContentLength", 0), metadata, storage_class, archived)
 
     def link(self, key: str, *, seconds: int) -> str | None:
         """A URL by which anybody can read the object for so long; None with IAM's credentials, which sign no URLs."""

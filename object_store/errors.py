@@ -28,6 +28,7 @@ class Problem(Enum):
     ELSEWHERE = "the bucket is in another region"
     CLOCK = "this machine's clock is wrong"
     REFUSED = "the store refuses the object"
+    OBJECT = "one object cannot be read, and the store is well"
 
 
 #: What may be wrong with one object, its size or its name, as well as with all of them.
@@ -44,6 +45,17 @@ class StoreError(Exception):
         super().__init__(text)
         self.problem = problem
         self.code = code
+
+
+class ObjectError(StoreError):
+    """One object cannot be read. The store is well, and health must not change."""
+
+    def __init__(self, text: str, *, code: str = "") -> None:
+        super().__init__(Problem.OBJECT, text, code=code)
+
+
+class ObjectArchivedError(ObjectError):
+    """The object lies in an archive: it must be restored there before it can be read."""
 
 
 class ClosedMeanwhileError(StoreError):
@@ -104,6 +116,10 @@ class Errors:
         if code == "RequestTimeTooSkewed":
             text = f"COS_ENDPOINT {self._url} has another time than this machine ({told}): set this machine's clock"
             return StoreError(Problem.CLOCK, text, code=code)
+        if code == "InvalidObjectState":
+            return ObjectArchivedError(
+                f"the object lies in an archive ({told}): restore it there to read it", code=code
+            )
         if status in (401, 403):
             # The clock is part of every signature.
             remedy = "check them, their rights and this machine's clock"

@@ -19,6 +19,7 @@ class Listed(NamedTuple):
     key: str
     bytes: int
     version: str
+    storage_class: str
 
 
 def objects(
@@ -77,7 +78,7 @@ def _pages(bucket: Bucket, prefix: str, after: str, *, versions: bool) -> Iterat
 def _listed(bucket: Bucket, item: dict[str, Any], *, versions: bool) -> Listed:
     if "Key" not in item or item.get("Size", -1) < 0 or (versions and "VersionId" not in item):
         raise bucket.is_no_store("a list without all that belongs to an object")
-    return Listed(item["Key"], item["Size"], item.get("VersionId", ""))
+    return Listed(item["Key"], item["Size"], item.get("VersionId", ""), item.get("StorageClass", ""))
 
 
 def folders(bucket: Bucket, prefix: str) -> Iterator[str]:
