@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import logging
 import re
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -31,12 +32,16 @@ for _name in ("ibm_botocore", "urllib3"):
 #: Storage classes whose objects must be restored before they can be read.
 ARCHIVES = ("GLACIER", "DEEP_ARCHIVE", "ACCELERATED")
 
+log = logging.getLogger(__name__)
+
 _SSE = "x-amz-server-side-encryption"
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 30
 # Answers that may mean that a request was signed for another region, or with a token that is no longer good.
 _OF_SIGNATURES = (301, 307, 400, 401, 403)
 _SIGNATURES = 3
+# Some stores list an object a moment after they have it. In seconds.
+_LOOKS, _BETWEEN_LOOKS = 4, 0.5
 # Hosts that browsers elsewhere do not find: without a domain, or in networks of a provider's own.
 _PRIVATE = re.compile(r"(?!localhost$)[^.:]+|.*\.(internal|local|svc|lan)|s3\.(private|direct)\..*")
 
@@ -130,21 +135,26 @@ class Bucket:
         return answer.status == 200 and same and not self._encryption
 
     def check_place(self, key: str) -> None:
-        """Looks for an object that was just written where it should be.
+        """Looks for an object that was just written where all others will look for it.
 
         Raises:
             StoreError: it lies elsewhere, as where the endpoint already holds the bucket.
 
         """
-        try:
-            told = self.ask("list_objects_v2", Prefix=key, MaxKeys=1)
-        except StoreError as error:
-            if error.code == "NoSuchKey":  # the list was taken for an object in the bucket
-                raise
-            return  # it cannot be told
-        name = told.get("Name", self._settings.cos_bucket)
-        if name != self._settings.cos_bucket:
-            raise self._errors.holds_the_bucket(f"{name!r} is listed")
+        bucket = self._settings.cos_bucket
+        for _ in range(_LOOKS):
+            try:
+                told = self.ask("list_objects_v2", Prefix=key, MaxKeys=1)
+            except StoreError as error:
+                if error.code == "NoSuchKey":  # the list was taken for an object in the bucket
+                    raise
+                return  # it cannot be told
+            if (name := told.get("Name", bucket)) != bucket:
+                raise self._errors.holds_the_bucket(f"it lists {name!r}")
+            if any(each.get("Key") == key for each in told.get("Contents", ())):
+                return
+            time.sleep(_BETWEEN_LOOKS)
+        log.warning("%s is stored, but the store does not list it: is COS_ENDPOINT right?", key)
 
     def read(self, key: str, *, only_head: bool = False) -> ReadObject | None:
         """An object, of its body as much as a message may have; None where there is none.

@@ -27,6 +27,8 @@ _OF_PARSERS = (ResponseParserError, BotoCoreError, ValueError, LookupError, Type
 _TAG = re.compile(r"<(?:[\w.-]+:)?([\w.-]{1,60})")
 _MAX_LIST = 4 * 1024 * 1024  # a thousand objects whose keys are as long as they may be
 
+# Headers that are not signed, and that each request gets when it is sent.
+_OF_CONNECTIONS = ("accept-encoding", "content-length", "user-agent")
 # What each operation does to the bucket, and the element that it brings, if that is known.
 _OPERATIONS = {
     "HeadObject": ("read", ""),
@@ -109,7 +111,7 @@ class Client:
         url = urlsplit(request.url)
         target = url.path.removeprefix(f"/{self._bucket}") + (f"?{url.query}" if url.query else "")
         headers = {name.lower(): v.decode() if isinstance(v, bytes) else v for name, v in request.headers.items()}
-        headers.pop("content-length", None)
+        headers = {name: value for name, value in headers.items() if name not in _OF_CONNECTIONS}
         body = request.body or b""
         if body:
             headers["content-md5"] = content_md5(body)  # IBM Cloud wants one with some requests
