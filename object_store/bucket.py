@@ -39,7 +39,7 @@ _CONNECT_SECONDS = 10
 _READ_SECONDS = 30
 # Answers that may mean that a request was signed for another region, or with a token that is no longer good.
 _OF_SIGNATURES = (301, 307, 400, 401, 403)
-_SIGNATURES = 3
+_SIGNATURES = 4
 # Some stores list an object a moment after they have it. In seconds.
 _LOOKS, _BETWEEN_LOOKS = 4, 0.5
 # Hosts that browsers elsewhere do not find: without a domain, or in networks of a provider's own.

@@ -15,7 +15,7 @@ _HOST = (
     r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
 )
 _ENDPOINT = re.compile(rf"https?://({_HOST})(:(?P<port>\d{{1,5}}))?(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?")
-_ADDRESS = re.compile(r"[\d.]+|\[.*\]")
+_ADDRESS = re.compile(r"[\d.]+|.*:.*")
 
 
 def _check_endpoint(text: str) -> str:
@@ -83,7 +83,7 @@ class BucketSettings(ProgramSettings):
             path = "/".join(part for part in parts.path.split("/") if part != bucket).rstrip("/")
             remedy = " and COS_ADDRESSING=virtual" if in_host and addressing != "virtual" else ""
             raise ValueError(f"holds the bucket {bucket} already: write {parts.scheme}://{netloc}{path}{remedy}")
-        if addressing == "virtual" and _ADDRESS.fullmatch(parts.netloc.rpartition(":")[0] or parts.netloc):
+        if addressing == "virtual" and _ADDRESS.fullmatch(parts.hostname or ""):
             raise ValueError("has an IP address, which a bucket cannot stand before: leave COS_ADDRESSING empty")
         return url
 
