@@ -47,14 +47,7 @@ class Credentials(Protocol):
 
 
 class HmacKeys:
-    """Signs for one region: for `region`, or else for the one that the store names.
-
-    Args:
-        access_key: the id.
-        secret_key: its secret.
-        region: empty to adopt the store's.
-
-    """
+    """Signs for `region`, or if that is empty, for the region that the store names."""
 
     def __init__(self, access_key: str, secret_key: str, *, region: str = "") -> None:
         self._keys = ReadOnlyCredentials(access_key, secret_key, None)
@@ -92,10 +85,10 @@ class HmacKeys:
 
 
 class Signer(S3SigV4Auth):  # type: ignore[misc] # the SDK has no types
-    """The SDK's signer over plain dictionaries, which signs all headers and derives its key once a day.
+    """The SDK's signer over plain dictionaries. It signs all headers, and derives its key once a day.
 
-    The SDK keeps headers in Python's class for those of e-mails, and sorts and derives everything several times. That
-    is most of what its signature costs (`tests/unit/test_signing.py` holds the two against each other).
+    The SDK keeps headers in Python's class for e-mails, and sorts and derives everything several times: most of what
+    its signature costs. `tests/unit/test_signing.py` compares the two.
     """
 
     def __init__(self, credentials: Any, service: str, region: str) -> None:
