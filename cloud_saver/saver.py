@@ -67,7 +67,7 @@ class Saver:
         self._place_lock = threading.Lock()
         self._place_is_right = False
         self._trouble: StoreError | None = None
-        self._trouble_since = 0.0
+        self._trouble_since = self._worked_at = 0.0
         self._store_works = threading.Condition()
         #: Called with each object that was stored, and with a face's seconds from capture to storage.
         self.on_stored: Callable[[StoredObject, float | None], None] = lambda _stored, _latency: None
@@ -143,6 +143,7 @@ class Saver:
         takes_others, has_failed = False, False
         backoff = Backoff(first=0.5, longest=30.0)
         while True:
+            began = time.monotonic()
             try:
                 if not (in_doubt and self._store.has(job.stored)):
                     in_doubt = True  # from here on: a write whose answer got lost may have been done
@@ -154,7 +155,7 @@ class Saver:
                 if error.problem not in MAYBE_THE_OBJECT:
                     # A store that has just come up fails once for some requests, while others succeed.
                     if has_failed or error.problem is not Problem.FAILING:
-                        self._say_trouble(error)
+                        self._say_trouble(error, began)
                     has_failed = True
                 elif takes_others or job.refusals + 1 < _TRIES:
                     raise
@@ -186,10 +187,11 @@ class Saver:
 
     def _takes(self, note: StoredObject) -> bool:
         """Whether the store takes anything at all."""
+        began = time.monotonic()
         try:
             self._store.put(note)
         except StoreError as error:
-            self._say_trouble(error)
+            self._say_trouble(error, began)
             return False
         self._say_works()
         return True
@@ -228,8 +230,10 @@ class Saver:
                 source,
             )
 
-    def _say_trouble(self, error: StoreError) -> None:
+    def _say_trouble(self, error: StoreError, began: float) -> None:
         with self._lock:
+            if self._worked_at > began:
+                return  # another request has succeeded since this one was made
             known, self._trouble = self._trouble, error
             if known is None:
                 self._trouble_since = time.monotonic()
@@ -237,6 +241,7 @@ class Saver:
             log.error("%s; faces wait and are tried again until it works", error)
 
     def _say_works(self) -> None:
+        self._worked_at = time.monotonic()
         if self._trouble is None:
             return
         with self._lock:
