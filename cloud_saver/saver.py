@@ -140,7 +140,7 @@ class Saver:
         """
         # Some stores let nothing be written over, so what was refused may be there.
         in_doubt = job.refusals > 0 or self._may_be_stored(job.stored)
-        takes_others, has_failed = False, False
+        takes_others, last = False, None
         backoff = Backoff(first=0.5, longest=30.0)
         while True:
             began = time.monotonic()
@@ -154,14 +154,14 @@ class Saver:
                     self.failed += 1
                 if error.problem not in MAYBE_THE_OBJECT:
                     # A store that has just come up fails once for some requests, while others succeed.
-                    if has_failed or error.problem is not Problem.FAILING:
+                    if error.problem is not Problem.FAILING or last is Problem.FAILING:
                         self._say_trouble(error, began)
-                    has_failed = True
                 elif takes_others or job.refusals + 1 < _TRIES:
                     raise
                 elif self._takes(note_about(job.stored, str(error))):
                     takes_others = True  # perhaps since a moment ago only: what it says to the object now is final
                     continue
+                last = error.problem
             else:
                 self._say_works()
                 return
