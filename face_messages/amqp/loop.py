@@ -10,7 +10,7 @@ from pika.adapters.select_connection import IOLoop
 _SIP_SECONDS = 3.0
 
 
-class Loop(IOLoop):
+class Loop(IOLoop):  # type: ignore[misc] # pika has no types
     """Runs the connections of one session."""
 
     def __init__(self) -> None:

@@ -18,19 +18,18 @@ EXCHANGE = "amq.topic"
 _REPLY_TO = "x-reply-to-topic"
 _CORRELATION = "x-correlation-id"
 _CLIENT_ID = "x-opt-mqtt-client-id"
-# A slash is the separator there, a dot here, and the other way round.
-_SWAPPED = str.maketrans("/.", "./")
-_WILDCARDS = str.maketrans("/.+", "./*")
+# RabbitMQ takes slash and dot of a topic for the same, so names in topics must do without dots.
+_WILDCARDS = str.maketrans("/+", ".*")
 # Of a short string, in bytes: longer ones have no place among the properties.
 _SHORT = 255
 
 
 def routing_key(topic: str) -> str:
-    return topic.translate(_SWAPPED)
+    return topic.replace("/", ".")
 
 
 def topic_of(key: str) -> str:
-    return key.translate(_SWAPPED)
+    return key.replace(".", "/")
 
 
 def binding_key(topic_filter: str) -> str:

@@ -24,6 +24,7 @@ from pika.channel import Channel
 
 from face_messages.amqp.loop import Loop
 from face_messages.amqp.message import EXCHANGE, binding_key, from_amqp, routing_key, to_amqp
+from face_messages.amqp.parameters import parameters
 from face_messages.amqp.url import AmqpUrl
 from face_messages.message import Message, Received, status_topic
 from face_messages.mqtt.brokers import Brokers
@@ -176,12 +177,9 @@ class AmqpSession:
         self._is_woken = False
         try:
             for role in ("takes", "tells"):
-                parameters = self.url.parameters(
-                    timeout=self.timeout, files=self.tls, name=f"{self.client_id} {role}"
-                )
                 connections.append(
                     SelectConnection(
-                        parameters,
+                        parameters(self.url, self.tls, timeout=self.timeout, name=f"{self.client_id} {role}"),
                         on_open_callback=lambda _: self._opened(loop, connections),
                         on_open_error_callback=self._failed,
                         on_close_callback=self._failed,
