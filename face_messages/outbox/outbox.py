@@ -267,7 +267,8 @@ class Outbox:
                 self._due = self._pending.next_due()  # what was due may have been confirmed
             # Where one is due all others come with it: that costs little more.
             group = self._pending.group(group_bytes) if closing or now >= self._due else []
-            confirmed, dead = list(self._confirmed), list(self._dead)
+            tidy = bool(group) or closing or now >= self._tidy_at
+            confirmed, dead = (list(self._confirmed), list(self._dead)) if tidy else ([], [])
             self._writing = group[-1].seq if group else 0
         if not group and not confirmed and not dead:
             return True
