@@ -104,7 +104,7 @@ def _end_of(certificate: Path | None) -> datetime | None:
     try:
         return None if certificate is None else datetime.fromtimestamp(ends_at(certificate), UTC)
     except (OSError, ValueError):
-        return None  # what is wrong with it is told where it is used
+        return None  # its user says what is wrong with it
 
 
 def work(settings: ForwarderSettings, stop: program.Stop) -> int:

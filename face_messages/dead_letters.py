@@ -39,7 +39,7 @@ class DeadLetterError(Exception):
 def show(outbox: Path) -> Iterator[str]:
     """A line for each dead letter, and one for all of them."""
     with _opened(outbox, read_only=True) as db:
-        # All at once: whoever reads the lines may take long, and a long look keeps the write-ahead log from being cut.
+        # All at once: a pager may read the lines slowly, and an open query keeps the write-ahead log from being cut.
         rows = db.execute(
             "SELECT id, kept_at, length(payload) AS bytes, topic, aside, cost FROM outbox"
             " WHERE aside IS NOT NULL ORDER BY seq"

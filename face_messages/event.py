@@ -166,7 +166,7 @@ def new_id() -> str:
     The first 60 bits are a timestamp of a quarter of a microsecond (section 6.2, method 3), which is counted on where
     the clock stands still or runs backwards, so ids of one run sort in the order they were made.
     """
-    global _last_stamp  # noqa: PLW0603 - the order holds for the process, whoever asks
+    global _last_stamp  # noqa: PLW0603 - the order holds for the whole process
     with _id_lock:
         milliseconds, rest = divmod(time.time_ns(), 1_000_000)
         stamp = milliseconds << 12 | rest * 4096 // 1_000_000

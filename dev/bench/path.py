@@ -65,7 +65,6 @@ def _publish(stack: LocalStack, *, count: int) -> set[str]:
     outbox = Outbox(stack.folder / f"{_CLIENT_ID}.outbox", max_bytes=_OUTBOX_BYTES)
     sender = Sender(outbox, client_id=_CLIENT_ID)
     session = Session(BrokerUrl.parse(stack.edge_broker.url), client_id=_CLIENT_ID, endpoint=sender)
-
     session.start()
     wait_until(lambda: session.is_up, watched=[stack.edge_broker], what="the edge broker", seconds=_PATIENCE_SECONDS)
     pictures = [payload(number) for number in range(count)]

@@ -70,7 +70,6 @@ def produce(url: BrokerUrl, outbox_path: Path, journal: Path, *, size: int, burs
     outbox = Outbox(outbox_path, max_bytes=_OUTBOX_BYTES)
     sender = Sender(outbox, client_id=_CLIENT_ID)
     session = Session(url, client_id=_CLIENT_ID, endpoint=sender)
-
     session.start()
     made, due = 0, time.monotonic()
     while not stop.is_set():

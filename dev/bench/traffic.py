@@ -18,8 +18,8 @@ from dev.stack.processes import ManagedProcess
 from dev.stack.programs import make_program
 from face_messages import BrokerUrl, FaceEvent, Message, Session, new_id
 from face_messages.message import TOPIC, receipts_topic
+from face_messages.mqtt.client import Subscription
 from face_messages.mqtt.endpoint import Endpoint
-from face_messages.mqtt.link import Subscription
 
 PAYLOAD_BYTES = 20_000
 EDGE_ID = "benchmark"

@@ -57,7 +57,6 @@ def produce() -> None:
     outbox = Outbox(Path(os.environ["OUTBOX_PATH"]), max_bytes=int(os.environ["OUTBOX_MAX_BYTES"]))
     sender = Sender(outbox, client_id="chaos:camera0")
     session = Session(BrokerUrl.parse(os.environ["MQTT_URL"]), client_id="chaos:camera0", endpoint=sender)
-
     session.start()
     room = threading.Semaphore(_WAITING)
     for number, picture in camera(journal.first_number):

@@ -1,4 +1,4 @@
-"""In which order an outbox is emptied: oldest first, with what is new not starved behind a backlog."""
+"""In which order an outbox is emptied: oldest first, but a backlog does not starve new messages."""
 
 from collections import deque
 

@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from face_messages.custody.in_flight import InFlight
-from face_messages.custody.resend_timer import ResendTimer
+from face_messages.custody.in_flight import InFlight, ResendTimer
 from face_messages.custody.send_order import SendOrder
 from face_messages.message import Incoming, Received, reasons_of, receipts_topic
+from face_messages.mqtt.client import Link, UndeliverableError
 from face_messages.mqtt.endpoint import Endpoint
-from face_messages.mqtt.link import Link, UndeliverableError
 from face_messages.outbox.database import Kept
 from face_messages.outbox.outbox import Outbox
 from face_messages.service.backoff import Backoff
@@ -31,7 +30,7 @@ _WRITE_DELAY = 0.5
 
 
 class Sender(Endpoint):
-    """Keeps up to a window of messages unconfirmed on the wire; what is behind waits in the outbox.
+    """Keeps up to a window of messages unconfirmed on the wire; the others wait in the outbox.
 
     It resends when it learns that the broker may have lost a message: the session is gone, nobody subscribes, or, as
     the last resort, no receipt comes for very long. All of it is harmless, since a message has one id.

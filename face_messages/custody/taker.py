@@ -1,4 +1,4 @@
-"""The taking side of custody: from a broker into safety, with a receipt for whoever asked for one."""
+"""The taking side of custody: from a broker into safety, with a receipt for a sender that asked for one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from face_messages.message import MAX_MESSAGE_BYTES, Incoming, Message, UnreadablePublish, refusal_of
+from face_messages.mqtt.client import Link, UndeliverableError
 from face_messages.mqtt.endpoint import Endpoint
-from face_messages.mqtt.link import Link, UndeliverableError
 
 log = logging.getLogger(__name__)
 
-# Receipts wait so long for company, in seconds: it makes one message of many and is not felt.
+# Seconds that receipts wait for more: it makes one message of many and is not felt.
 _LINGER = 0.005
 _BATCH = 100
 # Beyond this many bytes held, the broker keeps the rest until some of it is safe.
@@ -26,7 +26,7 @@ _HELD_BYTES = 16 * 1024 * 1024
 
 @dataclass(slots=True)
 class Taken:
-    """A message that was handed over. Whoever has it calls `safe`, once, when it can no longer be lost, or `refuse`."""
+    """A message that was handed over. Its holder calls `safe`, once, when it can no longer be lost, or `refuse`."""
 
     message: Message
     #: The link that it came by, and what its acknowledgement there must carry.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from face_messages.message import Incoming
-from face_messages.mqtt.link import Link, Subscription
+from face_messages.mqtt.client import Link, Subscription
 
 
 class Endpoint:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from paho.mqtt.reasoncodes import ReasonCode
 
-from face_messages.mqtt.link import Subscription
+from face_messages.mqtt.client import Subscription
 
 _CONNACK = {
     0x84: "the broker does not speak MQTT 5, which receipts need",

@@ -20,13 +20,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from face_messages.message import Message, status_topic
 from face_messages.mqtt.brokers import Brokers
-from face_messages.mqtt.client import Client, check, properties
+from face_messages.mqtt.client import Client, Link, Subscription, check, properties
 from face_messages.mqtt.endpoint import Endpoint
-from face_messages.mqtt.link import Link, Subscription
 from face_messages.mqtt.reasons import RejectedError, check_connack, check_suback, hung_up
 from face_messages.mqtt.url import BrokerUrl, TlsFiles
-from face_messages.mqtt.waker import Waker
-from face_messages.mqtt.wire import Wire
+from face_messages.mqtt.wire import Waker, Wire
 from face_messages.service.backoff import Backoff
 
 log = logging.getLogger(__name__)

@@ -243,7 +243,7 @@ class OutboxFile:
     def keep_small(self, used: int, *, lock: Lock) -> None:
         """Gives the file system back what a backlog took up, once it is gone: `used` bytes are left of it.
 
-        Whoever reads through another connection holds `lock`, as a reader keeps the log from being cut back.
+        The readers hold `lock`, as a reader keeps the log from being cut back.
         """
         if used < _LITTLE_BYTES and self._path.stat().st_size > _LARGE_BYTES:
             self._db.execute("VACUUM")

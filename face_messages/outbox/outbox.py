@@ -35,8 +35,8 @@ _BROKEN = f"the outbox cannot be written ({{}}): free space on its disk, or mend
 class Outbox:
     """Keeps messages until they are discarded; an id is kept once.
 
-    While the outbox is full under `reject-new`, or the disk refuses, nobody is told that a message is safe: whoever
-    handed it over still holds it, and so on up the path.
+    While the outbox is full under `reject-new`, or the disk refuses, no message is reported as safe: its sender
+    still holds it, and so on up the path.
 
     Args:
         path: the file; its folder is created. A damaged file is kept under a telling name.
@@ -264,8 +264,12 @@ class Outbox:
             self.on_kept()
         group_bytes = self._writer.group_bytes()
         with self._lock:
-            group = self._group(group_bytes, hurry=closing)
-            confirmed, dead = list(self._confirmed), list(self._dead)
+            if (now := time.monotonic()) >= self._due:
+                self._due = self._pending.next_due()  # what was due may have been confirmed
+            # Where one is due all others come with it: that costs little more.
+            group = self._pending.group(group_bytes) if closing or now >= self._due else []
+            tidy = bool(group) or closing or now >= self._tidy_at
+            confirmed, dead = (list(self._confirmed), list(self._dead)) if tidy else ([], [])
             self._writing = group[-1].seq if group else 0
         if not group and not confirmed and not dead:
             return True
@@ -318,24 +322,6 @@ class Outbox:
         with self._lock:
             self._due = 0.0
             self._lock.notify()
-
-    def _group(self, max_bytes: int, *, hurry: bool) -> list[Put]:
-        """Those to write now, if any are due; the others come with them, as that costs little more.
-
-        At most `max_bytes` of payload, or a single larger message.
-        """
-        now = time.monotonic()
-        if now >= self._due:
-            self._due = self._pending.next_due()
-        if now < self._due and not hurry:
-            return []
-        group: list[Put] = []
-        for put in self._pending.unsettled():
-            max_bytes -= put.size
-            if group and max_bytes < 0:
-                break
-            group.append(put)
-        return group
 
     def _take_note(self, outcome: Outcome, group: list[Put], confirmed: int, dead: int) -> None:
         written = group[: outcome.written]

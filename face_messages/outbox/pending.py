@@ -28,14 +28,10 @@ class Put(Kept):
 class Pending:
     """Holds every message that is not on disk yet, and of those on disk the latest, to save a read.
 
-    Messages go to disk in their order: all up to the place `settled_seq` are there, or gone. Those that are still held
-    here make up the cache, from which the oldest is dropped first. So all messages behind a place are here or gone.
-    The outbox holds its lock for each call.
-
-    Args:
-        last_seq: the place of the newest message on disk.
-        rows: messages on disk.
-        cache_bytes: what the cache may take up.
+    Messages go to disk in their order: all up to the place `settled_seq` are there, or gone. Those of them that are
+    still held here are the cache, of at most `cache_bytes`; the oldest is dropped first. So all messages behind some
+    place are here, or gone. The outbox holds its lock for each call. At the start, there are `rows` messages on disk,
+    up to the place `last_seq`.
     """
 
     def __init__(self, last_seq: int, *, rows: int, cache_bytes: int) -> None:
@@ -46,7 +42,7 @@ class Pending:
         self._seqs: dict[bytes, int] = {}
         self._cache_bytes = cache_bytes
         self._cached = 0
-        # Those that are not confirmed, while they are few and all known.
+        # Ids on disk that are not confirmed; None while they are too many, or not all known.
         self._on_disk: set[bytes] | None = None if rows else set()
 
     def __len__(self) -> int:
@@ -96,7 +92,7 @@ class Pending:
         return taken
 
     def unsettled(self) -> Iterator[Put]:
-        """Those that are not on disk, in order."""
+        """The messages that are not on disk, in order."""
         for seq in range(self.settled_seq + 1, self.last_seq + 1):
             if (put := self._messages.get(seq)) is not None:
                 yield put
@@ -106,8 +102,18 @@ class Pending:
         return self._on_disk is None or message_id in self._on_disk
 
     def next_due(self) -> float:
-        """When the first of those that are not on disk has to be there."""
+        """When the first message that is not on disk has to be there."""
         return min((put.due for put in self.unsettled()), default=NEVER)
+
+    def group(self, max_bytes: int) -> list[Put]:
+        """The next to write: at most `max_bytes` of payload, or a single larger message."""
+        group: list[Put] = []
+        for put in self.unsettled():
+            max_bytes -= put.size
+            if group and max_bytes < 0:
+                break
+            group.append(put)
+        return group
 
     def settle(self, seq: int, *, rows: int) -> None:
         """All messages up to this place are on disk now, or gone; `rows` messages are there."""

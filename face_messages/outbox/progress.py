@@ -9,9 +9,9 @@ from face_messages.outbox.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
-# So many are a backlog, however fast they go. Fewer are one when some of them wait from one look to the next.
+# This many messages are a backlog, however fast they go. Fewer are one when some wait from one look to the next.
 _MESSAGES = 500
-# Rates are averages over so many intervals between looks: a link that comes and goes has both in them.
+# Intervals over which rates are averaged: a link that comes and goes has both in them.
 _INTERVALS = 5
 
 

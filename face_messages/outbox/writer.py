@@ -11,7 +11,7 @@ from face_messages.outbox.database import Kept, OutboxFile, Totals, row_of
 
 log = logging.getLogger(__name__)
 
-# The write-ahead log may have so much, and a quarter of what there is room for; a commit a quarter of that.
+# Bytes of the write-ahead log, which gets a quarter of the room at most, and of a commit, which gets a quarter of that.
 LOG_BYTES = 64 * 1024 * 1024
 _GROUP_BYTES = 8 * 1024 * 1024
 
@@ -50,7 +50,7 @@ class Writer:
         self._max_bytes = max_bytes
         self._when_full = when_full
         self._reading = reading
-        self._budget = self._log_room = self._room = 0
+        self._budget = self._log_room = self._group_bytes = self._room = 0
         self.totals = Totals(0, 0, 0)
         #: Why nothing can be written at present, or None.
         self.trouble: str | None = None
@@ -60,27 +60,24 @@ class Writer:
         self.totals = file.totals()
 
     def group_bytes(self) -> int:
-        """Payload that the next commit may have, in bytes, unless it is a single message."""
+        """Payload that the next commit may have, in bytes, unless it is a single message; asked before each commit."""
         self._budget = min(self._max_bytes, self._file.space())
         self._log_room = min(LOG_BYTES, self._budget // 4)
         self._room = self._budget - self._log_room
-        return min(_GROUP_BYTES, self._log_room // 4)
+        self._group_bytes = min(_GROUP_BYTES, self._log_room // 4)
+        return self._group_bytes
 
     def commit(
         self, group: Sequence[Kept], confirmed: Sequence[tuple[bytes, bool]], dead: Sequence[tuple[bytes, str]]
     ) -> Outcome | None:
         """Writes a group, lets go of confirmed messages and makes dead letters; None where there is no space for that.
 
-        Args:
-            group: new messages.
-            confirmed: ids, and whether their rows count as messages that are confirmed now.
-            dead: ids and reasons.
-
+        With each id in `confirmed` stands whether its row counts as confirmed now, with each in `dead` the reason.
         sqlite3.Error, OSError: the disk fails.
         """
-        group_bytes, size = self.group_bytes(), sum(kept.size for kept in group)
+        size = sum(kept.size for kept in group)
         # A message that is larger than a group has the log to itself.
-        most = 0 if size > group_bytes else self._log_room - group_bytes
+        most = 0 if size > self._group_bytes else self._log_room - self._group_bytes
         self._room = self._budget - max(self._log_room, size + size // 8)
         outcome = None
         try:

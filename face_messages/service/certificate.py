@@ -49,7 +49,7 @@ def watch_certificate(path: Path, monitor: Monitor, stop: threading.Event, *, ev
         try:
             return ends_at(path)
         except (OSError, ValueError):
-            return float("nan")  # what is wrong with it is told where it is used
+            return float("nan")  # its user says what is wrong with it
 
     def warn() -> None:
         while True:

@@ -13,8 +13,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from face_messages.message import Incoming, Received, health_topic, printable
+from face_messages.mqtt.client import Link
 from face_messages.mqtt.endpoint import Endpoint
-from face_messages.mqtt.link import Link
 from face_messages.outbox.outbox import Outbox
 from face_messages.service.settings import Name
 from face_messages.service.tempo import TEMPO
@@ -60,6 +60,7 @@ class OutboxHealth(Fields):
     oldest_seconds: Amount
     aside: Count  # dead letters
     refusing: bool
+    why: Text | None = None
 
     @classmethod
     def of(cls, outbox: Outbox) -> OutboxHealth:
@@ -72,6 +73,7 @@ class OutboxHealth(Fields):
             oldest_seconds=age,
             aside=outbox.totals.dead_letters,
             refusing=outbox.trouble is not None,
+            why=outbox.trouble,
         )
 
 
@@ -155,7 +157,7 @@ class Rate:
 class Reporter(Endpoint):
     """Publishes what `read` returns, retained: every 10 s, and within a second when `watch` returns something else.
 
-    An endpoint beside another one; both functions are called in the connection's thread.
+    Both functions are called in the session's thread.
     """
 
     def __init__(self, client_id: str, read: Callable[[], ProgramHealth], *, watch: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""Figures for Prometheus at /metrics, and /healthz for whoever restarts the program."""
+"""Figures for Prometheus at /metrics, and /healthz for a supervisor that restarts the program."""
 
 from __future__ import annotations
 
@@ -114,21 +114,20 @@ def show_outbox(monitor: Monitor, outbox: Outbox) -> None:
 
     facedetection_outbox_messages / -deriv(facedetection_outbox_messages[5m])
     """
-    monitor.gauge("outbox_messages", "messages on disk, waiting to be confirmed", lambda: outbox.totals.messages)
-    monitor.gauge(
-        "outbox_bytes", "bytes on disk that messages take up, dead letters included", lambda: outbox.totals.bytes
+    gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
+        ("outbox_messages", "messages on disk, waiting to be confirmed", lambda: outbox.totals.messages),
+        ("outbox_bytes", "bytes on disk that messages take up, dead letters included", lambda: outbox.totals.bytes),
+        ("outbox_max_bytes", "bytes that the outbox may take up on disk", lambda: outbox.max_bytes),
+        ("outbox_oldest_age_seconds", "age of the oldest message in custody", outbox.oldest_age),
+        ("outbox_aside_messages", "messages kept that can never be delivered", lambda: outbox.totals.dead_letters),
+        ("outbox_refusing", "1 while the outbox cannot take messages", lambda: outbox.trouble is not None),
     )
-    monitor.gauge("outbox_max_bytes", "bytes that the outbox may take up on disk", lambda: outbox.max_bytes)
-    monitor.gauge("outbox_oldest_age_seconds", "age of the oldest message in custody", outbox.oldest_age)
-    monitor.gauge(
-        "outbox_aside_messages", "messages kept that can never be delivered", lambda: outbox.totals.dead_letters
-    )
-    monitor.gauge("outbox_refusing", "1 while the outbox cannot take messages", lambda: outbox.trouble is not None)
+    for name, text, read in gauges:
+        monitor.gauge(name, text, read)
     monitor.counter("outbox_written", "messages written to disk", lambda: outbox.written)
     monitor.counter("outbox_confirmed", "messages the next keeper has confirmed", lambda: outbox.confirmed)
-    monitor.counter(
-        "outbox_overwritten", "messages dropped for newer ones in a full outbox", lambda: outbox.overwritten
-    )
+    about = "messages dropped for newer ones in a full outbox"
+    monitor.counter("outbox_overwritten", about, lambda: outbox.overwritten)
     monitor.check("outbox", lambda: outbox.disk_works)
     monitor.state("outbox", lambda: outbox.trouble or "well")
 
@@ -157,7 +156,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base class's
-        """Logs; the base class prints. A client that went away in mid-answer is nobody's business."""
+        """Logs; the base class prints. A client that went away in mid-answer is no error."""
         is_gone = isinstance(sys.exception(), OSError)
         level = logging.DEBUG if is_gone else logging.ERROR
         log.log(level, "an HTTP request from %s failed", client_address, exc_info=True)

@@ -43,7 +43,6 @@ def main() -> None:
     outbox = Outbox(Path("/tmp/outbox.db"), max_bytes=64 * 2**20)
     sender = Sender(outbox, client_id=EDGE_ID)
     session = Session(BrokerUrl.parse("mqtt://edge_mqtt_broker:1883"), client_id=EDGE_ID, endpoint=sender)
-
     session.start()
     count = 0
     while not stop.wait(1 / PER_SECOND):

@@ -29,7 +29,7 @@ class SmallDisk:
         self.mount()
 
     def mount(self) -> None:
-        command = ["mount", "-o", "loop,errors=remount-ro", self._image, self.folder]
+        command = ["mount", "-o", "loop,errors=remount-ro", str(self._image), str(self.folder)]
         if subprocess.run(command, capture_output=True, check=False).returncode:
             pytest.skip("needs loop devices and ext4")
 
@@ -49,7 +49,7 @@ class SmallDisk:
     def turns_read_only(self) -> None:
         """As a card with bad blocks does: an error in the file system, for which it turns read-only."""
         os.sync()
-        find = ["findmnt", "-no", "SOURCE", self.folder]
+        find = ["findmnt", "-no", "SOURCE", str(self.folder)]
         device = Path(subprocess.run(find, check=True, capture_output=True, text=True).stdout.strip()).name
         Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("1")
 

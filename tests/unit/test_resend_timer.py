@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from face_messages.custody.resend_timer import ResendTimer
+from face_messages.custody.in_flight import ResendTimer
 
 
 def test_patience_begins_within_its_bounds() -> None:
