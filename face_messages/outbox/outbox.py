@@ -29,7 +29,7 @@ _TIDY_SECONDS = 0.2
 _CACHE_BYTES = 8 * 1024 * 1024
 
 _MEANWHILE = "Meanwhile messages are passed on from memory, and their senders keep them"
-_BROKEN = f"the outbox cannot be written ({{}}): free space on its disk, or mend it. {_MEANWHILE}"
+_BROKEN = f"the outbox cannot be written: free space on its disk, or mend it ({{}}). {_MEANWHILE}"
 
 
 class Outbox:
