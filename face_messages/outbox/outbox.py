@@ -29,7 +29,7 @@ _TIDY_SECONDS = 0.2
 _CACHE_BYTES = 8 * 1024 * 1024
 
 _MEANWHILE = "Meanwhile messages are passed on from memory, and their senders keep them"
-_BROKEN = f"the outbox cannot be written ({{}}): free space on its disk, or mend it. {_MEANWHILE}"
+_BROKEN = f"the outbox cannot be written: free space on its disk, or mend it ({{}}). {_MEANWHILE}"
 
 
 class Outbox:
@@ -225,8 +225,7 @@ class Outbox:
             self._closing = True
             self._lock.notify()
         self._thread.join()
-        with self._disk.reading:  # whoever asks for figures may be late
-            self._disk.close()
+        self._disk.close()
 
     # -- the thread that writes ---------------------------------------------------------------
 
@@ -246,6 +245,8 @@ class Outbox:
             self._writer.say(_BROKEN.format(error))
             self._disk.fails()
             is_done = False
+            if len({message_id for message_id, counts in self._confirmed if counts}) >= self.totals.messages:
+                self._disk.close()  # nothing is left to be read from it, and it can be unmounted
         with self._lock:
             self._writing = 0
             now = time.monotonic()
