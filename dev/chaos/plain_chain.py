@@ -1,7 +1,7 @@
-"""The chain that one builds with care out of QoS 1: paho-mqtt, persistent sessions, brokers that save what they hold.
+"""A careful chain of QoS 1, to compare with: paho-mqtt, persistent sessions, brokers that save what they hold.
 
 `python -m dev.chaos.plain_chain produce|forward|save`. Each step acknowledges a message only when the next broker, or
-the store, has acknowledged it; it reconnects, queues while it is offline, and tries a PUT until it works.
+the store, has acknowledged it. It reconnects, queues while it is offline, and retries a PUT until it works.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ibm_botocore.config import Config
 from ibm_botocore.exceptions import BotoCoreError, ClientError
 from paho.mqtt.enums import CallbackAPIVersion
 
-from dev.chaos.producer import Journal, camera
+from dev.stack.producer import Camera
+from face_messages.message import TOPIC
 
-TOPIC = "facedetection_topic"
 _WORKERS = 16
 
 Done = Callable[[], object]
@@ -41,7 +41,7 @@ def _client(name: str, url: str) -> mqtt.Client:
 
 
 class Publisher:
-    """Publishes, and calls `done` when the broker has acknowledged, which paho may tell before `publish` returns."""
+    """Publishes, and calls `done` when the broker has acknowledged."""
 
     def __init__(self, name: str, url: str) -> None:
         self._client = _client(name, url)
@@ -53,7 +53,7 @@ class Publisher:
         self._meet(self._client.publish(TOPIC, picture, qos=1).mid, done)
 
     def _meet(self, mid: int, done: Done | None) -> None:
-        # Whoever comes first leaves a note for the other; a dictionary does that in one step.
+        # paho may report the PUBACK before `publish` returns. The first leaves a note for the second, in one step.
         if (first := self._met.setdefault(mid, done)) is not done:
             del self._met[mid]
             both = first or done
@@ -68,7 +68,7 @@ class Publisher:
 
 
 def take(name: str, url: str, handle: Callable[[bytes, Done], object]) -> None:
-    """Hands over each picture with what acknowledges it; on another connection than its own that does nothing."""
+    """Hand over each picture with its acknowledgement, which does nothing on a later connection."""
     client = _client(name, url)
     connection = 0
 
@@ -90,11 +90,11 @@ def take(name: str, url: str, handle: Callable[[bytes, Done], object]) -> None:
 
 
 def produce() -> None:
-    journal = Journal()
+    camera = Camera()
     broker = Publisher("plain-producer", os.environ["MQTT_URL"])
-    for number, picture in camera(journal.first_number):
-        # What the broker has acknowledged is what this chain promises.
-        broker.publish(picture, partial(journal.note, number))
+    for number, picture in camera.pictures():
+        # This chain promises what the broker has acknowledged.
+        broker.publish(picture, partial(camera.note, number))
     broker.drain(10)
 
 

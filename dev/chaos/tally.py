@@ -1,20 +1,19 @@
-"""Counts what was produced against what is in the bucket."""
+"""Counts the produced pictures against the stored ones."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-from dev.chaos.links import Link
-from dev.chaos.pictures import number_of
-from dev.chaos.stage import BUCKET, Stage
+from dev.chaos.stage import Link, Stage
+from dev.stack.pictures import number_of
+from dev.stack.s3 import S3Server
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The outcome of a run; what was sent again is in percent of all that was sent."""
+    """The outcome of a run; things sent twice are in percent of all that was sent."""
 
     produced: int
     stored: int
@@ -24,7 +23,7 @@ class Tally:
     puts_twice: float
     resent_to_edge: float
     resent_to_cloud: float
-    dry: float  # seconds, infinite where it did not come
+    dry: float  # seconds until all was delivered, else infinite
     peaks: dict[str, int]
 
     @property
@@ -32,7 +31,7 @@ class Tally:
         return not (self.lost or self.damaged or self.objects_twice) and self.produced > 0 and math.isfinite(self.dry)
 
     def line(self) -> str:
-        """What matters most."""
+        """The figures that matter most."""
         dry = f"dry after {self.dry:.1f} s" if math.isfinite(self.dry) else "never dry"
         twice = f"{self.objects_twice} twice, {self.puts_twice:.2f} % of PUTs twice"
         return f"{self.produced} produced, {self.lost} lost, {self.damaged} damaged, {twice}, {dry}"
@@ -73,22 +72,15 @@ def _cell(value: float) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def produced_numbers(journal: Path) -> set[int]:
-    """The pictures that an outbox has confirmed to hold."""
-    if not journal.exists():
-        return set()
-    return {int(line) for line in journal.read_text().split() if line.isdigit()}
-
-
 class Bucket:
-    """The bucket's pictures; each file is read once, however often one looks."""
+    """The bucket's pictures. It reads each file once."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, s3: S3Server) -> None:
+        self._s3 = s3
         self._numbers: dict[str, int | None] = {}
 
     def numbers(self) -> Counter[int]:
-        for key, path in self._stage.s3.objects(BUCKET).items():
+        for key, path in self._s3.objects().items():
             if key not in self._numbers:
                 self._numbers[key] = number_of(path.read_bytes())
         return Counter(number for number in self._numbers.values() if number is not None)
@@ -99,7 +91,7 @@ class Bucket:
 
 
 def tally(stage: Stage, bucket: Bucket, *, dry: float) -> Tally:
-    produced = produced_numbers(stage.journal)
+    produced = stage.producer.numbers()
     stored = bucket.numbers()
     return Tally(
         produced=len(produced),
@@ -116,6 +108,6 @@ def tally(stage: Stage, bucket: Bucket, *, dry: float) -> Tally:
 
 
 def _repeated(link: Link) -> float:
-    """What passed it once more, in percent of all that passed it."""
+    """Things that passed it again, in percent of all that passed it."""
     passed = link.passed.total()
     return 100 * (passed - len(link.passed)) / max(1, passed)

@@ -10,7 +10,7 @@ from pathlib import Path
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.stack", description="the whole path on this machine")
     commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="play a video through it, and show what becomes of the faces")
+    demo = commands.add_parser("demo", help="play a video through it, and show how far its faces get")
     demo.add_argument("--video", metavar="SOURCE", help="a file, a folder of pictures, a camera's number or a URL")
     demo.add_argument("--folder", type=Path, default=Path(".demo"), help="made or emptied; default: %(default)s")
     demo.add_argument("--seconds", type=float, default=20, help="length of the generated clip; default: %(default)s")
@@ -28,7 +28,7 @@ def main() -> int:
 
 
 def _demo(given: argparse.Namespace) -> int:
-    # Imported late, as Ctrl-C during the import of OpenCV is a Ctrl-C like any other.
+    # Imported late: `main` handles Ctrl-C during the import of OpenCV, too.
     from dev.stack.demo import DemoError, end_on_signals, run, show  # noqa: PLC0415
 
     if sys.platform != "linux":

@@ -8,10 +8,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from dev.bench.filming import make_film
-from dev.bench.films import given
-from dev.bench.machine import find_s5cmd
+from dev.bench.films import given, make_film
 from dev.bench.measure import QUICK, BenchmarkError
+from dev.bench.saver import find_s5cmd
 from dev.bench.stills import run as judge_stills
 from tests.support.scenes import scene
 

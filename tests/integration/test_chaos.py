@@ -9,8 +9,8 @@ import pytest
 from dev.chaos import watch
 from dev.chaos.__main__ import run
 from dev.chaos.faults import Kind, draw
-from dev.chaos.pictures import number_of, numbered_picture
 from dev.chaos.stage import Stage
+from dev.stack.pictures import number_of, numbered_picture
 from tests.support.raw import correlation_data, packet, publish, string
 
 SECONDS = 12.0
