@@ -53,6 +53,7 @@ NAMES = {
 if "YUNET_MODEL" in os.environ:
     NAMES["yunet"] = "DETECTOR=yunet"
 FINDERS = [method for method in NAMES if not method.startswith("decode")]
+_COMPARED = ["decode", *FINDERS]
 
 _PATIENCE_SECONDS = 600
 
@@ -67,7 +68,8 @@ class Measured:
 
 def run(scale: Scale, folder: Path, clips: list[Path]) -> list[Table]:
     films = generated(folder, QUICK_FILMS if scale is QUICK else FULL_FILMS)
-    scenes = {film.name: _measure(folder, film, rounds=scale.rounds if film is films[0] else 1) for film in films}
+    scenes = {film.name: _measure(folder, film, _COMPARED) for film in films[1:]}
+    scenes = {films[0].name: _measure(folder, films[0], list(NAMES), rounds=scale.rounds), **scenes}
     alone = [film for film in films if "one person" in film.name]
     about = (
         "A Motion-JPEG clip as fast as it goes, one thread: decode, find faces, cut them out, encode each as"
@@ -78,10 +80,10 @@ def run(scale: Scale, folder: Path, clips: list[Path]) -> list[Table]:
         Table(f"Detector: {films[0].name}", about, ["", *_HEADER], main, _NOTES),
         _parts(folder, films[0]),
         Table("Detector: all scenes", "One thread.", ["clip", "", *_HEADER], _rows(scenes)),
-        _threads(scenes, {film.name: _measure(folder, film, threads=0) for film in alone}),
+        _threads(scenes, {film.name: _measure(folder, film, FINDERS, threads=0) for film in alone}),
     ]
     if clips:
-        measured = {clip.name: _measure(folder, given(folder, clip)) for clip in clips}
+        measured = {clip.name: _measure(folder, given(folder, clip), _COMPARED) for clip in clips}
         tables.append(Table("Detector: given clips", _ABOUT_GIVEN, ["clip", "", *_HEADER], _rows(measured)))
     return tables
 
@@ -151,7 +153,7 @@ _ABOUT_GIVEN = (
 def _rows(films: dict[str, dict[str, Measured]]) -> list[list[str]]:
     if len(films) > 1:
         films = films | {
-            "all together": {method: _pooled([film[method] for film in films.values()]) for method in NAMES}
+            "all together": {method: _pooled([film[method] for film in films.values()]) for method in _COMPARED}
         }
     return [_row([name, NAMES[method]], method, film) for name, film in films.items() for method in FINDERS]
 
@@ -209,12 +211,12 @@ def _parts(folder: Path, film: Film) -> Table:
     return Table("Detector: where the time goes", about, ["", *(NAMES[method] for method in ours)], rows)
 
 
-def _measure(folder: Path, film: Film, *, threads: int = 1, rounds: int = 1) -> dict[str, Measured]:
-    scores = dict.fromkeys(NAMES, Score())
+def _measure(folder: Path, film: Film, methods: list[str], *, threads: int = 1, rounds: int = 1) -> dict[str, Measured]:
+    scores = dict.fromkeys(methods, Score())
     what = f"detector, {film.name}, threads {threads or 'by default'}"
-    contestants = {method: partial(_run, folder, film, method, threads, scores) for method in NAMES}
+    contestants = {method: partial(_run, folder, film, method, threads, scores) for method in methods}
     runs = by_turns(what, rounds, contestants, show="cpu")
-    return {method: Measured(runs[method], scores[method]) for method in NAMES}
+    return {method: Measured(runs[method], scores[method]) for method in methods}
 
 
 def _run(folder: Path, film: Film, method: str, threads: int, scores: dict[str, Score]) -> Figures:

@@ -74,7 +74,7 @@ def test_detector_costs_more_than_decoding_and_finds_the_faces(tmp_path: Path) -
         assert 0 <= loss <= 15
     assert all(number(cell) > 0 for row in parts for cell in row[1:])
     assert [row[0] for row in scenes] == [
-        name for name in ("640x480, one person", "640x480, nobody", "all together") for _ in [naive, *ours]
+        name for name in ("480x360, one person", "480x360, nobody", "all together") for _ in [naive, *ours]
     ]
     assert {row[2] for row in threads} == {"1", "default"}
     assert all(number(row[5]) > 1 for row in threads)
