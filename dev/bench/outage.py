@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from dev.bench.keeper import Keeper
 from dev.bench.measure import BenchmarkError, Table, a_folder, wait_until
@@ -62,15 +63,8 @@ class _Stage:
     def __init__(self, outage: Outage, stack: LocalStack) -> None:
         self.outage = outage
         self.stack = stack
-        self.producer = Producer(
-            stack.edge_broker.url,
-            stack.folder,
-            rate=_LIVE_RATE,
-            size=outage.size,
-            burst=outage.faces,
-            burst_rate=outage.rate,
-            ahead=_AHEAD,
-        )
+        pace: dict[str, Any] = {"rate": _LIVE_RATE, "burst": outage.faces, "burst_rate": outage.rate, "ahead": _AHEAD}
+        self.producer = Producer(stack.edge_broker.url, stack.folder, size=outage.size, **pace)
         path = (stack.edge_broker, stack.programs[FORWARDER], stack.cloud_broker, stack.programs[SAVER], stack.s3)
         self.parts = [self.producer, *(part for part in path if part.running)]
         self.peaks = dict.fromkeys((part.name for part in self.parts), 0)

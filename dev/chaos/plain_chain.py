@@ -6,13 +6,13 @@ the store, has acknowledged it. It reconnects, queues while it is offline, and r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import queue
 import sys
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -111,32 +111,24 @@ def save() -> None:
         aws_secret_access_key=os.environ["COS_HMAC_SECRET_ACCESS_KEY"],
         region_name="us-east-1",
         config=Config(
-            signature_version="s3v4",
             s3={"addressing_style": "path"},
+            signature_version="s3v4",
             read_timeout=10,
             max_pool_connections=_WORKERS,
-            retries={"total_max_attempts": 1, "mode": "standard"},
+            retries={"total_max_attempts": 1},
         ),
     )
-    taken: queue.SimpleQueue[tuple[bytes, Done]] = queue.SimpleQueue()
+    pool = ThreadPoolExecutor(_WORKERS)
 
-    def put(picture: bytes) -> bool:
-        try:
-            s3.put_object(Bucket=os.environ["COS_BUCKET"], Key=hashlib.sha256(picture).hexdigest(), Body=picture)
-        except (BotoCoreError, ClientError, OSError):
-            return False
-        return True
-
-    def work() -> None:
+    def store(picture: bytes, done: Done) -> None:
         while True:
-            picture, acknowledge = taken.get()
-            while not put(picture):
-                time.sleep(0.5)
-            acknowledge()
+            with contextlib.suppress(BotoCoreError, ClientError, OSError):
+                s3.put_object(Bucket=os.environ["COS_BUCKET"], Key=hashlib.sha256(picture).hexdigest(), Body=picture)
+                break
+            time.sleep(0.5)
+        done()
 
-    for _ in range(_WORKERS):
-        threading.Thread(target=work, daemon=True).start()
-    take("plain-saver", os.environ["MQTT_URL"], lambda picture, done: taken.put((picture, done)))
+    take("plain-saver", os.environ["MQTT_URL"], lambda picture, done: pool.submit(store, picture, done))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class Stage:
             folder,
             rate=rate,
             size=size,
-            at_once=True,
+            at_once=1,
             outbox_max_bytes=_OUTBOX_BYTES,
             module=["dev.chaos.plain_chain", "produce"] if plain else ["dev.stack.producer"],
         )

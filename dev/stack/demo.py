@@ -8,7 +8,6 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -108,19 +107,16 @@ def prepare(folder: Path) -> None:
     Raises DemoError when the folder is somebody's own.
     """
     marker = folder / _MARKER
-    if folder.exists():
-        if not folder.is_dir():
-            raise DemoError(f"{folder} is no folder; give --folder another one")
-        if any(folder.iterdir()) and not marker.is_file():
-            raise DemoError(f"{folder} is not empty and not the demo's own; give --folder a new or empty one")
+    if folder.exists() and not folder.is_dir():
+        raise DemoError(f"{folder} is no folder; give --folder another one")
+    if folder.exists() and any(folder.iterdir()) and not marker.is_file():
+        raise DemoError(f"{folder} is not empty and not the demo's own; give --folder a new or empty one")
     folder.mkdir(parents=True, exist_ok=True)
     marker.write_text(_MARKER_TEXT)
     for entry in folder.iterdir():
-        if entry.name in _KEPT:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
+        if entry.is_dir() and not entry.is_symlink() and entry.name not in _KEPT:
             shutil.rmtree(entry)
-        else:
+        elif entry.name not in _KEPT:
             entry.unlink()
 
 
@@ -187,21 +183,24 @@ def _step(stack: LocalStack, seen: list[Progress], screen: _Screen) -> None:
             raise DemoError(process.describe_end())
     for line in stack.new_complaints():
         screen.tell(line)
-    detector = stack.metrics(DETECTOR)
     final = {} if stack.programs[DETECTOR].running else stack.stop_figures()
+
+    def figure(program: str, name: str) -> int:
+        return round(stack.metrics(program).get(f"facedetection_{name}_total", 0))
+
     progress = Progress(
-        frames=final.get("frames", round(detector.get("facedetection_frames_processed_total", 0))),
-        faces=final.get("faces", round(detector.get("facedetection_faces_total", 0))),
-        confirmed=round(stack.metrics(FORWARDER).get("facedetection_outbox_confirmed_total", 0)),
-        stored=round(stack.metrics(SAVER).get("facedetection_objects_stored_total", 0)),
+        frames=final.get("frames", figure(DETECTOR, "frames_processed")),
+        faces=final.get("faces", figure(DETECTOR, "faces")),
+        confirmed=figure(FORWARDER, "outbox_confirmed"),
+        stored=figure(SAVER, "objects_stored"),
         cpu_seconds=stack.programs[DETECTOR].cpu_seconds(),
         at=time.monotonic(),
     )
     seen.append(progress)
     screen.show(progress)
     stack.programs[DETECTOR].wait(_LIVE_LINE_SECONDS / 2)
-    for end in _ends:
-        end()
+    if _ends:
+        raise _ends[0]
 
 
 def _drain(stack: LocalStack, seen: list[Progress], screen: _Screen) -> None:
@@ -272,22 +271,16 @@ class _Screen:
         print(f"\r\x1b[K{line}" if self._is_terminal else line, flush=True)
 
 
-# Functions that raise for a signal. They are called again later: Python drops an error that is raised in a finalizer.
-_ends: list[Callable[[], None]] = []
+# Raised for a signal, and again later: Python drops an exception that is raised in a finalizer.
+_ends: list[BaseException] = []
 
 
 def end_on_signals() -> None:
     """SIGTERM ends the parts in order, as Ctrl-C does."""
 
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    def stop() -> None:
-        raise SystemExit(128 + signal.SIGTERM)
-
     def end(number: int, _: object) -> None:
-        _ends.append(interrupt if number == signal.SIGINT else stop)
-        _ends[0]()
+        _ends.append(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + signal.SIGTERM))
+        raise _ends[0]
 
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)

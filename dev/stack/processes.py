@@ -145,7 +145,7 @@ class ManagedProcess:
         return code
 
     def terminate(self, timeout: float = 10) -> int | None:
-        """SIGTERM, after `timeout` seconds SIGKILL. Returns the exit code, None when it was never started."""
+        """SIGTERM, after `timeout` seconds SIGKILL; the exit code, None when it was never started."""
         if self._popen is None:
             return None
         if self.poll() is None:
@@ -155,7 +155,7 @@ class ManagedProcess:
         return self.kill()
 
     def kill(self) -> int | None:
-        """SIGKILL to it and what it started. Returns the exit code, None when it was never started."""
+        """SIGKILL to it and its children; the exit code, None when it was never started."""
         if self._popen is None:
             return None
         self._signal(signal.SIGKILL)

@@ -29,40 +29,18 @@ _WAITING = 64
 class Producer(PythonProcess):
     """A producer in a process of its own. It goes on where it was when it is killed and started again.
 
-    Args:
-        url: the broker that takes the faces.
-        folder: holds its outbox, its journal and the files that give it orders.
-        rate: faces a second.
-        size: bytes of a picture.
-        count: faces to make; 0 for as many as come until `finish`.
-        burst: faces that `begin_burst` orders, `burst_rate` a second, or 0 for as fast as it goes.
-        ahead: unconfirmed faces at most, so that nothing gathers here; 0 for as many as the outbox holds.
-        at_once: begins before it has a connection.
-        module: another module that makes pictures by these settings.
-
+    `folder` holds its outbox, its journal and the files that give it orders. Settings: `rate`, faces a second; `size`,
+    bytes of a picture; `count`, faces to make, else as many as come until `finish`; `burst`, faces that `begin_burst`
+    orders, `burst_rate` a second, or 0 for as fast as it goes; `ahead`, unconfirmed faces at most, so that nothing
+    gathers here, else as many as the outbox holds; `at_once`: 1 to begin before it has a connection.
     """
 
     def __init__(
-        self,
-        url: str,
-        folder: Path,
-        *,
-        rate: float,
-        size: int,
-        count: int = 0,
-        burst: int = 0,
-        burst_rate: float = 0,
-        ahead: int = 0,
-        at_once: bool = False,
-        outbox_max_bytes: int = 256 * 1024 * 1024,
-        module: Sequence[str] = ("dev.stack.producer",),
+        self, url: str, folder: Path, *, module: Sequence[str] = ("dev.stack.producer",), **settings: float
     ) -> None:
         self._folder = folder
-        numbers = {"RATE": rate, "SIZE": size, "COUNT": count, "BURST": burst, "BURST_RATE": burst_rate, "AHEAD": ahead}
-        settings = {name: str(value) for name, value in numbers.items()}
-        settings |= {"MQTT_URL": url, "FOLDER": str(folder), "OUTBOX_MAX_BYTES": str(outbox_max_bytes)}
-        settings |= {"AT_ONCE": "yes"} if at_once else {}
-        super().__init__("producer", module, settings, log=folder / "producer.log")
+        env = {"MQTT_URL": url, "FOLDER": str(folder), **{name.upper(): str(settings[name]) for name in settings}}
+        super().__init__("producer", module, env, log=folder / "producer.log")
 
     def begin_burst(self) -> None:
         (self._folder / "burst").touch()
@@ -108,8 +86,8 @@ class Camera:
 
         A reader that was busy for long gets the pictures of the last second; nobody saw the earlier ones.
         """
-        rate, size, count = float(os.environ["RATE"]), int(os.environ["SIZE"]), int(os.environ["COUNT"])
-        burst, burst_rate = int(os.environ["BURST"]), float(os.environ["BURST_RATE"])
+        rate, size, count = setting("rate"), int(setting("size")), int(setting("count"))
+        burst, burst_rate = int(setting("burst")), setting("burst_rate")
         due = time.monotonic()
         for number in itertools.count(self.first):
             if self.is_to_stop() or (count and number - self.first >= count):
@@ -123,10 +101,15 @@ class Camera:
             time.sleep(max(0.0, due - time.monotonic()))
 
 
+def setting(name: str, default: float = 0) -> float:
+    return float(os.environ.get(name.upper(), default))
+
+
 def produce() -> None:
     camera = Camera()
-    ahead = int(os.environ["AHEAD"])
-    outbox = Outbox(Path(os.environ["FOLDER"], "producer.db"), max_bytes=int(os.environ["OUTBOX_MAX_BYTES"]))
+    ahead = int(setting("ahead"))
+    max_bytes = int(setting("outbox_max_bytes", 256 * 1024 * 1024))
+    outbox = Outbox(Path(os.environ["FOLDER"], "producer.db"), max_bytes=max_bytes)
     sender = Sender(outbox, client_id="producer")
     connection = Connection(BrokerUrl.parse(os.environ["MQTT_URL"]), client_id="producer", endpoint=sender)
 
@@ -136,7 +119,7 @@ def produce() -> None:
 
     outbox.on_kept = has_more
     connection.start()
-    while not ("AT_ONCE" in os.environ or connection.is_up):
+    while not (setting("at_once") or connection.is_up):
         time.sleep(0.01)
     room = threading.Semaphore(ahead or _WAITING)
     for made, (number, picture) in enumerate(camera.pictures(), start=1):
