@@ -1,7 +1,5 @@
 """`python -m dev.bench [NAME] [--quick]`: see `--help`."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import platform

@@ -1,7 +1,5 @@
 """Several cameras on one device, a detector each, and the cost of each of them."""
 
-from __future__ import annotations
-
 import http.client
 import sys
 import time

@@ -4,8 +4,6 @@ A process of its own for each measurement: OpenCV's threads and caches are the p
 first frame to the last, without the loading of a cascade or a network.
 """
 
-from __future__ import annotations
-
 import cProfile
 import json
 import os

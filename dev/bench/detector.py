@@ -7,8 +7,6 @@ file of labels beside them, or else the finds of YuNet in each whole frame.
 library and its OpenCV, on one film, and of the whole program with outbox and MQTT.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

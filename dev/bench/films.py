@@ -4,8 +4,6 @@ Generated clips show one astronaut as several people, who act a scene before a w
 them, or what YuNet finds.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 from dataclasses import dataclass

@@ -7,23 +7,10 @@ own, inside the edge broker, with a window of 1000; it keeps nothing on disk, an
 is killed.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from dev.bench.keeper import Keeper
-from dev.bench.measure import (
-    CpuMeter,
-    Figures,
-    Scale,
-    Table,
-    a_folder,
-    by_turns,
-    in_and_out,
-    mebibytes,
-    middle,
-    ratio,
-)
+from dev.bench.measure import CpuMeter, Figures, Scale, Table, a_folder, by_turns, in_and_out, mebibytes, middle, ratio
 from dev.bench.traffic import PAYLOAD_BYTES, broker, connected_to, feed, fill_queue, program
 from dev.stack.pictures import EDGE_ID
 from dev.stack.stack import FORWARDER

@@ -1,7 +1,5 @@
 """A day of 50,000 faces in the gallery: time to the first picture, and memory."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from datetime import UTC, datetime, timedelta

@@ -4,8 +4,6 @@ To the forwarder it is like the saver, without the storing. When it has `COUNT` 
 seconds from the first to the last of them.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import sys

@@ -1,7 +1,5 @@
 """Measuring by turns, and tables of the figures."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ A producer makes 10 faces/s all the time, and during the outage many more, as fa
 first run has a counter behind the cloud broker, to show the forwarder's own pace; the second the saver and a store.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 import time
@@ -109,10 +107,7 @@ class _Stage:
 @contextmanager
 def _stage(outage: Outage, parent: Path, *programs: str) -> Iterator[_Stage]:
     room = {"OUTBOX_MAX_BYTES": str(2 * outage.bytes + (1 << 28))}
-    with (
-        a_folder(parent) as folder,
-        LocalStack(folder, programs=programs, settings={FORWARDER: room}) as stack,
-    ):
+    with a_folder(parent) as folder, LocalStack(folder, programs=programs, settings={FORWARDER: room}) as stack:
         stage = _Stage(outage, stack)
         with stage.producer:
             stage.producer.wait_ready(lambda: bool(stage.producer.ids()))

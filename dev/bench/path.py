@@ -4,8 +4,6 @@ First a publisher that is the detector's own outbox and sender, at an even pace 
 the detector itself, with the generated clip at its own pace.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Each measurement has an S3 server of its own. The clock runs from the first obje
 last, by the file system. So neither the start of a program nor the filling of the queue is in the figures.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

@@ -10,8 +10,6 @@ pixels), its tilt in degrees, and how far it is turned away, and covered from th
 * nobody
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Faces in pictures that a person has labelled: the found, the missed and the wrong ones."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Faces for the programs to carry, and queues filled with them before the clock starts."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator

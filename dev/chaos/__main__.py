@@ -1,7 +1,5 @@
 """`python -m dev.chaos`: kills, pauses and cuts everything while faces flow, and counts what arrived."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile

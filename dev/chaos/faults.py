@@ -1,7 +1,5 @@
 """Faults and their times, drawn from a seed, so that a run can be repeated."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@
 the store, has acknowledged it. It reconnects, queues while it is offline, and retries a PUT until it works.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """The parts on stage: real processes, with a link that can be cut between each two that talk."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import threading

@@ -1,7 +1,5 @@
 """Counts the produced pictures against the stored ones."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Pictures and PUTs on a link, read from its bytes: one reader a connection, as a cut leaves a packet unfinished."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 

@@ -1,7 +1,5 @@
 """`python -m dev.stack demo`: see `--help`."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Chromium, driven by Playwright; one of the test tools, which the demo does without."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator

@@ -5,8 +5,6 @@
 Needs OpenCV and NumPy only, as it also runs in the detector's image.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import os

@@ -1,7 +1,5 @@
 """Counts and latencies of the faces in the bucket."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """The gallery over a stack's bucket."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from dev.stack.ports import free_port

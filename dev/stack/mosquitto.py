@@ -1,7 +1,5 @@
 """A real Mosquitto on loopback that keeps its port over a restart."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Numbered pictures and their events: real PNG files that say which one they are, in a camera's place."""
 
-from __future__ import annotations
-
 import os
 import struct
 import zlib

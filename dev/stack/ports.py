@@ -1,7 +1,5 @@
 """Free TCP ports on loopback. Each is handed out once on this machine while the process that asked for it lives."""
 
-from __future__ import annotations
-
 import errno
 import random
 import socket

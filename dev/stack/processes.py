@@ -102,12 +102,7 @@ class ManagedProcess:
         command = [*_LEASH, str(os.getpid()), *self._args]
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
-                command,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                process_group=0,
+                command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0
             )
         _started.add(self)
 

@@ -4,8 +4,6 @@
 confirmed to hold in a journal: these faces must not be lost.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import threading

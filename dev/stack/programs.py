@@ -1,7 +1,5 @@
 """The programs as processes: run by this Python, or in their images as Docker runs them."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import itertools

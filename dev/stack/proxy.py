@@ -1,7 +1,5 @@
 """A TCP proxy that misbehaves as links do."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import threading

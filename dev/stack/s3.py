@@ -1,7 +1,5 @@
 """A real S3 server on loopback whose objects can be looked at as files: `rclone serve s3` over a folder."""
 
-from __future__ import annotations
-
 import os
 import re
 import secrets

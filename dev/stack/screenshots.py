@@ -1,7 +1,5 @@
 """`python -m dev.stack.screenshots`: the pictures of the gallery in docs/, taken of the running demo."""
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The whole path on one machine: two brokers, an S3 server and the three programs, each a real process."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import re
