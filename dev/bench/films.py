@@ -1,26 +1,37 @@
 """The clips that the detectors are measured on, and the faces in each.
 
-Generated clips show one astronaut as several people, who act a scene before a wall. Given ones have labels beside
-them, or what YuNet finds.
+Generated clips show one astronaut as several people, who act a scene of scenes.csv before a wall. Given ones have
+labels beside them, or the finds of YuNet.
+
+A line of scenes.csv says where a person's face is at a second: its middle as fractions of the frame's width and
+height, its side as a fraction of the height (above 1: in pixels), its tilt in degrees, and how far it is turned away,
+and covered from the chin up, from 0 to 1. The scenes take ten seconds each, people one behind the other:
+
+* one person: comes in, draws near, turns away and back, is covered by a hand for a moment, leaves, comes back faster.
+* several people: one far off, two that cross, and one that is in a shadow, comes and goes.
+* coming and going: eight, one after the other, each for a second; every other one walks in, the rest appear at once.
+* nobody
 """
 
+import csv
 import itertools
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from dev.bench.detecting import read, reference
 from dev.bench.measure import BenchmarkError
-from dev.bench.scenes import SCENES
 from dev.bench.truth import TrueFace, labelled, link, read_labels
 from dev.stack.clip import Pose, draw, noisy, picture, write_clip
 from edge_face_detection.faces.detector import Box
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.frame import Image
 
-__all__ = ["FULL_FILMS", "QUICK_FILMS", "SMALLEST", "Film", "generated", "given", "make_film"]
+__all__ = ["FULL_FILMS", "QUICK_FILMS", "SCENES", "SMALLEST", "Film", "generated", "given", "make_film"]
 
 #: The smallest face that counts: the default of MIN_FACE_SIZE, in pixels.
 SMALLEST = 40
@@ -41,6 +52,41 @@ _CLUTTER = slice(250, 512)
 _BLUR = 0.008
 # Up to here a face counts as shown; a face that is turned, tilted or hidden more counts neither way.
 _MOST_TURNED, _MOST_TILTED, _MOST_HIDDEN = 0.15, 15.0, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody with a look (0 to 4) and a script: seconds and poses. Not there before its first line or after its last.
+
+    Between two lines all values change evenly.
+    """
+
+    look: int
+    script: Sequence[tuple[float, ...]]
+
+    def pose(self, second: float) -> Pose | None:
+        seconds, *values = zip(*self.script, strict=True)
+        if not seconds[0] <= second <= seconds[-1]:
+            return None
+        return Pose(*(float(np.interp(second, seconds, row)) for row in values))
+
+
+def _people(scene: str, height: int) -> list[Person]:
+    lines = csv.reader(Path(__file__).with_name("scenes.csv").read_text().splitlines())
+    people = []
+    for (_, look), script in itertools.groupby(
+        (line for line in lines if line[0] == scene), key=lambda line: line[1:3]
+    ):
+        poses = [[float(value) for value in line[3:]] for line in script]
+        in_fractions = [(*p[:3], p[3] / height if p[3] > 1 else p[3], *p[4:]) for p in poses]
+        people.append(Person(int(look), in_fractions))
+    return people
+
+
+SCENES: dict[str, Callable[[int], list[Person]]] = {
+    scene: partial(_people, scene) for scene in ("one person", "several people", "coming and going", "nobody")
+}
+"""Takes the frame's height in pixels and gives the people, the last in front."""
 
 
 @dataclass(frozen=True, slots=True)

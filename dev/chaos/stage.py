@@ -43,15 +43,9 @@ class Link(Proxy):
 
 
 class Stage:
-    """The path as it is deployed; or, with `plain`, a usual QoS 1 chain, for comparison.
+    """The path as it is deployed; or, with `plain`, a usual QoS 1 chain with one saver, for comparison.
 
-    Args:
-        folder: holds outboxes, bucket and logs.
-        rate: pictures a second.
-        size: bytes of a picture.
-        savers: their number; several are a group.
-        plain: run the plain QoS 1 chain instead; it has one saver.
-
+    Outboxes, bucket and logs are in `folder`. `rate` pictures a second of `size` bytes; several `savers` are a group.
     """
 
     def __init__(self, folder: Path, *, rate: float, size: int, savers: int = 1, plain: bool = False) -> None:

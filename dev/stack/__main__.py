@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from dev.stack.processes import ProcessError
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.stack", description="the whole path on this machine")
@@ -27,7 +29,7 @@ def main() -> int:
 
 def _demo(given: argparse.Namespace) -> int:
     # Imported late: `main` handles Ctrl-C during the import of OpenCV, too.
-    from dev.stack.demo import DemoError, end_on_signals, run, show  # noqa: PLC0415
+    from dev.stack.demo import end_on_signals, run, show  # noqa: PLC0415
 
     if sys.platform != "linux":
         print("demo: needs Linux, whose kernel ends the parts with their parent", file=sys.stderr)
@@ -37,7 +39,7 @@ def _demo(given: argparse.Namespace) -> int:
         if given.command == "gallery":
             return show(given.folder.resolve())
         return run(video=given.video or None, folder=given.folder.resolve(), seconds=given.seconds)
-    except DemoError as error:
+    except (ProcessError, FileNotFoundError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
 

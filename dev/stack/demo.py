@@ -31,7 +31,7 @@ _PLAIN_LINE_SECONDS = 2.0
 _STANDSTILL_SECONDS = 60.0
 
 
-class DemoError(RuntimeError):
+class DemoError(ProcessError):
     """The demo cannot run, or a part of it failed; the message is for the person at the terminal."""
 
 
@@ -53,41 +53,36 @@ class Progress:
 def run(*, video: str | None, folder: Path, seconds: float) -> int:
     """Play `video`, by default a generated clip of that many seconds, once through the whole path.
 
-    Returns 0 when each published face is in the bucket exactly once, else 1. Raises DemoError.
+    Returns 0 when each published face is in the bucket exactly once, else 1. Raises ProcessError, or FileNotFoundError
+    for a program that is not installed.
     """
     if video is not None and not _is_live(video) and not Path(video).exists():
         others = "give a video, a folder of pictures, a camera's number or a URL"
         raise DemoError(f"{video}: there is no such file; {others}")
     prepare(folder)
     source = video or str(_clip(folder, seconds))
-    try:
-        with (
-            LocalStack(folder, video_source=source, witness=True, settings={DETECTOR: _DETECTOR}) as stack,
-            Gallery(folder, stack.s3, mqtt_url=stack.cloud_broker.url) as gallery,
-        ):
-            stack.guests.append(gallery)
-            print(f"look at the faces as they come: {gallery.url}", flush=True)
-            status = _play(stack, live=_is_live(source))
-            if sys.stdout.isatty() and not _ends:
-                _keep_open(gallery)
-            return status
-    except (ProcessError, FileNotFoundError) as error:
-        raise DemoError(str(error)) from None
+    with (
+        LocalStack(folder, video_source=source, witness=True, settings={DETECTOR: _DETECTOR}) as stack,
+        Gallery(folder, stack.s3, mqtt_url=stack.cloud_broker.url) as gallery,
+    ):
+        stack.guests.append(gallery)
+        print(f"look at the faces as they come: {gallery.url}", flush=True)
+        status = _play(stack, live=_is_live(source))
+        if sys.stdout.isatty() and not _ends:
+            _keep_open(gallery)
+        return status
 
 
 def show(folder: Path) -> int:
-    """Open the gallery over the bucket of the last demo, until Ctrl-C. Raises DemoError."""
+    """Open the gallery over the bucket of the last demo, until Ctrl-C. Raises as `run` does."""
     if not (folder / _MARKER).is_file() or not (folder / "buckets" / BUCKET).is_dir():
         raise DemoError(f"{folder} holds no faces of a demo: make demo")
-    try:
-        with (
-            S3Server(folder) as s3,
-            Mosquitto(folder / "gallery_broker") as broker,
-            Gallery(folder, s3, mqtt_url=broker.url) as gallery,
-        ):
-            _keep_open(gallery)
-    except (ProcessError, FileNotFoundError) as error:
-        raise DemoError(str(error)) from None
+    with (
+        S3Server(folder) as s3,
+        Mosquitto(folder / "gallery_broker") as broker,
+        Gallery(folder, s3, mqtt_url=broker.url) as gallery,
+    ):
+        _keep_open(gallery)
     return 0
 
 

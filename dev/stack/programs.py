@@ -63,16 +63,10 @@ def make_program(
     module: Sequence[str] = (),
     reads: Sequence[Path] = (),
 ) -> ManagedProcess:
-    """A program with these environment variables, as `in_images` says.
+    """A program with these environment variables, as `in_images` says. It may write into the folder of its log.
 
-    Args:
-        name: its folder and its image.
-        settings: its environment.
-        log: its output. It may write into that folder, in an image too.
-        called: the name of the process, by default the program's.
-        module: another module of this checkout in its place, with arguments.
-        reads: further files that it reads, for an image.
-
+    `called` is the name of the process, by default the program's. `module` is another module of this checkout in its
+    place, with arguments, and `reads` are further files that it reads.
     """
     if not _use_images:
         return PythonProcess(called or name, module or [name], settings, log=log)

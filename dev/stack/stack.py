@@ -24,15 +24,10 @@ _COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b")
 
 
 class LocalStack:
-    """Starts the parts, the end of the path first, and ends them all.
+    """Starts the parts, the end of the path first, and ends them all. Outboxes, bucket and logs are in `folder`.
 
-    Args:
-        folder: holds the outboxes, the bucket and the logs.
-        video_source: `VIDEO_SOURCE` of the detector; not needed where the detector is not started.
-        programs: the programs to start. Call `start_program` for the others later.
-        settings: further environment variables for each program, over those that this class sets.
-        witness: also watch the edge broker with `mosquitto_sub`, for `published_ids`.
-
+    It starts these `programs`; call `start_program` for the others. `settings` are further environment variables of
+    each program. With `witness` it also watches the edge broker with `mosquitto_sub`, for `published_ids`.
     """
 
     def __init__(
