@@ -28,6 +28,7 @@ from dev.bench.measure import (
     Table,
     a_folder,
     by_turns,
+    cells,
     in_and_out,
     mebibytes,
     middle,
@@ -105,7 +106,8 @@ def run_in_image(scale: Scale, folder: Path) -> list[Table]:
             middle(measured[inside], "cpu", 2),
             middle(measured[outside], "cpu", 2),
             ratio(measured[inside], measured[outside], "cpu"),
-            *(middle(measured[place], "rss") if "rss" in measured[place][0] else "" for place in (inside, outside)),
+            *cells(measured[inside], 0, "rss"),
+            *cells(measured[outside], 0, "rss"),
         ]
         for inside, outside in zip(names[::2], names[1::2], strict=True)
     ]

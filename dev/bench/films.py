@@ -72,11 +72,10 @@ class Person:
 
 
 def _people(scene: str, height: int) -> list[Person]:
-    lines = csv.reader(Path(__file__).with_name("scenes.csv").read_text().splitlines())
+    table = csv.reader(Path(__file__).with_name("scenes.csv").read_text().splitlines())
+    lines = (line for line in table if line[0] == scene)
     people = []
-    for (_, look), script in itertools.groupby(
-        (line for line in lines if line[0] == scene), key=lambda line: line[1:3]
-    ):
+    for (_, look), script in itertools.groupby(lines, key=lambda line: line[1:3]):
         poses = [[float(value) for value in line[3:]] for line in script]
         in_fractions = [(*p[:3], p[3] / height if p[3] > 1 else p[3], *p[4:]) for p in poses]
         people.append(Person(int(look), in_fractions))
@@ -153,7 +152,7 @@ def _part_in(box: Box, other: Box) -> float:
 
 
 def given(folder: Path, clip: Path) -> Film:
-    """The clip as a camera would send it; its truth is in a file beside it (clip.mkv.csv), or what the reference says.
+    """The clip as a camera would send it; its truth is in a file beside it (clip.mkv.csv), or the reference's finds.
 
     Raises BenchmarkError for a clip or labels that cannot be used.
     """

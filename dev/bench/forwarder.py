@@ -10,7 +10,19 @@ is killed.
 from pathlib import Path
 
 from dev.bench.keeper import Keeper
-from dev.bench.measure import CpuMeter, Figures, Scale, Table, a_folder, by_turns, in_and_out, mebibytes, middle, ratio
+from dev.bench.measure import (
+    CpuMeter,
+    Figures,
+    Scale,
+    Table,
+    a_folder,
+    by_turns,
+    cells,
+    in_and_out,
+    mebibytes,
+    middle,
+    ratio,
+)
 from dev.bench.traffic import PAYLOAD_BYTES, broker, connected_to, feed, fill_queue, program
 from dev.stack.pictures import EDGE_ID
 from dev.stack.stack import FORWARDER
@@ -18,7 +30,6 @@ from face_messages.message import TOPIC
 
 BRIDGE, LIMIT = "Mosquitto bridge", "counter alone"
 
-_PARTS = ("cpu_forwarder", "cpu_edge", "cpu_cloud", "cpu_keeper")
 _HEADER = ["", "messages/s", "of the bridge's", "CPU ms/message: forwarder", "edge broker", "cloud broker", "counter"]
 
 
@@ -34,8 +45,8 @@ def run(scale: Scale, folder: Path, *, images: bool = False) -> list[Table]:
             name,
             middle(rounds, "rate"),
             "1" if name == BRIDGE else ratio(rounds, measured[BRIDGE], "rate"),
-            *(middle(rounds, part, 3) if part in rounds[0] else "" for part in _PARTS),
-            middle(rounds, "rss") if "rss" in rounds[0] else "",
+            *cells(rounds, 3, "cpu_forwarder", "cpu_edge", "cpu_cloud", "cpu_keeper"),
+            *cells(rounds, 0, "rss"),
         ]
         for name, rounds in measured.items()
     ]

@@ -9,9 +9,9 @@ from playwright.sync_api import CDPSession, Page
 
 from dev.bench.measure import Figures, Scale, Table, mebibytes, middle
 from dev.stack.browser import chromium
-from dev.stack.gallery import Gallery
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.s3 import S3Server
+from dev.stack.stack import Gallery
 from object_store.bucket import Bucket
 from object_store.keys import camera_folder
 from object_store.settings import StoreSettings

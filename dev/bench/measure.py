@@ -63,6 +63,11 @@ def middle(rounds: Sequence[Figures], name: str, digits: int = 0) -> str:
     return f"{median(figures[name] for figures in rounds):,.{digits}f}"
 
 
+def cells(rounds: Sequence[Figures], digits: int, *names: str) -> list[str]:
+    """`middle` of each figure; empty for those that are not there."""
+    return [middle(rounds, name, digits) if name in rounds[0] else "" for name in names]
+
+
 def ratio(ours: Sequence[Figures], peer: Sequence[Figures], name: str) -> str:
     """The median of the rounds' ratios, with the lowest and the highest."""
     ratios = [a[name] / b[name] for a, b in zip(ours, peer, strict=True)]
@@ -124,7 +129,7 @@ class CpuMeter:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table in Markdown; `about` is what a reader must know to judge it."""
+    """A table in Markdown; `about` tells how it was measured."""
 
     title: str
     about: str

@@ -19,6 +19,7 @@ from dev.bench.measure import (
     Table,
     a_folder,
     by_turns,
+    cells,
     in_and_out,
     mebibytes,
     middle,
@@ -62,9 +63,8 @@ def run(scale: Scale, folder: Path, *, images: bool = False) -> list[Table]:
             name,
             middle(rounds, "rate"),
             ratio(rounds, measured[PEER], "rate") if PEER in measured else "",
-            *(middle(rounds, part, 3) if part in rounds[0] else "" for part in ("cpu_program", "cpu_s3", "cpu_broker")),
-            middle(rounds, "rss"),
-            middle(rounds, "rss_s3"),
+            *cells(rounds, 3, "cpu_program", "cpu_s3", "cpu_broker"),
+            *cells(rounds, 0, "rss", "rss_s3"),
         ]
         for name, rounds in measured.items()
     ]

@@ -1,4 +1,4 @@
-"""`python -m dev.chaos`: kills, pauses and cuts everything while faces flow, and counts what arrived."""
+"""`python -m dev.chaos`: kills, pauses and cuts everything while faces flow, and counts the arrived ones."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""A careful chain of QoS 1, to compare with: paho-mqtt, persistent sessions, brokers that save what they hold.
+"""A careful chain of QoS 1, to compare with: paho-mqtt, persistent sessions, brokers that save their queues.
 
 `python -m dev.chaos.plain_chain produce|forward|save`. Each step acknowledges a message only when the next broker, or
 the store, has acknowledged it. It reconnects, queues while it is offline, and retries a PUT until it works.
@@ -91,7 +91,7 @@ def produce() -> None:
     camera = Camera()
     broker = Publisher("plain-producer", os.environ["MQTT_URL"])
     for number, picture in camera.pictures():
-        # This chain promises what the broker has acknowledged.
+        # This chain promises the pictures that the broker has acknowledged.
         broker.publish(picture, partial(camera.note, number))
     broker.drain(10)
 

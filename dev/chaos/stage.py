@@ -93,7 +93,7 @@ class Stage:
 
     def _broker(self, name: str) -> Mosquitto:
         folder = self.folder / name.replace(" ", "_")
-        # Ours keep nothing; those of the plain chain save what they hold, as its builders would have it.
+        # Ours keep nothing; the brokers of the plain chain save their queues, as its builders would set them.
         persistence = ["persistence true", "autosave_interval 1", f"persistence_location {folder}/"]
         return Mosquitto(folder, name=name, config_lines=persistence if self._plain else [])
 

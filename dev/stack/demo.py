@@ -14,11 +14,10 @@ from typing import Self
 
 from dev.stack.clip import PICTURE, make_clip
 from dev.stack.figures import differences, percentile, stored_faces
-from dev.stack.gallery import Gallery
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.processes import ProcessError
 from dev.stack.s3 import BUCKET, S3Server
-from dev.stack.stack import DETECTOR, FORWARDER, SAVER, LocalStack
+from dev.stack.stack import DETECTOR, FORWARDER, SAVER, Gallery, LocalStack
 
 _MARKER = ".facedetection-demo"
 _MARKER_TEXT = "The demo of edge-face-detection made this folder, and empties it at each start.\n"

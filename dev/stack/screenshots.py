@@ -8,8 +8,7 @@ from playwright.sync_api import Page, expect
 
 from dev.stack.browser import chromium
 from dev.stack.clip import make_clip
-from dev.stack.gallery import Gallery
-from dev.stack.stack import DETECTOR, LocalStack
+from dev.stack.stack import DETECTOR, Gallery, LocalStack
 
 _DOCS = Path(__file__).parents[2] / "docs"
 # Cards that fill the screen, and how long they may take.

@@ -11,7 +11,7 @@ from typing import Self
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.ports import free_port
 from dev.stack.processes import ManagedProcess, ProcessError, listens
-from dev.stack.programs import ROOT, make_program, read_metrics
+from dev.stack.programs import ROOT, PythonProcess, make_program, read_metrics
 from dev.stack.s3 import S3Server
 
 DETECTOR = "edge_face_detection"
@@ -19,6 +19,8 @@ FORWARDER = "edge_forwarder"
 SAVER = "cloud_saver"
 PROGRAMS = (DETECTOR, FORWARDER, SAVER)
 
+# The gallery's port, which people know; another one where it is taken.
+_GALLERY_PORT = 8080
 _STOPPED_FIGURE = re.compile(r"\b(frames|skipped|faces|confirmed)\"?\s*[=:]\s*(\d+)")
 _COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b")
 
@@ -175,3 +177,14 @@ class LocalStack:
 
 def _broker(name: str, folder: Path) -> Mosquitto:
     return Mosquitto(folder / name, name=name, base_config=ROOT / name / "mosquitto.conf")
+
+
+class Gallery(PythonProcess):
+    """`cloud_gallery` for this machine alone, over a running S3 server; its log is in `folder`."""
+
+    def __init__(self, folder: Path, s3: S3Server, *, mqtt_url: str) -> None:
+        port = free_port() if listens(_GALLERY_PORT) else _GALLERY_PORT
+        self.url = f"http://127.0.0.1:{port}/"
+        settings = {"MQTT_URL": mqtt_url, "GALLERY_PORT": str(port), **s3.settings()}
+        log = folder / "cloud_gallery.log"
+        super().__init__("cloud_gallery", ["cloud_gallery"], settings, log=log, ready=lambda: listens(port))
