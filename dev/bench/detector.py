@@ -17,24 +17,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from dev.bench import measure
 from dev.bench.films import FULL_FILMS, QUICK_FILMS, SMALLEST, Film, generated, given
 from dev.bench.keeper import Keeper
-from dev.bench.measure import (
-    QUICK,
-    BenchmarkError,
-    CpuMeter,
-    Figures,
-    Scale,
-    Table,
-    a_folder,
-    by_turns,
-    cells,
-    in_and_out,
-    mebibytes,
-    middle,
-    ratio,
-    wait_for_end,
-)
 from dev.bench.traffic import broker, program
 from dev.bench.truth import Score, judge_frames
 from dev.stack.clip import make_clip
@@ -61,12 +46,12 @@ _PATIENCE_SECONDS = 600
 class Measured:
     """A method's runs on a film, and its score, which is the same each time."""
 
-    runs: list[Figures]
+    runs: list[measure.Figures]
     score: Score
 
 
-def run(scale: Scale, folder: Path, clips: list[Path]) -> list[Table]:
-    films = generated(folder, QUICK_FILMS if scale is QUICK else FULL_FILMS)
+def run(scale: measure.Scale, folder: Path, clips: list[Path]) -> list[measure.Table]:
+    films = generated(folder, QUICK_FILMS if scale is measure.QUICK else FULL_FILMS)
     scenes = {film.name: _measure(folder, film, _COMPARED) for film in films[1:]}
     scenes = {films[0].name: _measure(folder, films[0], list(NAMES), rounds=scale.rounds), **scenes}
     alone = [film for film in films if "one person" in film.name]
@@ -76,58 +61,58 @@ def run(scale: Scale, folder: Path, clips: list[Path]) -> list[Table]:
     )
     main = [_row([name], method, scenes[films[0].name]) for method, name in NAMES.items()]
     tables = [
-        Table(f"Detector: {films[0].name}", about, ["", *_HEADER], main, _NOTES),
+        measure.Table(f"Detector: {films[0].name}", about, ["", *_HEADER], main, _NOTES),
         _parts(folder, films[0]),
-        Table("Detector: all scenes", "One thread.", ["clip", "", *_HEADER], _rows(scenes)),
+        measure.Table("Detector: all scenes", "One thread.", ["clip", "", *_HEADER], _rows(scenes)),
         _threads(scenes, {film.name: _measure(folder, film, FINDERS, threads=0) for film in alone}),
     ]
     if clips:
         measured = {clip.name: _measure(folder, given(folder, clip), _COMPARED) for clip in clips}
-        tables.append(Table("Detector: given clips", _ABOUT_GIVEN, ["clip", "", *_HEADER], _rows(measured)))
+        tables.append(measure.Table("Detector: given clips", _ABOUT_GIVEN, ["clip", "", *_HEADER], _rows(measured)))
     return tables
 
 
-def run_in_image(scale: Scale, folder: Path) -> list[Table]:
-    seconds = 2 if scale is QUICK else 20
+def run_in_image(scale: measure.Scale, folder: Path) -> list[measure.Table]:
+    seconds = 2 if scale is measure.QUICK else 20
     clip = folder / "clip.avi"
     frames = make_clip(clip, seconds=seconds)
-    size, scenes = next(iter((QUICK_FILMS if scale is QUICK else FULL_FILMS).items()))
+    size, scenes = next(iter((QUICK_FILMS if scale is measure.QUICK else FULL_FILMS).items()))
     (film,) = generated(folder, {size: dict([next(iter(scenes.items()))])})
     whole = "edge_face_detection on the demo's clip, outbox and MQTT included"
-    contestants = in_and_out(whole, lambda: _whole(folder, clip, frames), images=True)
+    contestants = measure.in_and_out(whole, lambda: _whole(folder, clip, frames), images=True)
     for method, name in NAMES.items():
-        measure = partial(_run, folder, film, method, 1, dict.fromkeys(NAMES, Score()))
-        contestants |= in_and_out(f"{name}, {film.name}", measure, images=True)
-    measured = by_turns("images", scale.rounds, contestants, show="cpu")
+        run = partial(_run, folder, film, method, 1, dict.fromkeys(NAMES, Score()))
+        contestants |= measure.in_and_out(f"{name}, {film.name}", run, images=True)
+    measured = measure.by_turns("images", scale.rounds, contestants, show="cpu")
     names = list(measured)
     rows = [
         [
             inside.rpartition(",")[0],
-            middle(measured[inside], "cpu", 2),
-            middle(measured[outside], "cpu", 2),
-            ratio(measured[inside], measured[outside], "cpu"),
-            *cells(measured[inside], 0, "rss"),
-            *cells(measured[outside], 0, "rss"),
+            measure.middle(measured[inside], "cpu", 2),
+            measure.middle(measured[outside], "cpu", 2),
+            measure.ratio(measured[inside], measured[outside], "cpu"),
+            *measure.cells(measured[inside], 0, "rss"),
+            *measure.cells(measured[outside], 0, "rss"),
         ]
         for inside, outside in zip(names[::2], names[1::2], strict=True)
     ]
     about = f"CPU ms a frame, one thread; medians of {scale.rounds} rounds by turns, ratios with their range."
     header = ["", "image", "native", "image of native", "peak RSS, MiB: image", "native"]
     notes = ["Without the start. The two have builds of OpenCV of their own."]
-    return [Table("Detector in its image", about, header, rows, notes)]
+    return [measure.Table("Detector in its image", about, header, rows, notes)]
 
 
-def _whole(parent: Path, clip: Path, frames: int) -> Figures:
+def _whole(parent: Path, clip: Path, frames: int) -> measure.Figures:
     # More than there are, so that the keeper never stops.
-    with a_folder(parent) as folder, broker("edge", folder) as edge, Keeper(edge, folder, count=10**9):
+    with measure.a_folder(parent) as folder, broker("edge", folder) as edge, Keeper(edge, folder, count=10**9):
         (folder / clip.name).hardlink_to(clip)  # an image sees this folder alone
         paths = {"OUTBOX_PATH": str(folder / "outbox.db"), "VIDEO_SOURCE": str(folder / clip.name)}
         process = program(DETECTOR, folder, EDGE_ID=EDGE_ID, MQTT_URL=edge.url, VIDEO_REALTIME="false", **paths)
         with process:
             process.wait_ready(lambda: "started" in process.log_text())
-            cpu = CpuMeter(detector=process)
-            wait_for_end(process)
-            return {"cpu": cpu.per(frames)["cpu_detector"], "rss": mebibytes(process)}
+            cpu = measure.CpuMeter(detector=process)
+            measure.wait_for_end(process)
+            return {"cpu": cpu.per(frames)["cpu_detector"], "rss": measure.mebibytes(process)}
 
 
 _COSTS = ["CPU ms/frame", "times less than naive", "times decoding in colour"]
@@ -162,9 +147,9 @@ def _row(names: list[str], method: str, film: dict[str, Measured]) -> list[str]:
     runs, score = film[method].runs, film[method].score
     return [
         *names,
-        middle(runs, "cpu", 2),
-        ratio(film["naive"].runs, runs, "cpu"),
-        ratio(runs, film["decode"].runs, "cpu"),
+        measure.middle(runs, "cpu", 2),
+        measure.ratio(film["naive"].runs, runs, "cpu"),
+        measure.ratio(runs, film["decode"].runs, "cpu"),
         *([""] * 5 if method not in FINDERS else _quality(score)),
     ]
 
@@ -184,47 +169,49 @@ def _pooled(films: Sequence[Measured]) -> Measured:
     return Measured([{"cpu": cpu / frames}], sum((film.score for film in films), Score()))
 
 
-def _threads(one: dict[str, dict[str, Measured]], default: dict[str, dict[str, Measured]]) -> Table:
+def _threads(one: dict[str, dict[str, Measured]], default: dict[str, dict[str, Measured]]) -> measure.Table:
     rows = [
         [
             clip,
             NAMES[method],
             threads,
-            middle(films[clip][method].runs, "cpu", 2),
-            ratio(films[clip]["naive"].runs, films[clip][method].runs, "cpu"),
-            middle(films[clip][method].runs, "rate"),
+            measure.middle(films[clip][method].runs, "cpu", 2),
+            measure.ratio(films[clip]["naive"].runs, films[clip][method].runs, "cpu"),
+            measure.middle(films[clip][method].runs, "rate"),
         ]
         for clip in default
         for threads, films in (("1", one), ("default", default))
         for method in FINDERS
     ]
     header = ["clip", "", "threads", "CPU ms/frame", "times less than naive", "frames/s"]
-    return Table("Detector: threads", "One, and as many as OpenCV takes by default.", header, rows)
+    return measure.Table("Detector: threads", "One, and as many as OpenCV takes by default.", header, rows)
 
 
-def _parts(folder: Path, film: Film) -> Table:
+def _parts(folder: Path, film: Film) -> measure.Table:
     ours = [method for method in FINDERS if method != "naive"]
     told = [_detect(folder, film.path, method, 1, "--profile") for method in ours]
     frames = len(told[0]["boxes"])
     about = f"CPU ms/frame, {film.name}, one thread, under Python's profiler, which adds to all else."
     rows = [[part, *(f"{one['parts'][part] / frames * 1000:.2f}" for one in told)] for part in told[0]["parts"]]
-    return Table("Detector: where the time goes", about, ["", *(NAMES[method] for method in ours)], rows)
+    return measure.Table("Detector: where the time goes", about, ["", *(NAMES[method] for method in ours)], rows)
 
 
 def _measure(folder: Path, film: Film, methods: list[str], *, threads: int = 1, rounds: int = 1) -> dict[str, Measured]:
     scores = dict.fromkeys(methods, Score())
     what = f"detector, {film.name}, threads {threads or 'by default'}"
     contestants = {method: partial(_run, folder, film, method, threads, scores) for method in methods}
-    runs = by_turns(what, rounds, contestants, show="cpu")
+    runs = measure.by_turns(what, rounds, contestants, show="cpu")
     return {method: Measured(runs[method], scores[method]) for method in methods}
 
 
-def _run(folder: Path, film: Film, method: str, threads: int, scores: dict[str, Score]) -> Figures:
+def _run(folder: Path, film: Film, method: str, threads: int, scores: dict[str, Score]) -> measure.Figures:
     """One run; its score goes into `scores`."""
     told = _detect(folder, film.path, method, threads)
     boxes = [[Box(*box) for box in frame] for frame in told["boxes"]]
     if film.truth is not None and len(boxes) != len(film.truth):
-        raise BenchmarkError(f"{film.name}: {method} reads {len(boxes)} frames of {len(film.truth)}: it is damaged")
+        raise measure.BenchmarkError(
+            f"{film.name}: {method} reads {len(boxes)} frames of {len(film.truth)}: it is damaged"
+        )
     if film.truth is not None and method in FINDERS:
         scores[method] = judge_frames(boxes, film.truth, smallest=SMALLEST)
     frames = len(boxes)
@@ -246,8 +233,8 @@ def _detect(folder: Path, clip: Path, method: str, threads: int, *further: str) 
     with process:
         code = process.wait(_PATIENCE_SECONDS)
     if code != 0:
-        raise BenchmarkError(process.describe_end())
+        raise measure.BenchmarkError(process.describe_end())
     told: dict[str, Any] = json.loads(process.log_text().splitlines()[-1])
     if not told["boxes"]:
-        raise BenchmarkError(f"{clip}: no frame could be read")
+        raise measure.BenchmarkError(f"{clip}: no frame could be read")
     return told

