@@ -17,7 +17,7 @@ from dev.stack.mosquitto import Mosquitto
 from dev.stack.pictures import number_of
 from dev.stack.processes import ManagedProcess
 from dev.stack.programs import PythonProcess
-from face_messages import BrokerUrl, Connection, Taken, Taker
+from face_messages import BrokerUrl, Session, Taken, Taker
 from face_messages.message import TOPIC
 
 
@@ -60,9 +60,7 @@ def main() -> None:
             done.set()
 
     taker = Taker(TOPIC, take)
-    connection = Connection(url, client_id="keeper", endpoint=taker, receive_maximum=1000)
-    taker.wake = connection.wake
-    connection.start()
+    Session(url, client_id="keeper", endpoint=taker, receive_maximum=1000).start()
     done.wait()
     print("seconds", max(seen.values()) - min(seen.values()), flush=True)
     # Stays to answer messages that are sent again, until it is ended.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dev.stack.pictures import face_event, numbered_picture
 from dev.stack.programs import PythonProcess
-from face_messages import BrokerUrl, Connection, Outbox, Sender
+from face_messages import BrokerUrl, Outbox, Sender, Session
 from face_messages.message import TOPIC
 from face_messages.service import logs
 
@@ -109,15 +109,9 @@ def produce() -> None:
     max_bytes = int(setting("outbox_max_bytes", 256 * 1024 * 1024))
     outbox = Outbox(Path(os.environ["FOLDER"], "producer.db"), max_bytes=max_bytes)
     sender = Sender(outbox, client_id="producer")
-    connection = Connection(BrokerUrl.parse(os.environ["MQTT_URL"]), client_id="producer", endpoint=sender)
-
-    def has_more() -> None:
-        sender.outbox_has_more()
-        connection.wake()
-
-    outbox.on_kept = has_more
-    connection.start()
-    while not (setting("at_once") or connection.is_up):
+    session = Session(BrokerUrl.parse(os.environ["MQTT_URL"]), client_id="producer", endpoint=sender)
+    session.start()
+    while not (setting("at_once") or session.is_up):
         time.sleep(0.01)
     room = threading.Semaphore(ahead or _WAITING)
     for made, (number, picture) in enumerate(camera.pictures(), start=1):
@@ -135,7 +129,7 @@ def produce() -> None:
         room.acquire()
     while len(outbox):
         time.sleep(0.01)
-    connection.stop()
+    session.stop()
     outbox.close()
 
 

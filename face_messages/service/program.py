@@ -1,7 +1,5 @@
 """What every program does around its work: settings, logs, signals and exit statuses."""
 
-from __future__ import annotations
-
 import _thread
 import argparse
 import logging
@@ -56,11 +54,9 @@ def run(
 
     `flags` are the settings, true or false, that may also be switched on in the command line.
     """
+    as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog=f"python -m {name}",
-        description=about,
-        epilog=_help(settings_type),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=f"python -m {name}", description=about, epilog=_help(settings_type), formatter_class=as_written
     )
     for flag in flags:
         parser.add_argument(f"--{flag}", action="store_true", help=f"the same as {flag.upper()}=true")
@@ -78,8 +74,8 @@ def run(
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         # The first one counts; others must not interrupt this function.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)
         # From another thread, since this one may be in `stop.wait` and hold the lock that `set` needs. No log line
         # for the same reason.
         _thread.start_new_thread(stop.set, ())
@@ -130,14 +126,13 @@ def open_outbox(settings: OutboxSettings, stop: Stop) -> Outbox | None:
     backoff, said = Backoff(), False
     while not stop.is_set():
         try:
-            return Outbox(
-                settings.outbox_path, max_bytes=settings.outbox_max_bytes, when_full=settings.outbox_when_full
-            )
+            when_full = settings.outbox_when_full
+            return Outbox(settings.outbox_path, max_bytes=settings.outbox_max_bytes, when_full=when_full)
         except OSError as error:
             if not said:
+                said = True
                 # No traceback: the line says it all.
                 log.log(logging.ERROR, "OUTBOX_PATH cannot be used (%s): free space or give access; tried again", error)
-                said = True
         stop.wait(backoff.next_delay())
     return None
 
