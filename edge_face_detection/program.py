@@ -28,7 +28,7 @@ from face_messages.mqtt.endpoint import Multiplexer
 from face_messages.outbox.progress import report_backlog
 from face_messages.service import program
 from face_messages.service.health import CameraHealth, OutboxHealth, Rate, Reporter
-from face_messages.service.monitor import show_outbox, show_sender, show_session
+from face_messages.service.monitor import show_sender, show_session
 from face_messages.service.settings import broker_url
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         log.info("the preview is at %s", preview.url(settings.metrics_port))
         detector = preview
     with program.monitored(monitor, settings):
-        outbox = program.open_outbox(settings, stop)
+        outbox = program.open_outbox(settings, stop, monitor)
         if outbox is None:
             return 0
         control = f"{control_topic(settings.edge_id)}/{settings.camera_id}"
@@ -182,7 +182,6 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         )
 
         _show(monitor, source, detection)
-        show_outbox(monitor, outbox)
         show_sender(monitor, sender)
         show_session(monitor, session, "edge")
         log.info("started on %s: %d faces wait in the outbox", source.description, len(outbox))

@@ -16,7 +16,7 @@ from face_messages.outbox.progress import report_backlog
 from face_messages.service import program
 from face_messages.service.certificate import ends_at, watch_certificate
 from face_messages.service.health import EdgeHealth, Listener, OutboxHealth, Reporter
-from face_messages.service.monitor import show_outbox, show_sender, show_session, show_taker
+from face_messages.service.monitor import show_sender, show_session, show_taker
 from face_messages.service.settings import broker_url, broker_urls
 
 log = logging.getLogger(__name__)
@@ -111,11 +111,10 @@ def work(settings: ForwarderSettings, stop: program.Stop) -> int:
     """Runs until `stop` is set."""
     monitor = Monitor()
     with program.monitored(monitor, settings):
-        outbox = program.open_outbox(settings, stop)
+        outbox = program.open_outbox(settings, stop, monitor)
         if outbox is None:
             return 0
         forwarder = Forwarder(settings, outbox)
-        show_outbox(monitor, outbox)
         show_sender(monitor, forwarder.sender)
         show_taker(monitor, forwarder.taker)
         show_session(monitor, forwarder.edge, "edge")

@@ -36,6 +36,9 @@ class InFlight:
     def __len__(self) -> int:
         return len(self.flying)
 
+    def __contains__(self, message_id: bytes) -> bool:
+        return message_id in self.flying or message_id in self._lost
+
     def oldest(self) -> tuple[bytes, Flight]:
         """The one that has been flying for longest."""
         return next(iter(self.flying.items()))

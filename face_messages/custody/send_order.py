@@ -35,7 +35,7 @@ class _Lane:
 
 
 class SendOrder:
-    """What is to be sent next, each message once.
+    """What is to be sent next, each message once, and again after the outbox has lost its disk for a while.
 
     Usually there is one lane, in the order of arrival. When more than `backlog` messages have gathered, as after an
     outage, they become a lane of their own. From then on the two lanes take turns: a live face waits for one old one
@@ -45,16 +45,22 @@ class SendOrder:
     def __init__(self, outbox: Outbox, *, backlog: int) -> None:
         self._outbox = outbox
         self._backlog = backlog
-        self._old: deque[_Lane] = deque()
-        self._live = _Lane(outbox, 0)
         self._lives_turn = True
+        self._start_over()
 
     @property
     def has_backlog(self) -> bool:
         return bool(self._old)
 
+    def _start_over(self) -> None:
+        self._openings = self._outbox.openings
+        self._old: deque[_Lane] = deque()
+        self._live = _Lane(self._outbox, 0)
+
     def next(self) -> Kept | None:
         """The next message, or None where all have been given out."""
+        if self._openings != self._outbox.openings:
+            self._start_over()
         # What is not on disk yet came a moment ago, and is live.
         settled = self._outbox.settled_seq
         if settled - self._live.cursor > self._backlog:

@@ -155,7 +155,10 @@ class Sender(Endpoint):
             message_id, flight = lost
             if (kept := self._outbox.get(message_id, flight.seq)) is not None:
                 return kept, flight.tries
-        return None if (following := self._order.next()) is None else (following, 0)
+        while (following := self._order.next()) is not None:
+            if following.id not in self._in_flight:
+                return following, 0
+        return None
 
     def _send(self, link: Link, kept: Kept, tries: int) -> None:
         try:

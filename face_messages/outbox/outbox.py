@@ -10,12 +10,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from face_messages.event import new_id
 from face_messages.message import Message
 from face_messages.outbox.database import ROW_MARGIN, Kept, OutboxFile
-from face_messages.outbox.files import claim, open_or_set_aside
+from face_messages.outbox.disk import BROKEN, LOOK_SECONDS, Disk
+from face_messages.outbox.files import OutboxInUseError
 from face_messages.outbox.pending import NEVER, Pending, Put
 from face_messages.outbox.writer import LOG_BYTES, Outcome, WhenFull, Writer
 
@@ -25,6 +27,9 @@ _RETRY_SECONDS = 1.0
 # Rows of confirmed messages go with the next commit, or with one of their own after this long.
 _TIDY_SECONDS = 0.2
 _CACHE_BYTES = 8 * 1024 * 1024
+
+_MEANWHILE = "Meanwhile messages are passed on from memory, and their senders keep them"
+_BROKEN = f"the outbox cannot be written ({{}}): free space on its disk, or mend it. {_MEANWHILE}"
 
 
 class Outbox:
@@ -37,41 +42,41 @@ class Outbox:
         path: the file; its folder is created. A damaged file is kept under a telling name.
         max_bytes: what the file and its write-ahead log may take up together, in bytes.
         when_full: what gives way then.
+        without_disk: where the file cannot be opened, begin in memory, and open it when its disk is there.
 
-    OSError: the file cannot be opened at present, or another program has it.
+    OSError: the file cannot be opened at present; OutboxInUseError: another program has it.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, when_full: WhenFull = WhenFull.REJECT_NEW) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int, when_full: WhenFull = WhenFull.REJECT_NEW, without_disk: bool = False
+    ) -> None:
         #: What it may take up on disk, in bytes.
         self.max_bytes = max_bytes
-        self._claim = claim(path)
-        try:
-            self._file = open_or_set_aside(path, log_bytes=min(LOG_BYTES, max_bytes // 4) // 2)
-            self._reader = OutboxFile(path)
-        except BaseException:
-            self._claim.close()
-            raise
-        self._reading = threading.Lock()
-        self._writer = Writer(self._file, max_bytes=max_bytes, when_full=when_full, reading=self._reading)
-        self._began, self._began_at = self._file.last_seq(), time.monotonic()
+        self._disk = Disk(path, log_bytes=min(LOG_BYTES, max_bytes // 4) // 2)
+        self._disk.on_failure = self._reading_failed
+        self._writer = Writer(max_bytes=max_bytes, when_full=when_full, reading=self._disk.reading)
         # For all that follows. The writing thread waits for it.
         self._lock = threading.Condition()
         #: What is on disk.
         self.totals = self._writer.totals
-        self._pending = Pending(self._began, rows=self.totals.rows, cache_bytes=_CACHE_BYTES)
+        self._pending = Pending(0, rows=0, cache_bytes=_CACHE_BYTES)
+        #: How often the file was opened. Each time the places of all messages are void.
+        self.openings = 0
+        self._began, self._began_at = 0, time.monotonic()
         self._due = NEVER  # when the first pending message has to be on disk (monotonic)
         self._writing = 0  # the place up to which messages are being written
         # Ids whose rows may go, and whether these are yet to be counted; new dead letters with the reason; when.
         self._confirmed: list[tuple[bytes, bool]] = []
         self._dead: list[tuple[bytes, str]] = []
         self._tidy_at = NEVER
-        self._closing = self._closed = False
+        self._closing = False
         #: How long a message that `may_wait` does so, in seconds: its receipt is expected within that time.
         self.write_delay = 0.0
         #: Called in the thread that put a message, when there is more to `take`.
         self.on_kept: Callable[[], None] = lambda: None
         #: Since the start: messages written to disk, overwritten there by newer ones, and confirmed by the next keeper.
         self.written = self.overwritten = self.confirmed = 0
+        self._open(without_disk=without_disk)
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
 
@@ -101,8 +106,7 @@ class Outbox:
             look = pending is None and (self.totals.dead_letters or self._pending.may_be_on_disk(message_id))
         twin: Kept | None = pending
         if look:
-            with self._reading:
-                twin = self._reader.find(message_id)
+            twin = self._disk.read(lambda file: file.find(message_id), None)
         if twin is not None and _alike(twin.message, message):
             done()  # its sender has missed the receipt, and that is all
             return
@@ -163,9 +167,8 @@ class Outbox:
                 in_memory = self._pending.complete_after
                 if after >= in_memory:
                     return self._pending.take(after, upto=upto, limit=limit, max_bytes=max_bytes)
-            with self._reading:
-                kept = self._reader.take(after, upto=min(upto, in_memory), limit=limit, max_bytes=max_bytes)
-            if kept:
+            on_disk = partial(OutboxFile.take, after=after, upto=min(upto, in_memory), limit=limit, max_bytes=max_bytes)
+            if kept := self._disk.read(on_disk, list[Kept]()):
                 return kept
             after = in_memory
         return []
@@ -175,8 +178,8 @@ class Outbox:
         with self._lock:
             if (put := self._pending.get(message_id)) is not None:
                 return put
-        with self._reading:
-            return next(iter(self._reader.take(seq - 1, upto=seq, limit=1, max_bytes=1)), None)
+        taken = self._disk.read(lambda file: file.take(seq - 1, upto=seq, limit=1, max_bytes=1), list[Kept]())
+        return taken[0] if taken and taken[0].id == message_id else None
 
     def __len__(self) -> int:
         """Messages that are not confirmed, on disk or not, but for dead letters."""
@@ -198,14 +201,18 @@ class Outbox:
         """Why nothing can be written to the outbox at present, or None."""
         return self._writer.trouble
 
+    @property
+    def disk_works(self) -> bool:
+        """False while the file cannot be read or written. A disk that is only full works."""
+        return self._disk.works
+
     def oldest_age(self) -> float:
         """Seconds since the oldest message on disk was kept; 0 where there is none.
 
         For those of this run it is at most, and for earlier ones at least, what the monotonic clock tells: the wall
         clock of a device without a battery jumps by years.
         """
-        with self._reading:
-            oldest = None if self._closed else self._reader.oldest()  # figures may be asked for late
+        oldest = self._disk.read(OutboxFile.oldest, None)
         if oldest is None:
             return 0.0
         seq, kept_at = oldest
@@ -218,11 +225,8 @@ class Outbox:
             self._closing = True
             self._lock.notify()
         self._thread.join()
-        with self._reading:
-            self._closed = True
-            self._reader.close()
-        self._file.close()
-        self._claim.close()
+        with self._disk.reading:  # whoever asks for figures may be late
+            self._disk.close()
 
     # -- the thread that writes ---------------------------------------------------------------
 
@@ -231,24 +235,17 @@ class Outbox:
             pass
 
     def _turn(self) -> bool:
-        """Waits until something has to be written, and writes it; False when it is over."""
+        """Waits until something has to be written, or looked at, and does it; False when it is over."""
         with self._lock:
-            while not self._closing and (idle := min(self._due, self._tidy_at) - time.monotonic()) > 0:
-                self._lock.wait(None if idle == NEVER else idle)
+            if not self._closing and (idle := min(self._due, self._tidy_at) - time.monotonic()) > 0:
+                self._lock.wait(min(idle, LOOK_SECONDS))
             closing = self._closing
-        group_bytes = self._writer.group_bytes()
-        with self._lock:
-            # What was due may have been confirmed. Where one is due all others come with it: that costs little more.
-            self._due = self._pending.next_due()
-            group = self._pending.group(group_bytes) if closing or self._due <= time.monotonic() else []
-            confirmed, dead = list(self._confirmed), list(self._dead)
-            self._writing = group[-1].seq if group else 0
-        is_done = True
-        if group or confirmed or dead:
-            outcome = self._writer.commit(group, confirmed, dead)
-            is_done = outcome is not None and outcome.written == len(group)
-            if outcome is not None:
-                self._take_note(outcome, group, len(confirmed), len(dead))
+        try:
+            is_done = self._disk.is_ready() and self._write(closing=closing)
+        except BROKEN as error:
+            self._writer.say(_BROKEN.format(error))
+            self._disk.fails()
+            is_done = False
         with self._lock:
             self._writing = 0
             now = time.monotonic()
@@ -258,6 +255,72 @@ class Outbox:
             elif self._due > now:
                 self._writer.caught_up()
             return not closing or (is_done and len(self._pending) > 0)
+
+    def _write(self, *, closing: bool) -> bool:
+        """Writes what is due; whether that is all."""
+        if self.openings != self._disk.openings:
+            self._adopt()
+            self.on_kept()
+        group_bytes = self._writer.group_bytes()
+        with self._lock:
+            if (now := time.monotonic()) >= self._due:
+                self._due = self._pending.next_due()  # what was due may have been confirmed
+            # Where one is due all others come with it: that costs little more.
+            group = self._pending.group(group_bytes) if closing or now >= self._due else []
+            tidy = bool(group) or closing or now >= self._tidy_at
+            confirmed, dead = (list(self._confirmed), list(self._dead)) if tidy else ([], [])
+            self._writing = group[-1].seq if group else 0
+        if not group and not confirmed and not dead:
+            return True
+        outcome = self._writer.commit(group, confirmed, dead)
+        if outcome is not None:
+            self._take_note(outcome, group, len(confirmed), len(dead))
+        return outcome is not None and outcome.written == len(group)
+
+    def _open(self, *, without_disk: bool) -> None:
+        try:
+            self._disk.open()
+            self._adopt()
+        except OutboxInUseError:
+            raise
+        except BROKEN as error:
+            self._disk.fails()
+            if not without_disk:
+                self._disk.close()
+                if isinstance(error, OSError):
+                    raise
+                raise OSError(f"{error}") from error
+            self._writer.say(f"OUTBOX_PATH cannot be used ({error}): free space or give access. {_MEANWHILE}")
+            self._due = 0.0
+
+    def _adopt(self) -> None:
+        """The file was opened: finds out which of the messages in memory it holds, and gives the others new places."""
+        file = self._disk.writing
+        self._writer.writes_to(file)
+        last, safe = file.last_seq(), []
+        with self._lock:
+            before, totals = self._pending, self._writer.totals
+            pending = Pending(max(last, before.last_seq), rows=totals.rows, cache_bytes=_CACHE_BYTES)
+            for put in before.in_memory():
+                if not before.is_unsettled(put.id):
+                    put.reports = []  # its sender knows
+                if (twin := file.find(put.id)) is None:
+                    put.due = 0.0
+                    pending.add(put)
+                elif _alike(twin.message, put.message):
+                    safe.append(put)
+            self._pending, self.totals = pending, totals
+            self._due = pending.next_due()
+            self._began = self._began if self.openings else last
+            self.openings = self._disk.openings
+        for put in safe:
+            put.report()
+
+    def _reading_failed(self, error: Exception) -> None:
+        self._writer.say(_BROKEN.format(error))
+        with self._lock:
+            self._due = 0.0
+            self._lock.notify()
 
     def _take_note(self, outcome: Outcome, group: list[Put], confirmed: int, dead: int) -> None:
         written = group[: outcome.written]

@@ -49,6 +49,10 @@ class Pending:
         """Messages that are not on disk."""
         return sum(1 for _ in self.unsettled())
 
+    def in_memory(self) -> list[Put]:
+        """All that are held here, in order."""
+        return list(self._messages.values())
+
     @property
     def complete_after(self) -> int:
         """All messages behind this place are here, or gone."""

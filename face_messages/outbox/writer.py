@@ -36,35 +36,44 @@ class Outcome:
     dead: list[bytes] = field(default_factory=list)
 
 
+# SQLite's result codes for what passes: no space, or another program that has the file.
+_PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 class Writer:
-    """Commits to `file`, whose file and write-ahead log take up `max_bytes` at most.
+    """Commits to a file, which with its write-ahead log takes up `max_bytes` at most.
 
     Those who read the file hold `reading` meanwhile.
     """
 
-    def __init__(self, file: OutboxFile, *, max_bytes: int, when_full: WhenFull, reading: Lock) -> None:
-        self._file = file
+    def __init__(self, *, max_bytes: int, when_full: WhenFull, reading: Lock) -> None:
         self._max_bytes = max_bytes
         self._when_full = when_full
         self._reading = reading
         self._budget = self._log_room = self._group_bytes = self._room = 0
-        self.totals = file.totals()
+        self.totals = Totals(0, 0, 0)
         #: Why nothing can be written at present, or None.
         self.trouble: str | None = None
+
+    def writes_to(self, file: OutboxFile) -> None:
+        self._file = file
+        self.totals = file.totals()
 
     def group_bytes(self) -> int:
         """Payload that the next commit may have, in bytes, unless it is a single message; asked before each commit."""
         self._budget = min(self._max_bytes, self._file.space())
         self._log_room = min(LOG_BYTES, self._budget // 4)
+        self._room = self._budget - self._log_room
         self._group_bytes = min(_GROUP_BYTES, self._log_room // 4)
         return self._group_bytes
 
     def commit(
         self, group: Sequence[Kept], confirmed: Sequence[tuple[bytes, bool]], dead: Sequence[tuple[bytes, str]]
     ) -> Outcome | None:
-        """Writes a group, lets go of confirmed messages and makes dead letters; None where the disk refuses it all.
+        """Writes a group, lets go of confirmed messages and makes dead letters; None where there is no space for that.
 
         With each id in `confirmed` stands whether its row counts as confirmed now, with each in `dead` the reason.
+        sqlite3.Error, OSError: the disk fails.
         """
         size = sum(kept.size for kept in group)
         # A message that is larger than a group has the log to itself.
@@ -73,19 +82,21 @@ class Writer:
         outcome = None
         try:
             if not self._file.keep_log_short(most, lock=self._reading):
-                self._say("the outbox cannot be written: another program has long been reading its file, end that one")
+                self.say("the outbox cannot be written: another program has long been reading its file, end that one")
                 return None
             outcome = self._transact(group, confirmed, dead)
             self._shrink()
         except sqlite3.OperationalError as error:
-            self._say(f"the outbox cannot be written ({error}): free space on its disk")
+            if error.sqlite_errorcode & 0xFF not in _PASSING:
+                raise
+            self.say(f"the outbox cannot be written ({error}): free space on its disk")
             # A disk that refuses new rows may yet let old ones go, which is what makes room.
             return self.commit([], confirmed, dead) if group and (confirmed or dead) else None
         if outcome.overwritten:
-            self._say("the outbox is full: the newest messages overwrite the oldest")
+            self.say("the outbox is full: the newest messages overwrite the oldest")
         if outcome.written < len(group):
             what = "the outbox is full" if self._budget == self._max_bytes else "the outbox's disk is nearly full"
-            self._say(f"{what}: it takes nothing until some of it is confirmed")
+            self.say(f"{what}: it takes nothing until some of it is confirmed")
         return outcome
 
     def _transact(
@@ -132,7 +143,7 @@ class Writer:
             log.info("the outbox takes messages again")
             self.trouble = None
 
-    def _say(self, trouble: str) -> None:
+    def say(self, trouble: str) -> None:
         if self.trouble is None:
             log.error("%s", trouble)
         self.trouble = trouble

@@ -72,7 +72,7 @@ class Monitor(Collector):
         return Histogram(f"{PREFIX}_{name}", text, buckets=buckets, registry=self.registry)
 
     def check(self, name: str, is_well: Callable[[], bool]) -> None:
-        """Something only a restart can mend when it is not well."""
+        """Something that a person has to mend, or only a restart can, when it is not well."""
         self._checks[name] = is_well
 
     def state(self, name: str, read: Callable[[], object]) -> None:
@@ -128,6 +128,7 @@ def show_outbox(monitor: Monitor, outbox: Outbox) -> None:
     monitor.counter("outbox_confirmed", "messages the next keeper has confirmed", lambda: outbox.confirmed)
     about = "messages dropped for newer ones in a full outbox"
     monitor.counter("outbox_overwritten", about, lambda: outbox.overwritten)
+    monitor.check("outbox", lambda: outbox.disk_works)
     monitor.state("outbox", lambda: outbox.trouble or "well")
 
 

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, TypeVar
 
+from face_messages.outbox.files import OutboxInUseError
 from face_messages.outbox.outbox import Outbox
 from face_messages.service import logs
 from face_messages.service.backoff import Backoff
-from face_messages.service.monitor import Monitor
+from face_messages.service.monitor import Monitor, show_outbox
 from face_messages.service.settings import OutboxSettings, ProgramSettings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -121,18 +122,27 @@ def monitored(monitor: Monitor, settings: ProgramSettings) -> Iterator[None]:
             server.close()
 
 
-def open_outbox(settings: OutboxSettings, stop: Stop) -> Outbox | None:
-    """Opens the outbox, waiting for its disk as long as it takes; None when stopped meanwhile."""
-    backoff, said = Backoff(), False
+def open_outbox(settings: OutboxSettings, stop: Stop, monitor: Monitor) -> Outbox | None:
+    """Opens the outbox, on a disk that fails or is not there too; None when stopped while another program has it."""
+    backoff, trouble = Backoff(), ""
+    monitor.check("outbox", lambda: not trouble)
+    monitor.state("outbox", lambda: trouble or "well")
     while not stop.is_set():
         try:
-            when_full = settings.outbox_when_full
-            return Outbox(settings.outbox_path, max_bytes=settings.outbox_max_bytes, when_full=when_full)
-        except OSError as error:
-            if not said:
-                said = True
+            outbox = Outbox(
+                settings.outbox_path,
+                max_bytes=settings.outbox_max_bytes,
+                when_full=settings.outbox_when_full,
+                without_disk=True,
+            )
+        except OutboxInUseError as error:
+            if not trouble:
+                trouble = f"OUTBOX_PATH cannot be used ({error}); retrying"
                 # No traceback: the line says it all.
-                log.log(logging.ERROR, "OUTBOX_PATH cannot be used (%s): free space or give access; tried again", error)
+                log.log(logging.ERROR, "%s", trouble)
+        else:
+            show_outbox(monitor, outbox)
+            return outbox
         stop.wait(backoff.next_delay())
     return None
 
