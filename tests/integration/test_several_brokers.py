@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from dev.stack.mosquitto import Mosquitto
+from dev.stack.proxy import Proxy
 from tests.conftest import StartBroker
 from tests.support.fake_broker import FakeBroker
 from tests.support.parts import SendingSide, TakingSide, numbered
 from tests.support.plain import listening
 from tests.support.programs import forwarder
-from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
 # CONNACK of MQTT 5: not authorized, and "use another server".
