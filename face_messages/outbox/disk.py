@@ -1,7 +1,6 @@
 """The disk under an outbox, which may fail and come back."""
 
 import contextlib
-import errno
 import os
 import sqlite3
 import threading
@@ -98,9 +97,8 @@ class Disk:
             return False
         with self.reading:
             if self._files is not None:
-                # On a disk that has turned read-only, what is there can still be sent.
-                self._check_writable()
-                self.close()
+                self._probe()  # where it has turned read-only, what is there can still be sent
+                self._close()
             self.open()
         return True
 
@@ -109,19 +107,19 @@ class Disk:
 
         Only a write shows that a disk has died. It also wears the disk out, so there are few of these.
         """
-        assert self._files is not None
-        self._check_writable()
-        # Not the outbox's file: with any handle of it, SQLite's locks on it would end.
-        with Path(self._files.claim.name).open("rb", buffering=0) as file:
-            file.read(1)
+        self._probe()
         if now - self._touched >= _TOUCH_SECONDS:
+            assert self._files is not None
             self._touched = now
             os.utime(self._files.claim.fileno())
             os.fsync(self._files.claim.fileno())
 
-    def _check_writable(self) -> None:
-        if os.statvfs(self._path).f_flag & os.ST_RDONLY:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    def _probe(self) -> None:
+        """Opens a file for writing and reads: this shows a file system that is shut down, or read-only for an error."""
+        assert self._files is not None
+        # Not the outbox's file: with any handle of it, SQLite's locks on it would end.
+        with contextlib.suppress(FileNotFoundError), Path(self._files.claim.name).open("r+b", buffering=0) as file:
+            file.read(1)
 
     def fails(self) -> None:
         """Called by the thread that writes, when it could not."""
@@ -132,7 +130,7 @@ class Disk:
                 if self._files is not None:
                     self._files.reading.oldest()
             except BROKEN:
-                self.close()  # a file system cannot be unmounted and mended while somebody has its files
+                self._close()  # a file system cannot be unmounted and mended while somebody has its files
 
     def read(self, look: Callable[[OutboxFile], T], nothing: T) -> T:
         """What `look` finds in the file, or `nothing` while it cannot be read."""
@@ -146,6 +144,10 @@ class Disk:
         return nothing
 
     def close(self) -> None:
+        with self.reading:  # whoever asks for figures may be late
+            self._close()
+
+    def _close(self) -> None:
         if self._files is not None:
             self._files.close()
         self._files = None

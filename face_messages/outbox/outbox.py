@@ -29,7 +29,7 @@ _TIDY_SECONDS = 0.2
 _CACHE_BYTES = 8 * 1024 * 1024
 
 _MEANWHILE = "Meanwhile messages are passed on from memory, and their senders keep them"
-_BROKEN = f"the outbox cannot be written ({{}}): free space on its disk, or mend it. {_MEANWHILE}"
+_BROKEN = f"the outbox cannot be written: free space on its disk, or mend it ({{}}). {_MEANWHILE}"
 
 
 class Outbox:
@@ -225,8 +225,7 @@ class Outbox:
             self._closing = True
             self._lock.notify()
         self._thread.join()
-        with self._disk.reading:  # whoever asks for figures may be late
-            self._disk.close()
+        self._disk.close()
 
     # -- the thread that writes ---------------------------------------------------------------
 
@@ -246,6 +245,8 @@ class Outbox:
             self._writer.say(_BROKEN.format(error))
             self._disk.fails()
             is_done = False
+            if len({message_id for message_id, counts in self._confirmed if counts}) >= self.totals.messages:
+                self._disk.close()  # nothing is left to be read from it, and it can be unmounted
         with self._lock:
             self._writing = 0
             now = time.monotonic()
@@ -267,7 +268,8 @@ class Outbox:
                 self._due = self._pending.next_due()  # what was due may have been confirmed
             # Where one is due all others come with it: that costs little more.
             group = self._pending.group(group_bytes) if closing or now >= self._due else []
-            confirmed, dead = list(self._confirmed), list(self._dead)
+            tidy = bool(group) or closing or now >= self._tidy_at
+            confirmed, dead = (list(self._confirmed), list(self._dead)) if tidy else ([], [])
             self._writing = group[-1].seq if group else 0
         if not group and not confirmed and not dead:
             return True

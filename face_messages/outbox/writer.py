@@ -87,7 +87,7 @@ class Writer:
             outcome = self._transact(group, confirmed, dead)
             self._shrink()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in _PASSING:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _PASSING:
                 raise
             self.say(f"the outbox cannot be written ({error}): free space on its disk")
             # A disk that refuses new rows may yet let old ones go, which is what makes room.

@@ -60,6 +60,7 @@ class OutboxHealth(Fields):
     oldest_seconds: Amount
     aside: Count  # dead letters
     refusing: bool
+    why: Text | None = None
 
     @classmethod
     def of(cls, outbox: Outbox) -> OutboxHealth:
@@ -72,6 +73,7 @@ class OutboxHealth(Fields):
             oldest_seconds=age,
             aside=outbox.totals.dead_letters,
             refusing=outbox.trouble is not None,
+            why=outbox.trouble,
         )
 
 

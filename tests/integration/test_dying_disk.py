@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from dev.stack.clip import PICTURE
 from dev.stack.mosquitto import Mosquitto
+from face_messages import Outbox
 from face_messages.message import TOPIC
 from tests.conftest import StartBroker
 from tests.support.disks import SmallDisk
-from tests.support.parts import SendingSide, TakingSide
-from tests.support.plain import plain_client, publish
+from tests.support.parts import MIB, SendingSide, TakingSide
+from tests.support.plain import listening, plain_client, publish
 from tests.support.programs import Program, forwarder
 from tests.support.waiting import eventually
 
@@ -87,6 +89,8 @@ def test_the_forwarder_goes_on_and_recovers(
                 detector.put(face)
             program.expect("outbox_messages", 20)
             eventually(lambda: detector.outbox.confirmed == 20)
+            program.restart()  # so that it does not have them in memory
+            program.expect("edge_broker_up", 1)
         getattr(disk, kind)()
         if waiting:
             cloud.start()
@@ -154,6 +158,54 @@ def test_the_forwarder_starts_without_its_disk(
             eventually(lambda: b"from before" in keeper.payloads, within=20, what="what waited is lost")
             carry(detector, keeper, b"afterwards")
             program.expect("outbox_messages", 0)
+
+
+@KINDS
+def test_the_detector_goes_on_and_recovers(disk: SmallDisk, broker: Mosquitto, tmp_path: Path, kind: str) -> None:
+    """What it finds reaches its broker from memory, and others are told how it is."""
+    settings = {"EDGE_ID": "tx2", "MQTT_URL": broker.url, "OUTBOX_PATH": str(disk.folder / "outbox.db")}
+    video = {"VIDEO_SOURCE": str(PICTURE), "VIDEO_LOOP": "true"}
+    program = Program("edge_face_detection", tmp_path, settings | video)
+    with program, TakingSide(broker.url) as keeper, listening(broker.port, "facedetection_status/+/health") as healths:
+        eventually(lambda: keeper.messages)
+        getattr(disk, kind)()
+        eventually(lambda: is_said(program), within=20, what=lambda: str(health(program)))
+        eventually(lambda: b'"refusing":true' in healths.payloads[-1])
+        assert b"mend it" in healths.payloads[-1]
+        count = len(keeper.messages)
+        eventually(lambda: len(keeper.messages) >= count + 20, within=20, what=program.log_tail)
+        eventually(lambda: unmounts(disk), within=30, what="somebody still holds its files")
+        disk.mount()
+        eventually(lambda: is_well(program), within=30, what=lambda: str(health(program)))
+        eventually(lambda: b'"refusing":false' in healths.payloads[-1])
+        count = len(keeper.messages)
+        eventually(lambda: len(keeper.messages) >= count + 20, within=20, what=program.log_tail)
+    assert program.log_text().count("the outbox cannot be written") == 1
+
+
+def test_the_detector_starts_without_its_disk(broker: Mosquitto, tmp_path: Path) -> None:
+    (tmp_path / "place").touch()
+    settings = {"EDGE_ID": "tx2", "MQTT_URL": broker.url, "OUTBOX_PATH": str(tmp_path / "place" / "outbox.db")}
+    video = {"VIDEO_SOURCE": str(PICTURE), "VIDEO_LOOP": "true"}
+    with Program("edge_face_detection", tmp_path, settings | video) as program, TakingSide(broker.url) as keeper:
+        program.expect_line("OUTBOX_PATH cannot be used")
+        eventually(lambda: len(keeper.messages) >= 20, within=20, what=program.log_tail)
+        assert is_said(program)
+        (tmp_path / "place").unlink()
+        eventually(lambda: is_well(program), within=30, what=lambda: str(health(program)))
+
+
+def test_an_outbox_that_another_program_has_is_said_in_health(
+    brokers: tuple[Mosquitto, Mosquitto], tmp_path: Path
+) -> None:
+    edge, cloud = brokers
+    other = Outbox(tmp_path / "forwarder.db", max_bytes=8 * MIB)
+    with forwarder(tmp_path, edge.url, cloud.url) as program:
+        program.expect_line("is in use by another program")
+        assert is_said(program)
+        other.close()
+        program.expect("edge_broker_up", 1)
+        eventually(lambda: is_well(program))
 
 
 @KINDS

@@ -39,6 +39,7 @@ class SmallDisk:
 
     def dies(self) -> None:
         """As a card that is pulled out, or whose controller gives up."""
+        os.sync()
         folder = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.ioctl(folder, _SHUTDOWN, _NO_LOG_FLUSH)
@@ -47,13 +48,10 @@ class SmallDisk:
 
     def turns_read_only(self) -> None:
         """As a card with bad blocks does: an error in the file system, for which it turns read-only."""
+        os.sync()
         find = ["findmnt", "-no", "SOURCE", str(self.folder)]
         device = Path(subprocess.run(find, check=True, capture_output=True, text=True).stdout.strip()).name
         Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("1")
-
-    def remount(self, how: str) -> None:
-        """`ro` or `rw`; where it is in use for writing, it cannot be made read-only."""
-        subprocess.run(["mount", "-o", f"remount,{how}", self.folder], check=True)
 
     def remove(self) -> None:
         subprocess.run(["umount", "-l", self.folder], capture_output=True, check=False)
