@@ -43,10 +43,6 @@ conf=/etc/rabbitmq/conf.d/50-host.conf
         echo "cluster_formation.classic_config.nodes.$number = rabbit@$node"
         number=$((number + 1))
     done
-    echo "ssl_options.cacertfile = $place/ca.crt"
-    echo "ssl_options.certfile = $place/server.crt"
-    echo "ssl_options.keyfile = $place/server.key"
-    echo "ssl_options.crl_sources.1.path = $place/crl"
 } >$conf
 chown rabbitmq:rabbitmq $conf
 
