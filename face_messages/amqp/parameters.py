@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pika
@@ -9,6 +10,9 @@ from pika import credentials, spec
 
 from face_messages.amqp.url import AmqpUrl
 from face_messages.mqtt.url import TlsFiles
+
+# What it logs, the session says in a line of its own.
+logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
 
 # A node that is silent for twice as long is given up, in seconds.
 _HEARTBEAT = 10
