@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dev.stack.mosquitto import ListenerTls, Mosquitto
+from dev.stack.proxy import Proxy
 from face_messages import TlsFiles
 from face_messages.message import RECEIPTS_TOPIC, STATUS_TOPIC, TOPIC
 from tests.conftest import StartBroker
@@ -20,7 +21,6 @@ from tests.support.certificates import Authority
 from tests.support.fake_broker import WELCOME, FakeBroker
 from tests.support.parts import SendingSide, TakingSide, numbered
 from tests.support.plain import listening
-from tests.support.proxy import Proxy
 from tests.support.waiting import eventually, never
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from dev.stack.mosquitto import Mosquitto
+from dev.stack.proxy import Proxy
 from face_messages import Message, WhenFull
 from face_messages.message import RECEIPTS_TOPIC, TOPIC
 from tests.conftest import StartBroker
 from tests.support.parts import MIB, SendingSide, TakingSide, numbered, put_and_wait
 from tests.support.plain import listening, plain_client, publish
-from tests.support.proxy import Proxy
 from tests.support.waiting import at_least, eventually, never
 
 
