@@ -44,13 +44,7 @@ class _Job:
 
 
 class Saver:
-    """Writes messages with a number of worker threads. A message is safe when the store has said so.
-
-    Args:
-        store: the bucket.
-        workers: objects written at the same time.
-
-    """
+    """Writes messages, `workers` of them at the same time. A message is safe when the store has said so."""
 
     def __init__(self, store: Bucket, *, workers: int) -> None:
         self._store = store
@@ -134,9 +128,7 @@ class Saver:
     def _put_until_stored(self, job: _Job) -> None:
         """Asks the store first where the object may be there already: that costs less than writing it twice.
 
-        Raises:
-            StoreError: the store refuses the object; the last time, though it takes others.
-
+        Raises StoreError if the store refuses the object; the last time, though it takes others.
         """
         # Some stores let nothing be written over, so what was refused may be there.
         in_doubt = job.refusals > 0 or self._may_be_stored(job.stored)

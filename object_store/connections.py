@@ -66,11 +66,8 @@ class Connections:
     ) -> Answer:
         """Sends a request and waits for the answer. `path` is percent-encoded, with the query.
 
-        Raises:
-            KeptConnectionClosedError: the server may have served the request or not; the next has a new connection.
-            TimeoutError: no connection, or no whole answer, in time.
-            OSError: the server or the proxy cannot be reached, is somebody else, broke off, or does not speak HTTP.
-
+        Raises KeptConnectionClosedError if the server may have served the request or not, TimeoutError if there was no
+        connection or no whole answer in time, and OSError if the server cannot be reached or trusted, or broke off.
         """
         try:
             if self._proxy and not self._tls:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import logging
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from ibm_botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
@@ -33,21 +33,8 @@ class Request:
     context: dict[str, Any] = field(default_factory=dict)
 
 
-class Credentials(Protocol):
-    """Safe to use from many threads."""
-
-    def sign(self, request: Request) -> None:
-        """Adds the headers that show whose request it is."""
-
-    def learn(self, request: Request, answer: Answer) -> bool:
-        """Whether the answer to this request changed how requests are signed, so that it is worth another try."""
-
-    def link(self, url: str, *, seconds: int) -> str | None:
-        """The URL, signed for anybody to read for this long; None where these credentials sign no URLs."""
-
-
 class HmacKeys:
-    """Signs for `region`, or if that is empty, for the region that the store names."""
+    """Sign for `region`, or if that is empty, for the region that the store names. Safe to use from many threads."""
 
     def __init__(self, access_key: str, secret_key: str, *, region: str = "") -> None:
         self._keys = ReadOnlyCredentials(access_key, secret_key, None)
@@ -61,6 +48,7 @@ class HmacKeys:
         self._signer.add_auth(request)
 
     def learn(self, request: Request, answer: Answer) -> bool:
+        """Whether the answer to this request has changed the region, so that another try may succeed."""
         region, told = self._signer.region, region_in(answer)
         if answer.status < 300:
             self._tried, self._went_back = {region}, False
@@ -79,6 +67,7 @@ class HmacKeys:
         return True
 
     def link(self, url: str, *, seconds: int) -> str:
+        """The URL, signed for anybody to read for this long."""
         request = AWSRequest("GET", url)
         S3SigV4QueryAuth(self._keys, "s3", self._signer.region, expires=seconds).add_auth(request)
         return str(request.url)
