@@ -240,6 +240,7 @@ WRONG = [
     ("https://FACES.s3.example:9000", "write https://s3.example:9000 and COS_ADDRESSING=virtual"),
     ("https://s3.example/faces", "write https://s3.example. "),
     ("https://s3.example/faces/", "write https://s3.example. "),
+    ("https://s3.example/f%61ces", "write https://s3.example. "),
     ("https://s3.example/a/faces/", "write https://s3.example/a. "),
     ("https://s3.example?x=y", "without a user, a query and a fragment"),
     ("https://s3.example/?faces", "without a user, a query and a fragment"),
