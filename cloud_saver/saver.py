@@ -112,7 +112,7 @@ class Saver:
             try:
                 self._put_until_stored(job)
             except StoreError as error:
-                self._set_aside(job, error)
+                self._park(job, error)
                 continue
             with self._lock:
                 del self._pending[job.name]
@@ -188,7 +188,7 @@ class Saver:
         self._say_works()
         return True
 
-    def _set_aside(self, job: _Job, error: StoreError) -> None:
+    def _park(self, job: _Job, error: StoreError) -> None:
         """Parks an object that the store refuses, so that it holds up no others. After the last try it goes back."""
         job.refusals += 1
         if job.refusals >= _TRIES:
