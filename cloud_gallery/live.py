@@ -10,22 +10,22 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from cloud_gallery.history import Face, name_of
-from face_messages.message import STATUS_TOPIC
+from face_messages.message import STATUS_TOPIC, STORED_TOPIC
 from face_messages.service.health import SILENT_SECONDS, EdgeHealth, ProgramHealth, read_health
 from face_messages.service.saver_health import SaverHealth
 
-STORED_TOPIC = "facedetection_stored"
 FILTERS = (f"{STORED_TOPIC}/#", f"{STATUS_TOPIC}/+", f"{STATUS_TOPIC}/+/health")
 
 MAX_VIEWERS = 100
 # Often enough for an edge to turn red within 30 s of its last word.
 _TICK_SECONDS = 2.0
-# More programs than that are no installation, but somebody who makes up names.
+# No installation has more programs. Somebody makes up names.
 _MAX_CLIENTS = 1000
-# What waits for a browser that does not read; then it is let go, and asks anew.
+# Events that wait for a browser. One that does not read them is disconnected, and asks anew.
 _MAX_WAITING = 1000
 _MAX_KEY = 1024
 _SAVER, _GALLERY = "cloud_saver", "cloud_gallery"
@@ -48,7 +48,7 @@ class Board:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def hear(self, topic: str, payload: bytes, *, retained: bool) -> None:
-        """Takes note of a status, or of what a program says of its health. An empty one makes it forgotten."""
+        """Takes a program's status or health. An empty message makes the board forget the program."""
         _, client_id, *rest = topic.split("/")
         if client_id.startswith(_GALLERY):
             return
@@ -87,6 +87,17 @@ class Board:
                 found["savers" if name.startswith(_SAVER) else "edges"].append(about)
         return found
 
+    def moments(self) -> dict[str, str]:
+        """By camera's folder in the bucket, the time that the camera stamped on its last face, as in a key's name."""
+        with self._lock:
+            known = [client.health for client in self._clients.values() if isinstance(client.health, SaverHealth)]
+        cameras = sorted((each for health in known for each in health.cameras), key=attrgetter("last_stored"))
+        return {
+            f"faces/{each.edge}/{each.camera}/": f"{each.captured.astimezone(UTC):%Y%m%dT%H%M%S.%f}Z"
+            for each in cameras
+            if each.captured is not None
+        }
+
 
 class Hub:
     """Passes what the broker tells on to all browsers, as server-sent events.
@@ -96,9 +107,9 @@ class Hub:
 
     def __init__(self, live: Callable[[], int | None]) -> None:
         self.board = Board()
-        #: Tells one connection to the broker from the next; None while there is none.
+        #: A number for the present connection to the broker; None while there is none.
         self.live = live
-        #: Told each face; called, in a thread, when there is a connection anew.
+        #: Called with each face, and, in a thread, after each new connection.
         self.on_face: Callable[[Face], None] = lambda _face: None
         self.on_live: Callable[[], None] = lambda: None
         self._queues: set[asyncio.Queue[str]] = set()
@@ -109,18 +120,19 @@ class Hub:
         return len(self._queues)
 
     async def run(self) -> None:
-        """Tells the health again and again, for as long as it is not cancelled."""
+        """Tells the health again and again, until it is cancelled."""
         self._loop = asyncio.get_running_loop()
         before = None
         while True:
             if (live := self.live()) not in (None, before):
                 self._loop.run_in_executor(None, self.on_live)
             before = live
-            self._tell_health()
+            if self._queues:
+                self._tell(_event("health", self.health()))
             await asyncio.sleep(_TICK_SECONDS)
 
     def heard(self, topic: str, payload: bytes, retained: bool) -> None:
-        """Takes what came from the broker."""
+        """Takes a message of the broker's."""
         if topic.partition("/")[0] == STATUS_TOPIC:
             self.board.hear(topic, payload, retained=retained)
             return
@@ -133,22 +145,19 @@ class Hub:
                 self._loop.call_soon_threadsafe(self._tell, event)
 
     async def events(self) -> AsyncGenerator[str]:
-        """What one browser is told, until it is too slow or gone."""
+        """One browser's events, until it is too slow or gone."""
         queue: asyncio.Queue[str] = asyncio.Queue(_MAX_WAITING)
         self._queues.add(queue)
         try:
-            yield f"retry: 2000\n\n{self._health()}"
+            yield f"retry: 2000\n\n{_event('health', self.health())}"
             while queue in self._queues:
                 yield await queue.get()
         finally:
             self._queues.discard(queue)
 
-    def _health(self) -> str:
-        return _event("health", self.board.state() | {"live": self.live() is not None})
-
-    def _tell_health(self) -> None:
-        if self._queues:
-            self._tell(self._health())
+    def health(self) -> dict[str, Any]:
+        """As JSON; `live` is whether the broker is there."""
+        return {**self.board.state(), "live": self.live() is not None}
 
     def _tell(self, event: str) -> None:
         for queue in list(self._queues):

@@ -11,7 +11,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cloud_gallery.access import Access, Links
+from cloud_gallery.access import Access
 from cloud_gallery.live import FILTERS, Hub
 from cloud_gallery.pages import Pages
 from cloud_gallery.settings import GallerySettings
@@ -32,7 +32,7 @@ _LAST_SECONDS = 2
 
 
 class Impatient(H11Protocol):
-    """A connection on which nobody keeps a place by sending no request, or half of one."""
+    """Closes a connection on which no whole request arrives in time."""
 
     _late: asyncio.TimerHandle | None = None
 
@@ -62,9 +62,7 @@ def work(settings: GallerySettings, stop: program.Stop) -> int:
     """Runs until `stop` is set."""
     store, access = Bucket(settings), Access(settings)
     hub = Hub(lambda: connection.connects if connection.is_up else None)
-    secret = settings.cos_api_key_id or settings.cos_hmac_secret_access_key
-    assert secret is not None
-    pages = Pages(store, hub, access, Links(secret.get_secret_value()))
+    pages = Pages(settings, store, hub, access)
     connection = Connection(
         broker_url(settings.mqtt_url),
         client_id=settings.gallery_id,

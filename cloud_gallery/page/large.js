@@ -1,15 +1,15 @@
-// One face, large, with what is known of it and what was before and after.
+// One face, large: its attributes, and the faces before and after it.
 
-import { about, ask, decoded, image, words } from "./faces.js";
+import { $, about, ask, decoded, image, words } from "./faces.js";
 import { ago, make, since } from "./health.js";
 
 const NEIGHBOURS = 4; // on either side
 
-const $ = (id) => document.getElementById(id);
 const large = $("large");
 
 let list = null; // {faces, the newest first; more, which loads older ones; closed}
 let opened = null;
+let broken = null; // the last face whose picture cannot be shown
 let link = ""; // to the opened one, for anybody
 
 export function within(given) {
@@ -18,27 +18,29 @@ export function within(given) {
 
 export async function show(face) {
   opened = face;
-  const told = about(face);
+  broken = null;
+  const told = about(face), age = told.time && since(told.time);
   $("title").textContent = words(told);
   $("picture").src = image(face);
   $("picture").alt = `Face: ${words(told)}`;
   $("download").href = image(face);
   $("download").download = `${told.edge}-${told.camera}-${face.name.replace("/", "-")}`.replace(/[^A-Za-z0-9._-]+/g, "_").slice(0, 150) + ".png";
   $("told").textContent = "";
-  $("share").disabled = true;
+  offer("");
   $("attributes").replaceChildren();
   if (!large.open) large.showModal();
   strip();
   const all = await ask(`api/face?key=${encodeURIComponent(face.key)}`).catch((error) => ({ error }));
   if (opened !== face) return;
   if (all.error) {
-    $("attributes").append(make("dt", "It cannot be had"), make("dd", all.error.message));
+    $("attributes").append(make("dt", "Not available"), make("dd", all.error.message));
     return;
   }
-  link = new URL(all.link, location.href).href;
-  $("share").disabled = false;
+  if (all.archived) $("attributes").append(make("dt", "Archived"), make("dd", all.archived));
+  // The gallery's own links begin with a slash, and it may be served below a folder.
+  else if (broken !== face) offer(new URL(all.link.replace(/^\//, ""), location.href).href);
   const given = all.attributes, [x, y, width, height] = (given.facebox ?? "").split(",");
-  const rows = [["edge", told.edge], ["camera", told.camera], ["seen", told.time ? `${told.time.toLocaleString()} (${ago(since(told.time))} ago)` : told.day],
+  const rows = [["edge", told.edge], ["camera", told.camera], ["seen", told.time ? `${told.time.toLocaleString()} (${age < -60 ? "ahead of this clock" : `${ago(age)} ago`})` : told.day],
     ["score", given.score], ["track", given.track], ["face", height && `${width} × ${height} pixels at ${x}, ${y}`],
     ["frame", [given.frame && `number ${given.frame}`, given.framesize?.replace(",", " × ")].filter(Boolean).join(", ")],
     ["sent by", given.identity], ["source", given.identity && decoded(given.source ?? "")], ["id", given.id && decoded(given.id)],
@@ -49,6 +51,13 @@ export async function show(face) {
     pair.append(make("dt", name), make("dd", value));
     $("attributes").append(pair);
   }
+}
+
+// Offers a link and a download, or neither where there is no `url`.
+function offer(url) {
+  link = url;
+  $("share").disabled = !url;
+  $("download").hidden = !url;
 }
 
 function strip() {
@@ -92,9 +101,15 @@ large.addEventListener("close", () => {
 $("close").addEventListener("click", () => large.close());
 $("newer").addEventListener("click", () => step(-1));
 $("older").addEventListener("click", () => step(1));
+$("picture").addEventListener("error", async () => {
+  const face = broken = opened, error = await ask(image(face)).catch((each) => each);
+  if (opened !== face || !(error instanceof Error)) return;
+  offer("");
+  $("told").textContent = error.message;
+});
 $("share").addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText(link);
-    $("told").textContent = "Copied: it works for an hour, for whoever has it.";
+    $("told").textContent = "Copied. The link works for an hour, for everybody who has it.";
   } catch { $("told").textContent = link; }
 });

@@ -27,6 +27,8 @@ class LastStored(Fields):
     edge: str
     camera: str
     last_stored: AwareDatetime
+    #: The time that the camera stamped on that face.
+    captured: AwareDatetime | None = None
 
 
 class SaverHealth(ProgramHealth):
