@@ -61,7 +61,8 @@ fi
 cd "$(dirname "$0")/.."
 umask 077
 [ -f .env ] || cp .env.edge.example .env
-before=$(sed -n 's/^EDGE_ID=//p' .env | tail -n 1)
+# An editor on Windows may have left CRLF in it.
+before=$(tr -d '\r' <.env | sed -n 's/^EDGE_ID=//p' | tail -n 1)
 if [ "$before" != "$name" ]; then
     echo "EDGE_ID was '$before' and is '$name' now. Faces that still wait under the old name are filed as unattributed."
 fi
@@ -80,7 +81,7 @@ place cloud_ca.crt <<<"$ca"
 cp -p .env .env.new
 {
     # What was there before under these names goes, comments stay.
-    grep -vE '^(EDGE_ID|CLOUD_MQTT_(URL|CA_FILE|CERT_FILE|KEY_FILE))=' .env || true
+    tr -d '\r' <.env | grep -vE '^(EDGE_ID|CLOUD_MQTT_(URL|CA_FILE|CERT_FILE|KEY_FILE))=' || true
     cat <<END
 $settings
 CLOUD_MQTT_CA_FILE=/run/secrets/cloud_ca.crt

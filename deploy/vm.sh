@@ -31,12 +31,14 @@ systemctl restart facedetection-firewall.service
 umask 077
 if [ ! -e .env ]; then
     if [ -e /etc/facedetection.env ]; then
-        grep -vE '^(#|REPOSITORY=|REVISION=)' /etc/facedetection.env >.env
+        tr -d '\r' </etc/facedetection.env | grep -vE '^(#|REPOSITORY=|REVISION=)' >.env
     else
         cp .env.cloud.example .env
     fi
 fi
 # What the timer builds anew and starts; who uses further compose files names them here, with colons between.
+# An editor may have left CRLF in it, or no end of the last line.
+sed -i -e 's/\r$//' -e '$a\' .env
 grep -q '^COMPOSE_FILE=' .env || echo COMPOSE_FILE=docker-compose.cloud.yml >>.env
 
 # The containers look for their secrets in here; each file belongs to the one that may read it.
