@@ -161,7 +161,8 @@ def test_nothing_is_confirmed_before_the_store_has_it(
         assert program.figure("store_failures_total") < 10
         assert program.figure("objects_refused_total") == 0
         assert program.log_text().count(said) == 1
-        assert {r.method for r in store.requests} <= {"PUT", "HEAD"}
+        assert {r.method for r in store.requests} <= {"PUT", "HEAD", "GET"}
+        assert [r.path.partition("=2")[0] for r in store.requests if r.method == "GET"] == ["/faces?list-type"]
         assert {r.body for r in store.requests if r.method == "PUT" and "/refused/" not in r.path} == {PNG}
 
 
