@@ -91,7 +91,7 @@ class Gate:
     def _say_foreign(self, request: Request) -> str:
         origin, host = (printable(request.headers.get(name, ""))[:200] for name in ("origin", "host"))
         known = f"GALLERY_URL is {', '.join(self._origins)}" if self._origins else "GALLERY_URL is not set"
-        text = f"a page of {origin or 'an unnamed site'} sent this (header Origin) to {host} (header Host), and {known}"
+        text = f"it came from a page of {origin or 'no site'} (header Origin) to {host} (header Host), and {known}"
         text = f"{text}: if it is your own page behind a proxy, set GALLERY_URL to the address that the browser shows"
         if text != self._told:
             self._told = text

@@ -61,14 +61,14 @@ class Face(NamedTuple):
 def by_arrival(faces: Iterable[Face]) -> list[Face]:
     """In the order of arrival, the last first, each once.
 
-    Savers write in parallel. So among a camera's faces of half a minute, the camera's own order counts.
+    Savers write in parallel. So among the faces of a camera's day that arrived in half a minute, their names count.
     """
     found = {face.key: face for face in faces}.values()
     times = {face: _seconds(face.stored) for face in found}
     last = max(times.values(), default=0.0)
-    together: dict[tuple[str, int], list[Face]] = defaultdict(list)
+    together: dict[tuple[str, str, int], list[Face]] = defaultdict(list)
     for face in found:
-        together[folder_of(face.key), int((last - times[face]) / _PARALLEL_SECONDS)].append(face)
+        together[folder_of(face.key), face.name[:8], int((last - times[face]) / _PARALLEL_SECONDS)].append(face)
     placed = [
         (at, face)
         for group in together.values()

@@ -15,7 +15,7 @@ from typing import Any
 
 from cloud_gallery.history import Face, name_of
 from face_messages.message import STATUS_TOPIC, STORED_TOPIC
-from face_messages.service.health import SILENT_SECONDS, EdgeHealth, ProgramHealth, read_health
+from face_messages.service.health import SILENT_SECONDS, EdgeHealth, ProgramHealth, clock_errors, read_health
 from face_messages.service.saver_health import SaverHealth
 
 FILTERS = (f"{STORED_TOPIC}/#", f"{STATUS_TOPIC}/+", f"{STATUS_TOPIC}/+/health")
@@ -33,11 +33,17 @@ _SAVER, _GALLERY = "cloud_saver", "cloud_gallery"
 
 @dataclass(slots=True)
 class _Client:
-    """What is known of a program at the broker. `heard` is of the monotonic clock."""
+    """What is known of a program at the broker.
+
+    By the monotonic clock: `heard` is when it said its last word, by its own clock where the broker kept the word;
+    `came` is when the word came here.
+    """
 
     heard: float | None = None
+    came: float = 0.0
     online: bool | None = None
     health: ProgramHealth | None = None
+    clocks: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -65,13 +71,17 @@ class Board:
             elif health := read_health(SaverHealth if client_id.startswith(_SAVER) else EdgeHealth, payload):
                 client.health = health
                 age = max(0.0, (datetime.now(UTC) - health.time).total_seconds()) if retained else 0.0
-                client.heard = time.monotonic() - age
+                client.came = time.monotonic()
+                client.heard = client.came - age
+                if isinstance(health, EdgeHealth) and not retained:
+                    client.clocks = clock_errors(client_id, health)
             self._clients[client_id] = client
 
     def state(self) -> dict[str, list[dict[str, Any]]]:
         """All edges and savers, as JSON.
 
-        `state` is `online`, `offline` or `silent`; `age` is that of its last word, in seconds.
+        `state` is `online`, `offline` or `silent`; `age` is that of its last word; `clocks` are the errors of the
+        clocks that are wrong, of the edge and of `edge/camera`. All in seconds.
         """
         now = time.monotonic()
         found: dict[str, list[dict[str, Any]]] = {"edges": [], "savers": []}
@@ -79,9 +89,10 @@ class Board:
             for name, client in sorted(self._clients.items()):
                 age = None if client.heard is None else now - client.heard
                 state = "offline" if client.online is False else "online"
-                if age is not None and age > SILENT_SECONDS and state == "online":
+                if age is not None and now - client.came > SILENT_SECONDS and state == "online":
                     state = "silent"
-                about: dict[str, Any] = {"name": name[:128], "state": state, "age": age}
+                clocks = {each: round(error) for each, error in client.clocks.items() if error}
+                about: dict[str, Any] = {"name": name[:128], "state": state, "age": age, "clocks": clocks}
                 if client.health is not None:
                     about["health"] = client.health.model_dump(mode="json")
                 found["savers" if name.startswith(_SAVER) else "edges"].append(about)

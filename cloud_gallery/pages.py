@@ -106,7 +106,7 @@ class Pages:
                 response = await run_in_threadpool(answer, request)
             except ObjectError as error:
                 # The store is well: it answers, and this object is the trouble.
-                told = {"error": _of_object(error), "archived": isinstance(error, ObjectArchivedError)}
+                told = {"error": str(error), "archived": isinstance(error, ObjectArchivedError)}
                 return JSONResponse(told, HTTPStatus.CONFLICT)
             except StoreError as error:
                 self.failures += 1
@@ -241,12 +241,6 @@ class Pages:
         response = RedirectResponse("login", HTTPStatus.SEE_OTHER)
         self._access.log_out(request, response)
         return response
-
-
-def _of_object(error: ObjectError) -> str:
-    if isinstance(error, ObjectArchivedError):
-        return "The picture lies in the store's archive. It can be seen after somebody restores it there."
-    return f"The store does not give this picture: {error}"
 
 
 def _key(request: Request) -> str:

@@ -11,13 +11,9 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from cloud_gallery.password import is_hash
 from face_messages.service.settings import MqttUrl, Name
-from object_store.settings import StoreSettings
+from object_store.settings import BucketSettings
 
 _PORTS = {"http": 80, "https": 443}
-# Names that only one network knows, and the private endpoints of IBM Cloud and AWS.
-_INNER_NAME = re.compile(
-    r"[^.]*|.*\.(local|localhost|localdomain|internal|intranet|lan|home\.arpa|test)|s3\.(private|direct)\..*|.*\.vpce\..*"
-)
 
 
 def origin_of(url: str) -> str:
@@ -48,7 +44,7 @@ def _check_password(text: SecretStr) -> SecretStr:
     return SecretStr(text.get_secret_value().strip())
 
 
-class GallerySettings(StoreSettings):
+class GallerySettings(BucketSettings):
     """What `cloud_gallery` can be told."""
 
     mqtt_url: MqttUrl = Field(description="the cloud broker, such as mqtt://cloud_mosquitto:1883")
@@ -76,16 +72,16 @@ class GallerySettings(StoreSettings):
         return self.gallery_url.split(",") if self.gallery_url else []
 
     def browsers_reach_store(self, *, on_this_machine: bool) -> bool:
-        """Whether a browser can open a link to the store itself; `on_this_machine`: where the browser seems to be."""
-        if getattr(self, "cos_public_endpoint", ""):
-            return True
+        """Whether a browser may open a link to the store's own address; `on_this_machine`: where it seems to be."""
         host = urlsplit(self.cos_endpoint).hostname or ""
+        if self.cos_public_endpoint:
+            return True
         if is_loopback(host):
             return on_this_machine and self.is_local and not self.gallery_url
         try:
             return ipaddress.ip_address(host).is_global
         except ValueError:
-            return not _INNER_NAME.fullmatch(host)
+            return True  # of names, the store's links take care
 
     def contradictions(self) -> list[str]:
         lines = super().contradictions()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from cloud_saver.clocks import Clocks
 from face_messages.message import STATUS_TOPIC
 from face_messages.service.health import (
     MAX_CAMERAS,
@@ -19,6 +20,7 @@ from face_messages.service.health import (
     CameraHealth,
     EdgeHealth,
     OutboxHealth,
+    clock_errors,
     read_health,
 )
 from face_messages.service.monitor import PREFIX
@@ -37,6 +39,7 @@ _FAMILIES = {
     "last_heard_timestamp_seconds": "when the edge was last heard of",
     "link_up_since_timestamp_seconds": "since when the edge is connected to the cloud broker",
     "broker_up": "1 while the edge's forwarder is connected to the edge broker",
+    "clock_error_seconds": "how far the edge's clock is ahead, negative: behind; 0 within a minute",
     "certificate_expires_timestamp_seconds": "when the edge's certificate ends",
     "outbox_messages": "messages on the edge's disk; with a camera in its detector's outbox, else in the forwarder's",
     "outbox_bytes": "bytes on the edge's disk that messages take up",
@@ -58,6 +61,7 @@ class _Edge:
     heard_at: float
     is_off: bool = False
     cameras: set[str] = field(default_factory=set)
+    clock: float | None = None
 
 
 class Edges(Collector):
@@ -67,7 +71,8 @@ class Edges(Collector):
     those that it named first since this program's start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clocks: Clocks | None = None) -> None:
+        self._clocks = clocks or Clocks()
         self._edges: dict[str, _Edge] = {}
         self._forgotten: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -92,7 +97,11 @@ class Edges(Collector):
                 cameras |= set(
                     sorted({camera.camera for camera in health.cameras} - cameras)[: MAX_CAMERAS - len(cameras)]
                 )
-                self._edges[name] = _Edge(health, time.monotonic() - age, cameras=cameras)
+                clocks = {} if from_before else clock_errors(name, health)
+                self._edges[name] = _Edge(health, time.monotonic() - age, cameras=cameras, clock=clocks.get(name))
+                for whose, error in clocks.items():
+                    if whose == name or whose.partition("/")[2] in cameras:
+                        self._clocks.hear(whose, error)
                 self._forgotten.pop(name, None)
 
     def collect(self) -> Iterator[Metric]:
@@ -131,6 +140,8 @@ def _figures(edge: _Edge) -> Iterator[tuple[str, str, float]]:
         return
     if health.link_since is not None:
         yield "link_up_since_timestamp_seconds", "", health.link_since.timestamp()
+    if edge.clock is not None:
+        yield "clock_error_seconds", "", edge.clock
     yield "broker_up", "", health.edge_broker == "up"
     yield from _of_outbox(health.outbox, "")
     for camera in {each.camera: each for each in health.cameras if each.camera in edge.cameras}.values():
