@@ -170,7 +170,8 @@ class History:
                 future.set_exception(error)
                 raise
             finally:
-                self._answers[question] = (until, future)
+                with self._lock:
+                    self._answers[question] = (until, future)
         return cast("T", future.result())
 
     def _all_cameras(self) -> list[str]:
