@@ -35,23 +35,27 @@ _SAVER, _GALLERY = "cloud_saver", "cloud_gallery"
 class _Client:
     """What is known of a program at the broker.
 
-    By the monotonic clock: `heard` is when it said its last word, by its own clock where the broker kept the word;
-    `came` is when the word came here.
+    By the monotonic clock, `came` is when its last word came, and `said` when it was said: earlier where the broker
+    kept the word, by the program's own clock.
     """
 
-    heard: float | None = None
     came: float = 0.0
-    online: bool | None = None
+    said: float = 0.0
+    is_off: bool = False
     health: ProgramHealth | None = None
     clocks: dict[str, float] = field(default_factory=dict)
 
+    def state(self, now: float) -> str:
+        is_silent = self.health is not None and now - self.came > SILENT_SECONDS
+        return "offline" if self.is_off else "silent" if is_silent else "online"
 
-@dataclass(slots=True)
+
 class Board:
     """The state of all programs that were heard of. Safe to use from many threads."""
 
-    _clients: dict[str, _Client] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self) -> None:
+        self._clients: dict[str, _Client] = {}
+        self._lock = threading.Lock()
 
     def hear(self, topic: str, payload: bytes, *, retained: bool) -> None:
         """Takes a program's status or health. An empty message makes the board forget the program."""
@@ -62,20 +66,17 @@ class Board:
             if not payload:
                 self._clients.pop(client_id, None)
                 return
-            known = self._clients.get(client_id)
-            if known is None and len(self._clients) >= _MAX_CLIENTS:
+            if client_id not in self._clients and len(self._clients) >= _MAX_CLIENTS:
                 return
-            client = known or _Client()
+            client = self._clients.setdefault(client_id, _Client())
             if not rest:
-                client.online = payload == b"online"
+                client.is_off = payload != b"online"
             elif health := read_health(SaverHealth if client_id.startswith(_SAVER) else EdgeHealth, payload):
-                client.health = health
                 age = max(0.0, (datetime.now(UTC) - health.time).total_seconds()) if retained else 0.0
-                client.came = time.monotonic()
-                client.heard = client.came - age
+                client.health, client.came = health, time.monotonic()
+                client.said = client.came - age
                 if isinstance(health, EdgeHealth) and not retained:
                     client.clocks = clock_errors(client_id, health)
-            self._clients[client_id] = client
 
     def state(self) -> dict[str, list[dict[str, Any]]]:
         """All edges and savers, as JSON.
@@ -87,14 +88,10 @@ class Board:
         found: dict[str, list[dict[str, Any]]] = {"edges": [], "savers": []}
         with self._lock:
             for name, client in sorted(self._clients.items()):
-                age = None if client.heard is None else now - client.heard
-                state = "offline" if client.online is False else "online"
-                if age is not None and now - client.came > SILENT_SECONDS and state == "online":
-                    state = "silent"
-                clocks = {each: round(error) for each, error in client.clocks.items() if error}
-                about: dict[str, Any] = {"name": name[:128], "state": state, "age": age, "clocks": clocks}
+                about: dict[str, Any] = {"name": name[:128], "state": client.state(now), "age": None}
+                about["clocks"] = {each: round(error) for each, error in client.clocks.items() if error}
                 if client.health is not None:
-                    about["health"] = client.health.model_dump(mode="json")
+                    about |= {"age": now - client.said, "health": client.health.model_dump(mode="json")}
                 found["savers" if name.startswith(_SAVER) else "edges"].append(about)
         return found
 

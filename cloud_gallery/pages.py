@@ -217,13 +217,12 @@ class Pages:
         return StreamingResponse(events(), media_type="text/event-stream", headers=_EVENT_HEADERS)
 
     async def _log_in(self, request: Request) -> Response:
-        body = b""
+        size = request.headers.get("content-length", "")
+        if not size.isdecimal() or int(size[:9]) > _MAX_FORM:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
             async with asyncio.timeout(_FORM_SECONDS):
-                async for piece in request.stream():
-                    body += piece
-                    if len(body) > _MAX_FORM:
-                        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+                body = await request.body()
         except TimeoutError as error:
             raise HTTPException(HTTPStatus.REQUEST_TIMEOUT) from error
         password = parse_qs(body.decode("ascii", "replace")).get("password", [""])[0]

@@ -44,11 +44,6 @@ class Impatient(H11Protocol):
         super().data_received(data)
         self._wait()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._late:
-            self._late.cancel()
-
     def _wait(self) -> None:
         is_waiting = self.conn.their_state is h11.IDLE
         if is_waiting and self._late is None:
@@ -97,7 +92,9 @@ def work(settings: GallerySettings, stop: program.Stop) -> int:
     with program.monitored(monitor, settings):
         serving.start()
         connection.start()
-        log.info("started: the gallery is at %s", settings.gallery_url or f"http://{_named(listening)}/")
+        host, port = listening.getsockname()[:2]
+        here = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        log.info("started: the gallery is at %s", settings.gallery_url or here)
         stop.wait()
         server.should_exit = True
         connection.stop()
@@ -113,8 +110,3 @@ def _listening(settings: GallerySettings) -> socket.socket:
     except OSError as error:
         text = f"GALLERY_PORT: {host}:{port} cannot be served on ({error}): choose another port or GALLERY_HOST"
         raise OSError(text) from error
-
-
-def _named(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
