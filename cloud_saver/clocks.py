@@ -51,7 +51,7 @@ class Clocks:
 
 def _said(name: str, error: float) -> str:
     amount, way = abs(error), "ahead" if error > 0 else "behind"
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+    for unit, size in (("years", 31_557_600), ("days", 86400), ("hours", 3600), ("minutes", 60)):
         if amount >= 2 * size:
             return f"the clock of {name} is {amount / size:.0f} {unit} {way}"
     return f"the clock of {name} is {amount:.0f} seconds {way}"

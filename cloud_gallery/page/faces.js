@@ -17,6 +17,7 @@ export function decoded(text) {
 export const pad = (number) => String(number).padStart(2, "0");
 export const clock = (time) => `${pad(time.getHours())}:${pad(time.getMinutes())}:${pad(time.getSeconds())}`;
 export const dayOf = (time) => time.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short", year: "numeric" });
+export const shortDay = (time) => time.toLocaleDateString([], { day: "numeric", month: "short", year: "numeric" });
 export const image = (face) => `image?key=${encodeURIComponent(face.key)}`;
 export const words = ({ camera, time, day }) => `${camera}, ${time ? `${dayOf(time)}, ${clock(time)}` : day}`;
 

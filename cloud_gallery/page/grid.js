@@ -1,6 +1,6 @@
 // Cards of faces. Only what is on the screen, and near it, exists as elements.
 
-import { $, about, ask, clock, dayOf, image, pad, words } from "./faces.js";
+import { $, about, ask, clock, dayOf, image, pad, shortDay, words } from "./faces.js";
 import { arrange, feed, findTracks, more } from "./feed.js";
 import { make } from "./health.js";
 import { show, within } from "./large.js";
@@ -63,7 +63,9 @@ function paint(isAnew = false) {
 function card(face) {
   const element = make("article", "", "face"), button = make("button"), picture = new Image();
   const told = about(face), caption = make("span");
-  caption.append(make("b", told.time ? clock(told.time) : told.day));
+  // Now may show faces of any day: late ones, and those of cameras whose clocks are wrong.
+  const isToday = !isLive() || told.time?.toDateString() === new Date().toDateString();
+  caption.append(make("b", !told.time ? told.day : isToday ? clock(told.time) : `${shortDay(told.time)}, ${clock(told.time).slice(0, 5)}`));
   caption.append(make("i", told.camera));
   picture.alt = "";
   picture.decoding = "async";

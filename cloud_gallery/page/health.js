@@ -15,7 +15,8 @@ export function make(name, text = "", className = "") {
 export function ago(seconds) {
   if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} minutes`;
-  return seconds < 172800 ? `${Math.round(seconds / 3600)} hours` : `${Math.round(seconds / 86400)} days`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} hours`;
+  return seconds < 63072000 ? `${Math.round(seconds / 86400)} days` : `${Math.round(seconds / 31557600)} years`;
 }
 
 export const since = (time) => (Date.now() - Date.parse(time)) / 1000;

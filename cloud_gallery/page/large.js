@@ -26,6 +26,8 @@ export async function show(face) {
   $("download").href = image(face);
   $("download").download = `${told.edge}-${told.camera}-${face.name.replace("/", "-")}`.replace(/[^A-Za-z0-9._-]+/g, "_").slice(0, 150) + ".png";
   $("told").textContent = "";
+  $("picture").hidden = false;
+  $("failed").hidden = true;
   offer("");
   $("attributes").replaceChildren();
   if (!large.open) large.showModal();
@@ -36,7 +38,7 @@ export async function show(face) {
     $("attributes").append(make("dt", "Not available"), make("dd", all.error.message));
     return;
   }
-  if (all.archived) $("attributes").append(make("dt", "Archived"), make("dd", all.archived));
+  if (all.archived) fail(all.archived);
   // The gallery's own links begin with a slash, and it may be served below a folder.
   else if (broken !== face) offer(new URL(all.link.replace(/^\//, ""), location.href).href);
   const given = all.attributes, [x, y, width, height] = (given.facebox ?? "").split(",");
@@ -51,6 +53,14 @@ export async function show(face) {
     pair.append(make("dt", name), make("dd", value));
     $("attributes").append(pair);
   }
+}
+
+// Says in the picture's place why it cannot be seen.
+function fail(text) {
+  $("picture").hidden = true;
+  $("failed").hidden = false;
+  $("failed").textContent = text;
+  offer("");
 }
 
 // Offers a link and a download, or neither where there is no `url`.
@@ -68,6 +78,7 @@ function strip() {
     const button = make("button"), picture = new Image();
     picture.src = image(face);
     picture.alt = "";
+    picture.addEventListener("error", () => picture.remove());
     button.setAttribute("aria-label", words(about(face)));
     if (face === opened) button.setAttribute("aria-current", "true");
     button.append(picture);
@@ -103,9 +114,7 @@ $("newer").addEventListener("click", () => step(-1));
 $("older").addEventListener("click", () => step(1));
 $("picture").addEventListener("error", async () => {
   const face = broken = opened, error = await ask(image(face)).catch((each) => each);
-  if (opened !== face || !(error instanceof Error)) return;
-  offer("");
-  $("told").textContent = error.message;
+  if (opened === face && error instanceof Error && $("failed").hidden) fail(error.message);
 });
 $("share").addEventListener("click", async () => {
   try {

@@ -161,7 +161,7 @@ def test_the_saver_says_whose_clock_is_wrong_and_its_latency_does_not_lie(
         for number in (2, 3):
             send(AHEAD, number)
         said = json.loads(running.ask("/healthz")[1])["clocks"]
-        assert re.fullmatch(r"the clock of tx2/door \(by its faces\) is \d+ days ahead", said)
+        assert re.fullmatch(r"the clock of tx2/door \(by its faces\) is \d+ years ahead", said)
         assert running.log_text().count("set it by NTP") == 1
         send(now(), 4)
         assert json.loads(running.ask("/healthz")[1])["clocks"] == "well"

@@ -32,7 +32,7 @@ def test_an_archived_face_is_told_as_such_and_all_others_are_well(page: Page, tm
         expect(gone).to_have_count(1)
         expect(gone).to_have_attribute("data-why", "archived")
         gone.locator("button").click()
-        expect(page.locator("#attributes")).to_contain_text("It can be seen after somebody restores it")
+        expect(page.locator("#failed")).to_contain_text("It can be seen after somebody restores it")
         expect(page.locator("#attributes")).to_contain_text("0.8750")
         expect(page.locator("#share")).to_be_disabled()
         expect(page.locator("#download")).to_be_hidden()
