@@ -44,13 +44,7 @@ class _Job:
 
 
 class Saver:
-    """Writes messages with a number of worker threads. A message is safe when the store has said so.
-
-    Args:
-        store: the bucket.
-        workers: objects written at the same time.
-
-    """
+    """Writes messages, `workers` of them at the same time. A message is safe when the store has said so."""
 
     def __init__(self, store: Bucket, *, workers: int) -> None:
         self._store = store
@@ -67,7 +61,7 @@ class Saver:
         self._place_lock = threading.Lock()
         self._place_is_right = False
         self._trouble: StoreError | None = None
-        self._trouble_since = 0.0
+        self._trouble_since = self._worked_at = 0.0
         self._store_works = threading.Condition()
         #: Called with each object that was stored, and with a face's seconds from capture to storage.
         self.on_stored: Callable[[StoredObject, float | None], None] = lambda _stored, _latency: None
@@ -134,15 +128,14 @@ class Saver:
     def _put_until_stored(self, job: _Job) -> None:
         """Asks the store first where the object may be there already: that costs less than writing it twice.
 
-        Raises:
-            StoreError: the store refuses the object; the last time, though it takes others.
-
+        Raises StoreError if the store refuses the object; the last time, though it takes others.
         """
         # Some stores let nothing be written over, so what was refused may be there.
         in_doubt = job.refusals > 0 or self._may_be_stored(job.stored)
-        takes_others, has_failed = False, False
+        takes_others, last = False, None
         backoff = Backoff(first=0.5, longest=30.0)
         while True:
+            began = time.monotonic()
             try:
                 if not (in_doubt and self._store.has(job.stored)):
                     in_doubt = True  # from here on: a write whose answer got lost may have been done
@@ -153,14 +146,14 @@ class Saver:
                     self.failed += 1
                 if error.problem not in MAYBE_THE_OBJECT:
                     # A store that has just come up fails once for some requests, while others succeed.
-                    if has_failed or error.problem is not Problem.FAILING:
-                        self._say_trouble(error)
-                    has_failed = True
+                    if error.problem is not Problem.FAILING or last is Problem.FAILING:
+                        self._say_trouble(error, began)
                 elif takes_others or job.refusals + 1 < _TRIES:
                     raise
                 elif self._takes(note_about(job.stored, str(error))):
                     takes_others = True  # perhaps since a moment ago only: what it says to the object now is final
                     continue
+                last = error.problem
             else:
                 self._say_works()
                 return
@@ -186,10 +179,11 @@ class Saver:
 
     def _takes(self, note: StoredObject) -> bool:
         """Whether the store takes anything at all."""
+        began = time.monotonic()
         try:
             self._store.put(note)
         except StoreError as error:
-            self._say_trouble(error)
+            self._say_trouble(error, began)
             return False
         self._say_works()
         return True
@@ -228,8 +222,10 @@ class Saver:
                 source,
             )
 
-    def _say_trouble(self, error: StoreError) -> None:
+    def _say_trouble(self, error: StoreError, began: float) -> None:
         with self._lock:
+            if self._worked_at > began:
+                return  # another request has succeeded since this one was made
             known, self._trouble = self._trouble, error
             if known is None:
                 self._trouble_since = time.monotonic()
@@ -237,6 +233,7 @@ class Saver:
             log.error("%s; faces wait and are tried again until it works", error)
 
     def _say_works(self) -> None:
+        self._worked_at = time.monotonic()
         if self._trouble is None:
             return
         with self._lock:

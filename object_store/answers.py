@@ -86,19 +86,20 @@ class Reader:
         while (end := self.rest.find(mark, 0, most)) < 0:
             if len(self.rest) >= most:
                 raise OSError(NO_HTTP)
-            if not self._more():
-                raise ConnectionResetError("it broke off")
-        found = bytes(self.rest[:end])
-        del self.rest[: end + len(mark)]
+            self._need_more()
+        found, _ = self._exactly(end), self._exactly(len(mark))
         return found
 
     def _exactly(self, count: int) -> bytes:
         while len(self.rest) < count:
-            if not self._more():
-                raise ConnectionResetError("it broke off")
+            self._need_more()
         found = bytes(self.rest[:count])
         del self.rest[:count]
         return found
+
+    def _need_more(self) -> None:
+        if not self._more():
+            raise ConnectionResetError("it broke off")
 
     def _more(self) -> bool:
         if time.monotonic() > self._deadline:

@@ -22,7 +22,7 @@ from object_store.connections import Connections
 from object_store.errors import MAYBE_THE_OBJECT, ClosedMeanwhileError, Errors, ObjectError, Problem, StoreError
 from object_store.keys import StoredObject
 from object_store.settings import BucketSettings, StoreSettings
-from object_store.signing import Credentials, HmacKeys, Request, content_md5
+from object_store.signing import HmacKeys, Request, content_md5
 from object_store.tokens import Tokens
 
 # They would tell of signatures and tokens.
@@ -39,7 +39,7 @@ _CONNECT_SECONDS = 10
 _READ_SECONDS = 30
 # Answers that may mean that a request was signed for another region, or with a token that is no longer good.
 _OF_SIGNATURES = (301, 307, 400, 401, 403)
-_SIGNATURES = 3
+_SIGNATURES = 4
 # Some stores list an object a moment after they have it. In seconds.
 _LOOKS, _BETWEEN_LOOKS = 4, 0.5
 # Hosts that browsers elsewhere do not find: without a domain, or in networks of a provider's own.
@@ -82,12 +82,7 @@ class Bucket:
         self._answered = False
 
     def put(self, stored: StoredObject) -> None:
-        """Writes one object; when it returns, the store has it.
-
-        Raises:
-            StoreError: the store did not say that it has it.
-
-        """
+        """Writes one object. Raises StoreError if the store does not say that it has it."""
         headers = {
             "content-type": stored.content_type,
             "content-md5": content_md5(stored.body),
@@ -97,15 +92,15 @@ class Bucket:
         if not (text := "".join([*headers, *headers.values()])).isascii() or not text.isprintable():
             raise StoreError(Problem.REFUSED, f"{stored.key[:200]!r} has metadata that would be another header")
         try:
-            answer = self._ask("PUT", "/" + quote(stored.key), headers, stored.body)
+            answer = self._ask_once("PUT", "/" + quote(stored.key), headers, stored.body)
         except ClosedMeanwhileError:
             if self.has(stored):  # it is not written twice
                 return
-            answer = self._ask("PUT", "/" + quote(stored.key), headers, stored.body)
+            answer = self._ask_once("PUT", "/" + quote(stored.key), headers, stored.body)
         if answer.status >= 300:
             raise self._errors.of_answer(answer, doing="write to")
         if answer.status != 200 or not answer.headers.get("etag"):
-            # A login page of some network, say, answers 200 to anything.
+            # The login page of a network, say, answers 200 to anything.
             told = f"HTTP {answer.status}{'' if answer.headers.get('etag') else ', no ETag'}"
             raise self._errors.is_no_store(told)
         # The key may be told by another name than it was asked for by.
@@ -115,31 +110,21 @@ class Bucket:
             raise StoreError(Problem.UNREACHABLE, f"{text}: {remedy}")
 
     def has(self, stored: StoredObject) -> bool:
-        """Whether the store has this very object already; False where it cannot be told.
-
-        Raises:
-            StoreError: the store is not well.
-
-        """
-        try:
-            answer = self._ask("HEAD", "/" + quote(stored.key), {})
-        except ClosedMeanwhileError:
-            answer = self._ask("HEAD", "/" + quote(stored.key), {})
+        """Whether the store surely has this very object. Raises StoreError if the store is not well."""
+        answer = self._ask("HEAD", "/" + quote(stored.key), {})
         if answer.status >= 500:
             raise self._errors.of_answer(answer, doing="read")
-        # Otherwise it is not there, or not for these credentials to see: a PUT will tell what is the matter.
+        # Any other refusal: it is not there, or these credentials may not see it. A PUT will tell the cause.
         # An ETag is the MD5 of the content wherever an object was written in one piece and not encrypted with a key
         # of the customer's. Elsewhere the object is written again, which does no harm.
-        # So it is where encryption was asked for: whether it was done, only the answer to a PUT tells for certain.
+        # With COS_SSE too: only the answer to a PUT tells for certain that the store has encrypted the object.
         same = str(answer.headers.get("etag")).strip('"') == hashlib.md5(stored.body, usedforsecurity=False).hexdigest()
         return answer.status == 200 and same and not self._encryption
 
     def check_place(self, key: str) -> None:
-        """Looks for an object that was just written where all others will look for it.
+        """Looks for an object that was just written where others will look.
 
-        Raises:
-            StoreError: it lies elsewhere, as where the endpoint already holds the bucket.
-
+        Raises StoreError if it lies elsewhere, as where the endpoint already holds the bucket.
         """
         bucket = self._settings.cos_bucket
         for _ in range(_LOOKS):
@@ -185,10 +170,7 @@ class Bucket:
         return ReadObject(body, told.get("ContentLength", 0), metadata, storage_class, archived)
 
     def link(self, key: str, *, seconds: int) -> str | None:
-        """A URL by which anybody can read the object for this long.
-
-        None where there is none: IAM's credentials sign no URLs, and browsers elsewhere do not find every endpoint.
-        """
+        """A URL by which anybody can read the object for this long; None with IAM, or a private endpoint."""
         endpoint = self._settings.cos_public_endpoint or self._settings.cos_endpoint
         if not self._settings.cos_public_endpoint and _PRIVATE.fullmatch(urlsplit(endpoint).hostname or ""):
             return None
@@ -218,16 +200,17 @@ class Bucket:
             keys = [each.get("Key", "") for each in self.ask("list_objects_v2", MaxKeys=5).get("Contents", ())]
         return any(each and each != key and self._ask("HEAD", "/" + quote(each), {}).status == 200 for each in keys)
 
-    def _ask(
-        self,
-        method: str,
-        target: str,
-        headers: Mapping[str, str],
-        body: bytes = b"",
-        *,
-        max_bytes: int = MAX_BYTES,
+    def _ask(self, *request: Any, **options: Any) -> Answer:
+        """As `_ask_once`, for what may be done twice."""
+        try:
+            return self._ask_once(*request, **options)
+        except ClosedMeanwhileError:
+            return self._ask_once(*request, **options)
+
+    def _ask_once(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"", *, max_bytes: int = MAX_BYTES
     ) -> Answer:
-        """Signs a request and sends it; `target` is what follows the bucket, percent-encoded, with the query."""
+        """Signs a request and sends it. `target` follows the bucket in the URL, percent-encoded, with the query."""
         is_root = self._settings.cos_addressing == "virtual" and not target.startswith("/")
         path = f"{self._path}/{target}" if is_root else self._path + target
         for attempt in range(_SIGNATURES):
@@ -243,7 +226,7 @@ class Bucket:
         return answer
 
 
-def _credentials(settings: BucketSettings) -> Credentials:
+def _credentials(settings: BucketSettings) -> HmacKeys | Tokens:
     if settings.cos_api_key_id is not None:
         return Tokens(api_key=settings.cos_api_key_id.get_secret_value(), endpoint=settings.cos_auth_endpoint)
     assert settings.cos_hmac_access_key_id is not None

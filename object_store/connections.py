@@ -43,13 +43,8 @@ class Connections:
 
     Proxies come from the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`); this machine and hosts without a
     domain are asked directly. The system's CAs are trusted, or those in the PEM file that `AWS_CA_BUNDLE` or
-    `REQUESTS_CA_BUNDLE` names.
-
-    Args:
-        url: scheme, host and port count.
-        connect_seconds: for the TCP connection, to each address of the host.
-        read_seconds: to send the request, and for the whole answer to come.
-
+    `REQUESTS_CA_BUNDLE` names. Making a connection may take `connect_seconds` for each address of the host, sending a
+    request and reading the whole answer `read_seconds` each.
     """
 
     def __init__(self, url: str, *, connect_seconds: float, read_seconds: float) -> None:
@@ -69,21 +64,10 @@ class Connections:
     def request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"", *, max_bytes: int = MAX_BYTES
     ) -> Answer:
-        """Sends a request and waits for the answer.
+        """Sends a request and waits for the answer. `path` is percent-encoded, with the query.
 
-        Args:
-            method: such as `PUT`.
-            path: percent-encoded, with the query.
-            headers: without `content-length`.
-            body: all of it.
-            max_bytes: of the answer's body. The rest is not read.
-
-        Raises:
-            KeptConnectionClosedError: the server may have served the request or not; the next has a new connection.
-            TimeoutError: no connection, or no whole answer, in time.
-            ssl.SSLCertVerificationError: the server is somebody else.
-            OSError: the server or the proxy cannot be reached, broke off, or does not speak HTTP.
-
+        Raises KeptConnectionClosedError if the server may have served the request or not, TimeoutError if there was no
+        connection or no whole answer in time, and OSError if the server cannot be reached or trusted, or broke off.
         """
         try:
             if self._proxy and not self._tls:

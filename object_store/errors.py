@@ -44,10 +44,7 @@ MAYBE_THE_OBJECT = (Problem.REFUSED, Problem.DENIED)
 
 
 class StoreError(Exception):
-    """What was asked for is not done. The text tells why, and what to do about it.
-
-    `code` is the store's own name for it, where it gave one.
-    """
+    """It was not done. The text tells why, and what to do; `code` is the store's own name for it, if it gave one."""
 
     def __init__(self, problem: Problem, text: str, *, code: str = "") -> None:
         super().__init__(text)
@@ -71,13 +68,7 @@ class ClosedMeanwhileError(StoreError):
 
 
 class Errors:
-    """Makes the errors of one bucket.
-
-    Args:
-        bucket: its name.
-        url: of the store.
-
-    """
+    """Makes the errors of one bucket, at the store with this URL."""
 
     def __init__(self, bucket: str, url: str) -> None:
         self._bucket = bucket

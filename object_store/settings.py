@@ -15,7 +15,7 @@ _HOST = (
     r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
 )
 _ENDPOINT = re.compile(rf"https?://({_HOST})(:(?P<port>\d{{1,5}}))?(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?")
-_ADDRESS = re.compile(r"[\d.]+|\[.*\]")
+_ADDRESS = re.compile(r"[\d.]+|.*:.*")
 
 
 def _check_endpoint(text: str) -> str:
@@ -83,27 +83,29 @@ class BucketSettings(ProgramSettings):
             path = "/".join(part for part in parts.path.split("/") if part != bucket).rstrip("/")
             remedy = " and COS_ADDRESSING=virtual" if in_host and addressing != "virtual" else ""
             raise ValueError(f"holds the bucket {bucket} already: write {parts.scheme}://{netloc}{path}{remedy}")
-        if addressing == "virtual" and _ADDRESS.fullmatch(parts.netloc.rpartition(":")[0] or parts.netloc):
+        if addressing == "virtual" and _ADDRESS.fullmatch(parts.hostname or ""):
             raise ValueError("has an IP address, which a bucket cannot stand before: leave COS_ADDRESSING empty")
         return url
 
     def contradictions(self) -> list[str]:
         lines = []
-        iam = {"COS_API_KEY_ID": self.cos_api_key_id, "COS_INSTANCE_CRN": self.cos_instance_crn}
-        hmac = {
-            "COS_HMAC_ACCESS_KEY_ID": self.cos_hmac_access_key_id,
-            "COS_HMAC_SECRET_ACCESS_KEY": self.cos_hmac_secret_access_key,
-        }
-        if any(iam.values()) and any(hmac.values()):
+        pairs = (
+            {"COS_API_KEY_ID": self.cos_api_key_id, "COS_INSTANCE_CRN": self.cos_instance_crn},
+            {
+                "COS_HMAC_ACCESS_KEY_ID": self.cos_hmac_access_key_id,
+                "COS_HMAC_SECRET_ACCESS_KEY": self.cos_hmac_secret_access_key,
+            },
+        )
+        given = [pair for pair in pairs if any(pair.values())]
+        if len(given) > 1:
             lines.append("COS_API_KEY_ID, COS_HMAC_ACCESS_KEY_ID: both kinds of credentials are set; keep one pair")
-        elif not any(iam.values()) and not any(hmac.values()):
+        elif not given:
             lines.append(
                 "COS_API_KEY_ID: no credentials; set it with COS_INSTANCE_CRN,"
                 " or COS_HMAC_ACCESS_KEY_ID with COS_HMAC_SECRET_ACCESS_KEY"
             )
-        for pair in (iam, hmac):
-            if any(pair.values()):
-                lines += [f"{name}: is not set; it belongs to the other one" for name, v in pair.items() if not v]
+        for pair in given:
+            lines += [f"{name}: is not set; it belongs to the other one" for name, v in pair.items() if not v]
         if self.cos_addressing == "virtual" and self.cos_endpoint.startswith("https") and "." in self.cos_bucket:
             lines.append(
                 f"COS_ADDRESSING: a certificate does not cover a host {self.cos_bucket}.…, whose bucket has a dot;"

@@ -29,15 +29,10 @@ _JUDGED_SECONDS = 60.0
 
 
 class Tokens(TokenManager):  # type: ignore[misc] # the SDK has no types
-    """One token for all threads, for the SDK's signer `oauth`.
+    """One token for all threads, from https://cloud.ibm.com/apidocs/iam-identity-token-api#gettoken-apikey.
 
     The SDK's own manager tries three times by itself, returns `None` while another thread has been asking for five
     seconds, and trusts the wall clock.
-
-    Args:
-        api_key: of a service credential.
-        endpoint: URL that gives tokens (https://cloud.ibm.com/apidocs/iam-identity-token-api#gettoken-apikey).
-
     """
 
     def __init__(self, *, api_key: str, endpoint: str) -> None:
@@ -73,12 +68,7 @@ class Tokens(TokenManager):  # type: ignore[misc] # the SDK has no types
         """IAM signs no URLs."""
 
     def get_token(self) -> str:
-        """The token of now.
-
-        Raises:
-            StoreError: there is none.
-
-        """
+        """The token of now. Raises StoreError if there is none."""
         with self._lock:
             # Either clock may be wrong: one stands still while the machine is suspended, the other can be set.
             if self._token and all(now < until for now, until in zip(_clocks(), self._good_until, strict=True)):
@@ -101,25 +91,24 @@ class Tokens(TokenManager):  # type: ignore[misc] # the SDK has no types
             "content-type": "application/x-www-form-urlencoded",
             "connection": "close",  # the next request is an hour away
         }
+        where = f"COS_AUTH_ENDPOINT {self._url}"
         try:
             answer = self._server.request("POST", urlsplit(self._url).path or "/", headers, urlencode(form).encode())
         except OSError as error:
-            text = f"COS_AUTH_ENDPOINT {self._url} cannot be reached ({in_words(error)}): is it right, and is it up?"
+            text = f"{where} cannot be reached ({in_words(error)}): is it right, and is it up?"
             raise StoreError(Problem.UNREACHABLE, text) from error
         self._server.close()
         if answer.status >= 500 or answer.status == 429:
-            text = f"COS_AUTH_ENDPOINT {self._url} has trouble of its own (HTTP {answer.status})"
-            raise StoreError(Problem.FAILING, text)
+            raise StoreError(Problem.FAILING, f"{where} has trouble of its own (HTTP {answer.status})")
         if answer.status != 200:
-            remedy = "check the key and COS_AUTH_ENDPOINT"
-            text = f"no token for COS_API_KEY_ID could be had (HTTP {answer.status}): {remedy}"
-            raise StoreError(Problem.DENIED, text)
+            text = f"no token for COS_API_KEY_ID could be had (HTTP {answer.status})"
+            raise StoreError(Problem.DENIED, f"{text}: check the key and COS_AUTH_ENDPOINT")
         try:
             told: dict[str, Any] = json.loads(answer.body)
             (token,) = _TOKEN.findall(told["access_token"])
             seconds = _USED_UP * min(float(told["expires_in"]), _LONGEST_LIFE)
         except (ValueError, LookupError, TypeError) as error:
-            text = f"COS_AUTH_ENDPOINT {self._url} answers with something that is no token: is it right?"
+            text = f"{where} answers with something that is no token: is it right?"
             raise StoreError(Problem.UNREACHABLE, text) from error
         monotonic, wall = _clocks()
         self._token, self._good_until = token, (monotonic + seconds, wall + seconds)

@@ -207,7 +207,7 @@ def test_a_store_and_a_broker_that_come_later_are_waited_for(tmp_path: Path, s3:
         s3.start()
         eventually(lambda: edge.outbox.confirmed == 50, within=40)
         assert contents(s3) == made
-        assert program.log_text().count("ERROR") == 1
+        assert program.log_text().count("ERROR") == 1, program.log_text()
         assert program.log_text().count("WARNING") == 1
         assert "the store works again" in program.log_text()
 
