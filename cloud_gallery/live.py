@@ -15,7 +15,14 @@ from typing import Any
 
 from cloud_gallery.history import Face, name_of
 from face_messages.message import STATUS_TOPIC, STORED_TOPIC
-from face_messages.service.health import SILENT_SECONDS, EdgeHealth, ProgramHealth, clock_errors, read_health
+from face_messages.service.health import (
+    SILENT_SECONDS,
+    EdgeHealth,
+    ProgramHealth,
+    clock_error,
+    clock_errors,
+    read_health,
+)
 from face_messages.service.saver_health import SaverHealth
 
 FILTERS = (f"{STORED_TOPIC}/#", f"{STATUS_TOPIC}/+", f"{STATUS_TOPIC}/+/health")
@@ -55,6 +62,8 @@ class Board:
 
     def __init__(self) -> None:
         self._clients: dict[str, _Client] = {}
+        # By `edge/camera`: how far its clock is ahead by the time that it stamped on its last face.
+        self._stamped: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def hear(self, topic: str, payload: bytes, *, retained: bool) -> None:
@@ -78,21 +87,34 @@ class Board:
                 if isinstance(health, EdgeHealth) and not retained:
                     client.clocks = clock_errors(client_id, health)
 
-    def state(self) -> dict[str, list[dict[str, Any]]]:
-        """All edges and savers, as JSON.
+    def hear_face(self, face: Face) -> None:
+        """Takes a face that was stored just now. Late faces are no fault, early ones are a clock's."""
+        try:
+            captured = datetime.strptime(f"{face.name[:22]}+0000", "%Y%m%dT%H%M%S.%f%z")
+        except ValueError:
+            return  # it has no time
+        camera = "/".join(face.key.split("/")[1:3])
+        with self._lock:
+            self._stamped.pop(camera, None)
+            if (error := clock_error(captured)) > 0 and len(self._stamped) < _MAX_CLIENTS:
+                self._stamped[camera] = error
 
-        `state` is `online`, `offline` or `silent`; `age` is that of its last word; `clocks` are the errors of the
-        clocks that are wrong, of the edge and of `edge/camera`. All in seconds.
+    def state(self) -> dict[str, Any]:
+        """All edges and savers, and the errors of clocks that are wrong, by edge or `edge/camera`, as JSON.
+
+        `state` is `online`, `offline` or `silent`; `age` is that of its last word. All in seconds.
         """
         now = time.monotonic()
-        found: dict[str, list[dict[str, Any]]] = {"edges": [], "savers": []}
+        found: dict[str, Any] = {"edges": [], "savers": [], "clocks": {}}
         with self._lock:
+            clocks = dict(self._stamped)
             for name, client in sorted(self._clients.items()):
                 about: dict[str, Any] = {"name": name[:128], "state": client.state(now), "age": None}
-                about["clocks"] = {each: round(error) for each, error in client.clocks.items() if error}
+                clocks |= client.clocks
                 if client.health is not None:
                     about |= {"age": now - client.said, "health": client.health.model_dump(mode="json")}
                 found["savers" if name.startswith(_SAVER) else "edges"].append(about)
+        found["clocks"] = {name: round(error) for name, error in clocks.items() if error}
         return found
 
     def moments(self) -> dict[str, str]:
@@ -146,7 +168,9 @@ class Hub:
             return
         key = payload[:_MAX_KEY].decode(errors="replace")
         if (name := name_of(key)) and self._loop is not None:
-            self.on_face(Face(name, key))
+            face = Face(name, key)
+            self.board.hear_face(face)
+            self.on_face(face)
             event = _event("face", {"key": key, "name": name})
             # The loop may be gone, when the program ends.
             with contextlib.suppress(RuntimeError):

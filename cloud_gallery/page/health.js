@@ -47,14 +47,8 @@ function clockTrouble(name, error) {
   return `The clock of ${name} is ${ago(Math.abs(error))} ${error > 0 ? "ahead" : "behind"}: set it by NTP. Faces are filed by its time.`;
 }
 
-// How far the clock is ahead that stamped a camera's last stored face. It may well be behind: faces can wait for long.
-function stampedAhead(stored) {
-  const error = (Date.parse(stored.captured) - Date.parse(stored.last_stored)) / 1000;
-  return error > 60 ? error : 0;
-}
-
 // An edge and its cameras. While an edge is away, nothing is known of its cameras.
-function edge(about, savers, storedAt) {
+function edge(about, { savers, clocks }, storedAt) {
   const card = make("article", "", about.state === "online" ? "program" : "program bad-one"), health = about.health;
   card.append(head("h3", about.name, about.state));
   if (!health) return card;
@@ -65,7 +59,7 @@ function edge(about, savers, storedAt) {
     ["aside", health.outbox.aside ? String(health.outbox.aside) : null],
     ["certificate ends", health.certificate_ends ? new Date(health.certificate_ends).toLocaleDateString() : null],
   ]));
-  const clocks = about.clocks, own = clocks[about.name];
+  const own = clocks[about.name];
   if (own) card.append(make("p", clockTrouble(about.name, own), "why clock"));
   if (health.edge_broker === "down") card.append(make("p", "The edge's own broker is down.", "why"));
   for (const camera of health.cameras) {
@@ -74,10 +68,9 @@ function edge(about, savers, storedAt) {
       .filter((each) => `${each.edge}/${each.camera}` === name);
     const stored = told.map((each) => Date.parse(each.last_stored))
       .concat(storedAt.get(name) ?? []).sort((one, other) => one - other).pop();
-    const error = clocks[name] || Math.max(0, ...told.map(stampedAhead));
     card.append(head("h4", camera.camera, state));
     if (camera.why) card.append(make("p", camera.why, "why"));
-    if (error && !own) card.append(make("p", clockTrouble(camera.camera, error), "why clock"));
+    if (clocks[name] && !own) card.append(make("p", clockTrouble(camera.camera, clocks[name]), "why clock"));
     card.append(list([
       ["frames/s", camera.frames_per_second.toFixed(1)],
       ["faces a minute", String(Math.round(camera.faces_per_minute))],
@@ -90,18 +83,12 @@ function edge(about, savers, storedAt) {
   return card;
 }
 
-function saver(about, edges) {
+function saver(about) {
   const refuses = about.health && about.health.store.state !== "ok", is_well = about.state === "online" && !refuses;
   const card = make("article", "", is_well ? "program" : "program bad-one"), health = about.health;
   card.append(head("h3", about.name, about.state === "online" && refuses ? "store refuses" : about.state));
   if (!health) return card;
   if (refuses) card.append(make("p", health.store.why ?? "The store takes nothing.", "why"));
-  // Of cameras that say nothing of their health, their faces tell.
-  const known = new Set(edges.flatMap((each) => (each.health?.cameras ?? []).map((one) => `${each.name}/${one.camera}`)));
-  for (const each of health.cameras) {
-    const name = `${decoded(each.edge)}/${decoded(each.camera)}`, error = stampedAhead(each);
-    if (error && !known.has(`${each.edge}/${each.camera}`)) card.append(make("p", clockTrouble(name, error), "why clock"));
-  }
   card.append(list([
     ["stored in a minute", String(health.stored_last_minute)],
     ["captured → stored", health.latency ? `${seconds(health.latency.p50)} · p95 ${seconds(health.latency.p95)}` : "–"],
@@ -110,9 +97,19 @@ function saver(about, edges) {
   return card;
 }
 
+// Of cameras that say nothing of their health, their faces tell.
+function others({ edges, clocks }) {
+  const known = new Set(edges.flatMap((each) => [each.name, ...(each.health?.cameras ?? []).map((one) => `${each.name}/${one.camera}`)]));
+  const wrong = Object.entries(clocks).filter(([name]) => !known.has(name));
+  if (!wrong.length) return [];
+  const card = make("article", "", "program");
+  card.append(make("h3", "Other cameras"), ...wrong.map(([name, error]) => make("p", clockTrouble(decoded(name), error), "why clock")));
+  return [card];
+}
+
 // Draws all programs. `storedAt` has, by `edge/camera`, when (ms) a face was last heard of. Returns a summary and its colour.
 export function draw(into, state, storedAt) {
-  into.replaceChildren(...state.edges.map((each) => edge(each, state.savers, storedAt)), ...state.savers.map((each) => saver(each, state.edges)));
+  into.replaceChildren(...state.edges.map((each) => edge(each, state, storedAt)), ...others(state), ...state.savers.map(saver));
   const bad = [...into.querySelectorAll(".bad-one h3")].map((h3) => `${h3.firstChild.data} ${h3.lastChild.textContent}`);
   for (const each of state.edges.filter((one) => one.state === "online")) {
     for (const camera of each.health?.cameras ?? []) {
@@ -120,7 +117,7 @@ export function draw(into, state, storedAt) {
     }
   }
   if (into.querySelector(".clock")) bad.push("a clock is wrong");
-  if (!state.edges.length && !state.savers.length) return [state.live ? "nothing heard yet" : "the broker is away", "wait"];
+  if (!into.children.length) return [state.live ? "nothing heard yet" : "the broker is away", "wait"];
   return bad.length ? [bad.join(", "), "bad"] : ["all well", "good"];
 }
 
