@@ -34,6 +34,7 @@ ARCHIVES = ("GLACIER", "DEEP_ARCHIVE", "ACCELERATED")
 
 log = logging.getLogger(__name__)
 
+_NAME = re.compile(rb"<Name>([\w.-]{1,64})</Name>")
 _SSE = "x-amz-server-side-encryption"
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 30
@@ -126,17 +127,18 @@ class Bucket:
 
         Raises StoreError if it lies elsewhere, as where the endpoint already holds the bucket.
         """
-        bucket = self._settings.cos_bucket
+        # Asked without the SDK's client, which the saver need not load for it.
+        target = f"?list-type=2&max-keys=1&prefix={quote(key, safe='')}"
         for _ in range(_LOOKS):
-            try:
-                told = self.ask("list_objects_v2", Prefix=key, MaxKeys=1)
-            except StoreError as error:
-                if error.code == "NoSuchKey":  # the list was taken for an object in the bucket
-                    raise
+            answer = self._ask("GET", target, {})
+            if answer.status == 404 and b"NoSuchKey" in answer.body:  # the list was taken for an object in the bucket
+                raise self._errors.of_answer(answer, doing="list")
+            if answer.status != 200 or b"ListBucketResult" not in answer.body:
                 return  # it cannot be told
-            if (name := told.get("Name", bucket)) != bucket:
+            name = found[1].decode() if (found := _NAME.search(answer.body)) else self._settings.cos_bucket
+            if name != self._settings.cos_bucket:
                 raise self._errors.holds_the_bucket(f"it lists {name!r}")
-            if any(each.get("Key") == key for each in told.get("Contents", ())):
+            if f"<Key>{key}</Key>".encode() in answer.body:
                 return
             time.sleep(_BETWEEN_LOOKS)
         log.warning("%s is stored, but the store does not list it: is COS_ENDPOINT right?", key)

@@ -20,6 +20,7 @@ _OF_REGIONS = (
     "TemporaryRedirect",
 )
 _OF_ADDRESSING = ("PathStyleDomainForbidden", "SecondLevelDomainForbidden")
+_OF_TOKENS = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired")
 _OF_KEYS = re.compile(r"KMS\.|Kms|KeyDisabled|KeyNotFound")
 # A clock that is wrong by less does no harm.
 _CLOCK_SECONDS = 60
@@ -134,7 +135,7 @@ class Errors:
         if doing == "read" and _OF_KEYS.search(code):
             text = f"the object's encryption key cannot be used ({told}): enable the key to read it"
             return ObjectError(text, code=code)
-        if status in (401, 403):
+        if status in (401, 403) or code in _OF_TOKENS:
             # The clock is part of every signature.
             remedy = "check them, their rights and this machine's clock"
             return error(Problem.DENIED, f"the credentials may not {doing} {bucket} ({told}{clock}): {remedy}")
