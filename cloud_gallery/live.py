@@ -19,11 +19,11 @@ from face_messages.service.health import (
     SILENT_SECONDS,
     EdgeHealth,
     ProgramHealth,
+    SaverHealth,
     clock_error,
     clock_errors,
     read_health,
 )
-from face_messages.service.saver_health import SaverHealth
 
 FILTERS = (f"{STORED_TOPIC}/#", f"{STATUS_TOPIC}/+", f"{STATUS_TOPIC}/+/health")
 

@@ -106,8 +106,9 @@ class Pages:
                 response = await run_in_threadpool(answer, request)
             except ObjectError as error:
                 # The store is well: it answers, and this object is the trouble.
-                told = {"error": str(error), "archived": isinstance(error, ObjectArchivedError)}
-                return JSONResponse(told, HTTPStatus.CONFLICT)
+                is_archived = isinstance(error, ObjectArchivedError)
+                status = HTTPStatus.CONFLICT if is_archived else HTTPStatus.NOT_FOUND
+                return JSONResponse({"error": str(error), "archived": is_archived}, status)
             except StoreError as error:
                 self.failures += 1
                 if self.trouble is None or self.trouble.problem is not error.problem:

@@ -83,7 +83,7 @@ function card(face) {
 // An image does not tell why it failed. Asked again, the gallery says it in words.
 async function explain(face, element) {
   const error = await ask(image(face)).catch((each) => each);
-  element.dataset.why = error.archived ? "archived" : error.status === 404 ? "no longer there" : "cannot be shown now";
+  element.dataset.why = error.archived ? "archived" : error.status === 404 && error.archived === undefined ? "no longer there" : "cannot be shown now";
   element.classList.add("gone");
 }
 
