@@ -6,77 +6,29 @@ import math
 import re
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from heapq import merge
 from itertools import chain, islice
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
+from cloud_gallery.faces import FOLDER, UNATTRIBUTED, Face, by_arrival, folder_of, name_of
 from object_store.bucket import Bucket
 from object_store.listing import folders as folders_in
-
-UNATTRIBUTED = "faces/unattributed/"
-
-# As `object_store.keys` makes them. A dot never begins a name, and never follows another.
-_NAME = r"(?!\.)(?:[A-Za-z0-9_~%-]|\.(?![./])){1,128}"
-_DAY = r"\d{4}/\d\d/\d\d/"
-_FOLDER = re.compile(rf"faces/(?:unattributed|{_NAME}/{_NAME})/", re.ASCII)
-_KEY = re.compile(
-    rf"(?P<folder>faces/{_NAME}/{_NAME}/){_DAY}(?P<name>\d{{8}}T\d{{6}}\.\d{{6}}Z-{_NAME})"
-    rf"|(?P<nobody>{UNATTRIBUTED}){_DAY}(?P<hash>[0-9a-f]{{64}}\.png)",
-    re.ASCII,
-)
-#: Where a list may begin: at a name, or at the beginning of one.
-BOUND = re.compile(rf"\d{{8}}(?:T[0-9.]{{0,13}}(?:Z-{_NAME})?)?|\d{{8}}/[0-9a-f]{{0,64}}(?:\.png)?", re.ASCII)
 
 _ATTRIBUTES = ("id", "source", "time", "frame", "framesize", "facebox", "score", "track", "identity")
 _LIST = 1000
 _CAMERAS_SECONDS = 30.0
 # Long enough for a browser whose page is loading. Short enough that it hears of all faces that are stored later.
 _KEPT_SECONDS = 1.0
-_PARALLEL_SECONDS = 30.0
 # The part of a day that is listed at first, in seconds; the factor by which it grows and shrinks; its least size.
 _DAY_SECONDS, _FIRST, _FACTOR, _LEAST = 86_400.0, 600.0, 16, 1e-4
 # Objects that a part should have, to fit one answer; a part with more than the second number is made smaller.
 _WANTED, _ENOUGH = 500, 2000
 
 T = TypeVar("T")
-
-
-class Face(NamedTuple):
-    """An object in the bucket.
-
-    Faces of all cameras sort by `name`, which begins with the camera's time. `stored` is the store's time (RFC 3339),
-    or empty where it is not known.
-    """
-
-    name: str
-    key: str
-    stored: str = ""
-
-
-def by_arrival(faces: Iterable[Face]) -> list[Face]:
-    """In the order of arrival, the last first, each once.
-
-    Savers write in parallel. So among the faces of a camera's day that arrived in half a minute, their names count.
-    """
-    found = {face.key: face for face in faces}.values()
-    times = {face: _seconds(face.stored) for face in found}
-    last = max(times.values(), default=0.0)
-    together: dict[tuple[str, str, int], list[Face]] = defaultdict(list)
-    for face in found:
-        together[folder_of(face.key), face.name[:8], int((last - times[face]) / _PARALLEL_SECONDS)].append(face)
-    placed = [
-        (at, face)
-        for group in together.values()
-        for at, face in zip(sorted(times[face] for face in group), sorted(group), strict=True)
-    ]
-    return [face for _, face in sorted(placed, reverse=True)]
-
-
 _stored = attrgetter("stored", "name")
 
 
@@ -180,7 +132,7 @@ class History:
 
         edges = [f"faces/{name}/" for name in folders_in(self._store, "faces/")]
         found = self._pool.map(cameras_of, edges)
-        return [folder for folders in found for folder in folders if _FOLDER.fullmatch(folder)]
+        return [folder for folders in found for folder in folders if FOLDER.fullmatch(folder)]
 
     def _days(self, folder: str, latest: str = "9") -> Iterator[str]:
         def below(path: str) -> list[str]:
@@ -253,25 +205,6 @@ class History:
 def _begun(faces: Iterator[Face]) -> Iterator[Face]:
     """The same faces; the first is asked for now, so that many cameras are asked at the same time."""
     return chain(list(islice(faces, 1)), faces)
-
-
-def _seconds(stored: str) -> float:
-    try:
-        return datetime.fromisoformat(stored).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0  # not all stores tell it, or as they should
-
-
-def name_of(key: str) -> str:
-    """By which a face sorts among all; empty for a key of anything else."""
-    if not (match := _KEY.fullmatch(key)):
-        return ""
-    return match["name"] or f"{key[-79:-69].replace('/', '')}/{match['hash']}"
-
-
-def folder_of(key: str) -> str:
-    match = _KEY.fullmatch(key)
-    return (match["folder"] or match["nobody"]) if match else ""
 
 
 def _clock(second: float) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from cloud_gallery.history import Face, History, by_arrival, folder_of
+from cloud_gallery.faces import Face, by_arrival, folder_of
+from cloud_gallery.history import History
 
 # How long a list may serve a first view. It may hold faces that were erased meanwhile, without a picture.
 _SECONDS = 600.0

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
-from cloud_gallery.history import Face, name_of
+from cloud_gallery.faces import Face, name_of
 from face_messages.message import STATUS_TOPIC, STORED_TOPIC
 from face_messages.service.health import (
     SILENT_SECONDS,

@@ -8,25 +8,25 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from http import HTTPStatus
-from pathlib import Path
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from cloud_gallery.access import Access, Links
+from cloud_gallery.faces import BOUND, Face, name_of
 from cloud_gallery.gate import Gate
-from cloud_gallery.history import BOUND, Face, History, name_of
+from cloud_gallery.history import History
 from cloud_gallery.latest import Latest
 from cloud_gallery.live import MAX_VIEWERS, Hub
+from cloud_gallery.login import own_file, routes_of
 from cloud_gallery.settings import GallerySettings
 from object_store.bucket import Bucket
 from object_store.errors import ObjectArchivedError, ObjectError, StoreError
@@ -37,9 +37,6 @@ log = logging.getLogger(__name__)
 LINK_SECONDS = 3600
 _COUNT, _MAX_COUNT = 120, 500
 _MAX_TRACKS = 30
-_MAX_FORM, _FORM_SECONDS = 8 * 1024, 5.0
-_PAGE = Path(__file__).parent / "page"
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _IMAGE_HEADERS = {
     # A key stands for one picture for ever. But browsers should not keep a picture for long that was erased.
     "Cache-Control": "private, max-age=86400, immutable",
@@ -67,7 +64,6 @@ class Pages:
         #: Why the store cannot be read at present, or None; and how often that was so since the start.
         self.trouble: StoreError | None = None
         self.failures = 0
-        own = [path.name for path in _PAGE.iterdir() if path.suffix in (".css", ".js")]
         asking = {
             "/api/cameras": self._cameras,
             "/api/days": self._days,
@@ -79,10 +75,7 @@ class Pages:
         }
         routes = [
             Route("/", self._page),
-            *(Route(f"/{name}", partial(_own, name)) for name in own),
-            Route("/login", partial(_own, "login.html")),
-            Route("/login", self._log_in, methods=["POST"]),
-            Route("/logout", self._log_out, methods=["POST"]),
+            *routes_of(access),
             Route("/events", self._events),
             Route("/api/health", self._health),
             *(Route(path, self._asking(answer)) for path, answer in asking.items()),
@@ -132,7 +125,7 @@ class Pages:
             self._latest.listed(self._folders("", fresh=True), _COUNT)
 
     async def _page(self, _request: Request) -> Response:
-        return _file("gallery.html", background=BackgroundTask(self._look_ahead))
+        return own_file("gallery.html", background=BackgroundTask(self._look_ahead))
 
     async def _health(self, _request: Request) -> Response:
         return JSONResponse(self._hub.health())
@@ -217,31 +210,6 @@ class Pages:
 
         return StreamingResponse(events(), media_type="text/event-stream", headers=_EVENT_HEADERS)
 
-    async def _log_in(self, request: Request) -> Response:
-        size = request.headers.get("content-length", "")
-        if not size.isdecimal() or int(size[:9]) > _MAX_FORM:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        try:
-            async with asyncio.timeout(_FORM_SECONDS):
-                body = await request.body()
-        except TimeoutError as error:
-            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT) from error
-        password = parse_qs(body.decode("ascii", "replace")).get("password", [""])[0]
-        response = RedirectResponse("./", HTTPStatus.SEE_OTHER)
-        is_https = request.headers.get("origin", "").lower().startswith("https:")
-        let_in = await run_in_threadpool(self._access.log_in, password, response, is_https=is_https)
-        if let_in:
-            return response
-        if let_in is None:
-            wait = "Too many tries. Wait a minute, then try again."
-            return _file("login.html", HTTPStatus.TOO_MANY_REQUESTS, notice=wait)
-        return _file("login.html", HTTPStatus.FORBIDDEN, notice="That is not the password.")
-
-    async def _log_out(self, request: Request) -> Response:
-        response = RedirectResponse("login", HTTPStatus.SEE_OTHER)
-        self._access.log_out(request, response)
-        return response
-
 
 def _key(request: Request) -> str:
     """The parameter `key`, if it is a face's: the page shows nothing else of the bucket."""
@@ -253,16 +221,3 @@ def _key(request: Request) -> str:
 
 def _scope(request: Request) -> str:
     return request.query_params.get("in", "")
-
-
-async def _own(name: str, _request: Request) -> Response:
-    return _file(name)
-
-
-def _file(
-    name: str, status: HTTPStatus = HTTPStatus.OK, *, notice: str = "", background: BackgroundTask | None = None
-) -> Response:
-    """One of the page's files; `notice` is a text of ours, never a stranger's."""
-    path = _PAGE / name
-    text = path.read_text().replace("<!-- notice -->", notice)
-    return Response(text, status, media_type=_TYPES[path.suffix], background=background)
