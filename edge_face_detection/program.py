@@ -52,6 +52,7 @@ class Detection:
         cutter: FaceCutter,
         outbox: Outbox,
         *,
+        rotate: int,
         mask: Mask,
         switch: PauseSwitch,
         outbox_path: Path,
@@ -61,6 +62,7 @@ class Detection:
         self._source = source
         self._cutter = cutter
         self._outbox = outbox
+        self._rotate = rotate
         self._mask = mask
         self._switch = switch
         self._outbox_path = outbox_path
@@ -80,6 +82,7 @@ class Detection:
         """Returns at the source's end or when `stop` is set; what was found is then in the outbox, if it has room."""
         pauses = 0
         for frame in map(self._clock.stamped, self._source.frames()):
+            frame.turn(self._rotate)
             frame.hide(self._mask.paint)
             if self._switch.pauses != pauses:
                 pauses = self._switch.pauses
@@ -163,6 +166,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             source,
             cutter,
             outbox,
+            rotate=settings.video_rotate,
             mask=Mask(settings.privacy_mask),
             switch=switch,
             outbox_path=settings.outbox_path,

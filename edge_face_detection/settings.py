@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from edge_face_detection.pictures.mask import Mask
 from face_messages.service.settings import MqttSettings, MqttUrl, Name, OutboxSettings
@@ -21,6 +21,12 @@ def _check_size(text: str) -> str:
     if not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", text):
         raise ValueError("must be width x height in pixels, such as 1280x720")
     return text
+
+
+def _check_turn(value: object) -> object:
+    if str(value).strip() not in ("0", "90", "180", "270"):
+        raise ValueError("must be 0, 90, 180 or 270")
+    return value
 
 
 VideoSize = Annotated[str, AfterValidator(_check_size)]
@@ -44,6 +50,11 @@ class DetectorSettings(MqttSettings, OutboxSettings):
     )
     video_fps: float = Field(
         30, gt=0, le=1000, description="what a USB camera is asked for, frames a second; it may choose otherwise"
+    )
+    video_rotate: Annotated[int, BeforeValidator(_check_turn)] = Field(
+        0,
+        description="degrees clockwise by which each picture is turned, for a camera on its side or upside down:"
+        " 0, 90, 180 or 270",
     )
     stall_seconds: float = Field(
         10,
