@@ -128,7 +128,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
     """Runs until the source ends or `stop` is set."""
     try:
         source = open_source(
-            settings.video_source,
+            settings.video_source.get_secret_value(),
             realtime=settings.video_realtime,
             loop=settings.video_loop,
             size=settings.video_size_pixels,

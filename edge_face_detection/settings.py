@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from edge_face_detection.pictures.mask import Mask
 from face_messages.service.settings import MqttSettings, MqttUrl, Name, OutboxSettings
@@ -35,8 +35,8 @@ VideoSize = Annotated[str, AfterValidator(_check_size)]
 class DetectorSettings(MqttSettings, OutboxSettings):
     """What `edge_face_detection` can be told."""
 
-    video_source: str = Field(
-        "0",
+    video_source: SecretStr = Field(
+        SecretStr("0"),
         min_length=1,
         description="a camera's number or device (0, /dev/video0), a video file, a folder of pictures,"
         " or an rtsp:// or http:// URL",

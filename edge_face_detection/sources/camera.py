@@ -6,16 +6,12 @@ import socket
 import stat
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import parse_qsl, urlsplit
 
 from edge_face_detection.opencv import cv2
+from edge_face_detection.sources.address import Address
 from edge_face_detection.sources.capture import MJPG, Capture, leave_jpegs_to_us
-from edge_face_detection.sources.frame import SourceError
 
-__all__ = ["URL_SCHEMES", "Camera", "CameraError", "DeviceCamera", "UrlCamera"]
-
-URL_SCHEMES = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-"""The schemes that may reach FFmpeg, with their default ports."""
+__all__ = ["Camera", "CameraError", "DeviceCamera", "UrlCamera"]
 
 URL_TIMEOUT_SECONDS = 8.0
 VIDEO4LINUX_MAJOR = 81  # Linux, Documentation/admin-guide/devices.txt
@@ -107,22 +103,9 @@ class UrlCamera:
     """
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
-        self.description = _without_credentials(url)
-        if not url.isprintable() or " " in url:
-            raise SourceError("the URL of the camera has spaces or control characters in it: percent-encode them")
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise SourceError(f"{self.description} is no valid URL: {error}") from None
-        scheme = parts.scheme.lower()
-        if scheme not in URL_SCHEMES:
-            raise SourceError(f"cannot read {scheme}: URLs; these can be: {', '.join(URL_SCHEMES)}")
-        if not host:
-            raise SourceError(f"{self.description} names no host: write the URL as {scheme}://host/path")
-        self._url = url
+        self._address = Address.parse(url)
+        self.description, self.doubt = self._address.description, self._address.doubt
         self._timeout = timeout
-        self._address = (host, port or URL_SCHEMES[scheme])
 
     def open(self) -> Capture:
         timeouts = [
@@ -131,34 +114,17 @@ class UrlCamera:
             cv2.CAP_PROP_READ_TIMEOUT_MSEC,
             round(self._timeout * 1000),
         ]
-        capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts)
+        capture = cv2.VideoCapture(self._address.url, cv2.CAP_FFMPEG, timeouts)
         if not capture.isOpened():
             raise CameraError(self._why())
         return Capture(capture, is_raw=leave_jpegs_to_us(capture))
 
     def _why(self) -> str:
         """FFmpeg's own reason is not to be had from OpenCV, so the first of its steps is tried again."""
-        host, port = self._address
+        host, port = self._address.host, self._address.port
         try:
-            socket.create_connection(self._address, timeout=URL_TIMEOUT_SECONDS).close()
+            socket.create_connection((host, port), timeout=URL_TIMEOUT_SECONDS).close()
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
             return f"cannot reach {host}:{port} ({error}): is the camera on, and are host and port right?"
-        return f"{host}:{port} is there but gives no video: are path, user and password right?"
-
-
-def _without_credentials(url: str) -> str:
-    """The URL without user, password and the values of its query, where cameras like to take a password."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return f"{url.partition(':')[0]}:***"
-    place, mark, query = rest.partition("?")
-    authority, slash, path = place.partition("/")
-    # A password with a bare "/" or "?" in it ends the authority too early: then hide all up to the last "@".
-    if "@" in path or "@" in query:
-        return f"{scheme}://***@{rest.rpartition('@')[2].partition('/')[0]}/***"
-    if "@" in authority:
-        authority = "***@" + authority.rpartition("@")[2]
-    shown = f"{scheme}://{authority}{slash}{path}"
-    if mark:
-        shown += "?" + "&".join(f"{name}=***" for name, _ in parse_qsl(query, keep_blank_values=True))
-    return "".join(character if character.isprintable() else "�" for character in shown)
+        doubt = f" Of its URL: {self.doubt}" if self.doubt else ""
+        return f"{host}:{port} is there but gives no video: are path, user and password right?{doubt}"

@@ -1,19 +1,21 @@
 """Where frames come from: `open_source` makes a `Source` of what `VIDEO_SOURCE` says."""
 
+import logging
 import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from edge_face_detection.sources.address import is_address
 from edge_face_detection.sources.camera import DeviceCamera, UrlCamera
-from edge_face_detection.sources.frame import Frame, SourceError
+from edge_face_detection.sources.frame import Frame
 from edge_face_detection.sources.live import LiveSource
-from edge_face_detection.sources.recorded import Pictures, RecordedSource, VideoFile
+from edge_face_detection.sources.recorded import RecordedSource, open_recording, unusable
 
 __all__ = ["Source", "open_source"]
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
+_log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -93,56 +95,19 @@ def open_source(
     """
     if re.fullmatch(r"[0-9]{1,4}", video_source):
         video_source = f"/dev/video{int(video_source)}"
-    # With a slash forgotten it is no file either, and its password must not appear as part of a file's name.
-    if re.match(r"(?i)[a-z][a-z0-9+.-]*://|(rtsp|http)s?:", video_source):
+    if is_address(video_source):
         # A second more, so that a stall is known as one.
-        return LiveSource(
-            UrlCamera(video_source, timeout=stall_seconds and stall_seconds + 1), stall_seconds=stall_seconds
-        )
-    if not video_source or not video_source.isprintable():
-        raise SourceError(f"no video source: {video_source!r} is empty or has control characters in it")
+        camera = UrlCamera(video_source, timeout=stall_seconds and stall_seconds + 1)
+        if camera.doubt:
+            _log.warning("the URL of the camera may be cut off: %s", camera.doubt)
+        return LiveSource(camera, stall_seconds=stall_seconds)
     path = Path(video_source)
     try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
+        mode = path.stat().st_mode if video_source else 0
+    except (FileNotFoundError, ValueError):  # ValueError: a zero byte in the name
         mode = 0
     except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from None
+        raise unusable(path, f"cannot be read ({error.strerror})") from None
     if stat.S_ISCHR(mode) or (mode == 0 and path.is_relative_to("/dev")):
         return LiveSource(DeviceCamera(video_source, size=size, rate=rate), stall_seconds=stall_seconds)
-    return RecordedSource(_recording(path, mode), realtime=realtime, loop=loop)
-
-
-def _recording(path: Path, mode: int) -> Pictures | VideoFile:
-    try:
-        if stat.S_ISDIR(mode):
-            return Pictures(str(path), _pictures_in(path))
-        if stat.S_ISREG(mode):
-            path.open("rb").close()  # for the reason, which FFmpeg does not tell
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from None
-    if not stat.S_ISREG(mode):
-        what = "is neither a file, a folder nor a camera" if mode else "does not exist"
-        raise SourceError(
-            f"{path} {what}: give a camera's number (0), a device (/dev/video0), a video file,"
-            " a folder of pictures, or an rtsp://, rtsps://, http:// or https:// URL"
-        )
-    if path.suffix.lower() in PICTURE_SUFFIXES:
-        return Pictures(str(path), [path])
-    return VideoFile(path)
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    paths = [
-        path
-        for path in folder.iterdir()
-        # Hidden files in such a folder are a file manager's leavings.
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
-    return sorted(paths, key=_natural_order)
-
-
-def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Numbers in names count as numbers: 2.png comes before 10.png."""
-    parts = re.findall(r"([0-9]+)|([^0-9]+)", path.name.lower())
-    return [(int(number or 0), text) for number, text in parts], path.name
+    return RecordedSource(open_recording(path, mode), realtime=realtime, loop=loop)

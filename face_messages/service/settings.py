@@ -124,6 +124,8 @@ def _listed(name: str, field: FieldInfo) -> Listed:
     default = "required" if field.is_required() else field.default
     if isinstance(default, Enum):
         default = default.value
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
     if isinstance(default, bool):
         default = str(default).lower()
     secret = SecretStr in (field.annotation, *get_args(field.annotation))

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_face_detection.sources import recorded
+from edge_face_detection.sources import picture_files, recorded
 from edge_face_detection.sources.frame import Frame, Image, SourceError
 from edge_face_detection.sources.open_source import Source, open_source
 from edge_face_detection.sources.recorded import RecordedSource
@@ -280,7 +280,7 @@ def test_warnings_of_unreadable_pictures_are_bounded(tmp_path: Path, caplog: pyt
     source = _open(tmp_path)
     assert len(list(source.frames())) == 1
     assert source.frames_skipped == 49
-    assert len(caplog.records) == recorded.UNREADABLE_WARNINGS + 1
+    assert len(caplog.records) == picture_files.UNREADABLE_WARNINGS + 1
 
 
 def test_a_loop_of_which_nothing_can_be_read_ends(tmp_path: Path) -> None:
