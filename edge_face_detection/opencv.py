@@ -23,4 +23,7 @@ cv2.setNumThreads(-1)
 # decoding costs. It keeps them up to the largest size that was freed once, 32 MB at most (mallopt(3)).
 np.empty(2**25 - 2**16, np.uint8)
 
-__all__ = ["cv2"]
+__all__ = ["MAX_PIXELS", "cv2"]
+
+#: What a picture or a frame may have at most.
+MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])

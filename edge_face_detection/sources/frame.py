@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_face_detection.opencv import cv2
+from edge_face_detection.opencv import MAX_PIXELS, cv2
 
 __all__ = ["Frame", "Image", "Jpeg", "SourceError", "UnreadableFrameError", "to_bgr", "turned"]
 
@@ -45,7 +45,7 @@ class Jpeg:
     def __init__(self, data: bytes) -> None:
         self.data = np.frombuffer(data, np.uint8)
         self.size = _jpeg_size(data)
-        if self.size[0] * self.size[1] > 2**26:
+        if self.size[0] * self.size[1] > MAX_PIXELS:
             raise ValueError(f"a JPEG of {self.size[0]}x{self.size[1]} pixels is too large")
 
 

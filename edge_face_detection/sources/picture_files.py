@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_face_detection.opencv import cv2
+from edge_face_detection.opencv import MAX_PIXELS, cv2
 from edge_face_detection.sources.address import shown_path
 from edge_face_detection.sources.frame import Image, SourceError, to_bgr
 
@@ -149,13 +149,13 @@ def _decoded(content: bytes) -> Image:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         if "validateInputImageSize" in str(error):
-            raise ValueError(f"a {kind} of more than {2**26 // 10**6} megapixels is too large") from None
+            raise ValueError(f"it has more than {MAX_PIXELS // 10**6} megapixels: make it smaller") from None
         raise ValueError(" ".join(str(error).split())) from None
     if image is not None:
         return to_bgr(image)
     if kind is None:
         raise ValueError("it is no picture")
-    raise ValueError(f"a {kind} that is broken, or that this OpenCV cannot decode: convert it to PNG or JPEG")
+    raise ValueError(f"it is broken, or a {kind} that this OpenCV cannot decode: convert it to PNG or JPEG")
 
 
 def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from edge_face_detection.opencv import cv2
+from edge_face_detection.opencv import MAX_PIXELS, cv2
 from edge_face_detection.sources.address import shown_path
 from edge_face_detection.sources.capture import Capture, leave_jpegs_to_us
 from edge_face_detection.sources.frame import Image, Jpeg, SourceError
@@ -41,6 +41,12 @@ class VideoFile:
         is_text = video.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"ansi")
         if is_text or not video.isOpened():
             raise self._complaint()
+        width, height = _size(video)
+        if width * height > MAX_PIXELS:
+            raise SourceError(
+                f"{self.description} has frames of {width}x{height} pixels, more than {MAX_PIXELS // 10**6} megapixels:"
+                " make them smaller, for instance: ffmpeg -i <file> -vf scale=1920:-2 out.mp4"
+            )
         # OpenCV turns a picture as its file says, but only where it also decodes it.
         is_turned = video.get(cv2.CAP_PROP_ORIENTATION_META) != 0
         self._capture = Capture(video, is_raw=self._may_be_raw and not is_turned and leave_jpegs_to_us(video))
@@ -81,14 +87,13 @@ class VideoFile:
 
     def _is_readable(self) -> bool:
         self.rewind()
-        video = self._capture.video
-        width, height = (int(video.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        size = _size(self._capture.video)
         picture = self.retrieve() if self.grab() else None
         self.release()
         if not isinstance(picture, Jpeg):
             return picture is not None
         # Another size: a JPEG for every other line, as of some capture cards.
-        return picture.size == (width, height) and cv2.imdecode(picture.data, cv2.IMREAD_COLOR) is not None
+        return picture.size == size and cv2.imdecode(picture.data, cv2.IMREAD_COLOR) is not None
 
     def _complaint(self) -> SourceError:
         return SourceError(
@@ -108,3 +113,7 @@ class VideoFile:
                 self._claimed_seconds,
                 read,
             )
+
+
+def _size(video: cv2.VideoCapture) -> tuple[int, int]:
+    return int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
