@@ -21,7 +21,8 @@ from edge_face_detection.preview.server import PORT as PREVIEW_PORT
 from edge_face_detection.preview.server import Preview
 from edge_face_detection.settings import DetectorSettings
 from edge_face_detection.sources.frame import SourceError, UnreadableFrameError
-from edge_face_detection.sources.open_source import Source, open_source
+from edge_face_detection.sources.open_source import open_source
+from edge_face_detection.sources.source import Source
 from face_messages import Connection, FaceEvent, Monitor, Outbox, Sender
 from face_messages.message import MAX_MESSAGE_BYTES, control_topic
 from face_messages.mqtt.multiplexer import Besides
@@ -134,6 +135,8 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             size=settings.video_size_pixels,
             rate=settings.video_fps,
             stall_seconds=settings.stall_seconds,
+            transport=settings.rtsp_transport,
+            snapshot_seconds=settings.snapshot_seconds,
         )
         detector: FaceDetector = _tracker(settings)
         finer = _tracker(settings, finer=2) if settings.preview else None

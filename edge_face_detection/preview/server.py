@@ -22,7 +22,7 @@ from edge_face_detection.pictures.best import sharpness
 from edge_face_detection.pictures.mask import Mask
 from edge_face_detection.settings import DetectorSettings
 from edge_face_detection.sources.frame import Frame, Image, UnreadableFrameError
-from edge_face_detection.sources.open_source import Source
+from edge_face_detection.sources.source import Source
 from face_messages.service.monitor import Answer
 
 __all__ = ["PORT", "Preview"]
