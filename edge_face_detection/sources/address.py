@@ -21,6 +21,12 @@ _ENCODED = {mark: f"%{ord(mark):02X}" for mark in '#/?@:[]\\<>"'}
 _QUOTES = "'\"`\u2018\u2019\u201c\u201d\u201e\xab\xbb"
 # Nobody calls a host so, but an @HOST that was cut off leaves this behind.
 _USERS = {"admin", "administrator", "root", "user", "username", "guest", "service", "viewer", "operator", "supervisor"}
+# Passwords and keys stand in paths too: a path of other words than these is not shown.
+_PLAIN_PATH = re.compile(
+    r"(/(stream|streaming|video|live|media|cam|camera|ch|channels?|main|sub|h26[45]|mpeg4|mjpe?g|webcam)[0-9]{0,2}"
+    r"(\.(mjpe?g|sdp))?)*/?",
+    re.IGNORECASE,
+)
 _HOST = re.compile(r"(?!-)[\w-]{1,63}(\.[\w-]{1,63})*\.?")
 _LONGEST_NAME = 300
 _CUT = "in .env a $ is written $$, or the whole value in single quotes"
@@ -40,7 +46,7 @@ class Address:
     doubt: str
     """What makes the URL look as if a part of it were lost, with the remedy; empty where nothing does."""
     description: str
-    """Scheme, host and port, and /… where there is more."""
+    """Scheme, *** for user and password, host and port, and the path where it is harmless, or else /…"""
 
     @classmethod
     def parse(cls, url: str) -> Address:
@@ -76,7 +82,9 @@ class Address:
             doubt = "it has $$ in it: only an unquoted line of .env writes a $ twice"
         shown = f"[{host}]" if ":" in host else host
         where = place[len(shown) :] if place.rpartition(":")[2] else ""
-        return cls(url, scheme, host, port, doubt, f"{scheme}://{shown}{where}{'/…' if more.strip('/') else ''}")
+        path = more if _PLAIN_PATH.fullmatch(more) else "/…"
+        description = f"{url[: len(scheme)]}://{'***@' * bool(at)}{shown}{where}{path}"
+        return cls(url, scheme, host, port, doubt, description)
 
 
 def is_address(text: str) -> bool:

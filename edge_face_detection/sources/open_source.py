@@ -5,7 +5,7 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from edge_face_detection.sources.address import is_address
 from edge_face_detection.sources.camera import DeviceCamera, UrlCamera
@@ -13,7 +13,7 @@ from edge_face_detection.sources.frame import Frame
 from edge_face_detection.sources.live import LiveSource
 from edge_face_detection.sources.recorded import RecordedSource, open_recording, unusable
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Source", "open_source", "state_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +76,10 @@ class Source(Protocol):
 
     def close(self) -> None:
         """End `frames()` within a second, from whichever thread."""
+
+
+def state_of(source: Source) -> Literal["up", "down", "paused"]:
+    return "paused" if source.paused else "up" if source.is_up else "down"
 
 
 def open_source(
