@@ -75,7 +75,7 @@ class DeviceCamera:
         ):
             capture.set(name, value)
         if not capture.isOpened():
-            raise CameraError(why_not_opened(path))
+            raise CameraError(why_not_opened(path, status.st_rdev))
         self._tell_of_choice(capture)
         is_jpeg = capture.get(cv2.CAP_PROP_FOURCC) == MJPG
         return Capture(capture, is_raw=is_jpeg and capture.set(cv2.CAP_PROP_CONVERT_RGB, 0))

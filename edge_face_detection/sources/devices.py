@@ -11,9 +11,8 @@ BY_ID = Path("/dev/v4l/by-id")
 _RAW = ("tegra", "vi-output", "unicam", "rp1-cfe", "rkisp", "rkcif", "mxc", "csi")
 
 
-def why_not_opened(path: str) -> str:
-    """Why OpenCV cannot open a Video4Linux device that is there, and what to do."""
-    number = os.stat(path).st_rdev
+def why_not_opened(path: str, number: int) -> str:
+    """Why OpenCV cannot open a Video4Linux device (`number` is its `st_rdev`), and what to do."""
     folder = SYSFS / "dev/char" / f"{os.major(number)}:{os.minor(number)}"
     name = _read(folder / "name")
     driver = (folder / "device/driver").resolve().name

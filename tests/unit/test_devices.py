@@ -10,8 +10,7 @@ import pytest
 from edge_face_detection.sources import devices
 from edge_face_detection.sources.devices import why_not_opened
 
-# A character device that is everywhere; in the tests' sysfs its number is a camera's.
-DEVICE = "/dev/null"
+DEVICE, NUMBER = "/dev/video0", os.makedev(81, 0)
 
 
 @pytest.fixture
@@ -30,8 +29,7 @@ def add(folder: Path, name: str, bus: str, driver: str = "", index: int = 0) -> 
 
 
 def own_folder(sysfs: Path) -> Path:
-    number = os.stat(DEVICE).st_rdev
-    return sysfs / "dev/char" / f"{os.major(number)}:{os.minor(number)}"
+    return sysfs / "dev/char" / f"{os.major(NUMBER)}:{os.minor(NUMBER)}"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +39,7 @@ def test_the_board_s_own_camera_is_named_and_a_usb_camera_proposed(sysfs: Path, 
     add(own_folder(sysfs), name, "platform", driver)
     (sysfs / "by-id").mkdir()
     (sysfs / "by-id/usb-HD_Webcam-video-index0").symlink_to("/dev/null")
-    said = why_not_opened(DEVICE)
+    said = why_not_opened(DEVICE, NUMBER)
     assert f"is the board's own camera ({name})" in said
     assert f"USB cameras here: {sysfs}/by-id/usb-HD_Webcam-video-index0" in said
 
@@ -50,12 +48,12 @@ def test_in_a_container_usb_cameras_are_proposed_by_number(sysfs: Path) -> None:
     add(own_folder(sysfs), "vi-output, ov5693", "platform", "tegra-video")
     add(sysfs / "class/video4linux/video1", "HD Webcam", "usb", "uvcvideo")
     add(sysfs / "class/video4linux/video2", "HD Webcam", "usb", "uvcvideo", 1)
-    assert why_not_opened(DEVICE).endswith("USB cameras here: /dev/video1")
+    assert why_not_opened(DEVICE, NUMBER).endswith("USB cameras here: /dev/video1")
 
 
 def test_a_second_device_of_a_usb_camera_gives_no_pictures(sysfs: Path) -> None:
     add(own_folder(sysfs), "HD Webcam", "usb", "uvcvideo", 1)
-    assert "belongs to the camera HD Webcam but gives no pictures" in why_not_opened(DEVICE)
+    assert "belongs to the camera HD Webcam but gives no pictures" in why_not_opened(DEVICE, NUMBER)
 
 
 @pytest.mark.parametrize("bus", ["usb", "platform", None])
@@ -63,4 +61,4 @@ def test_of_another_camera_it_is_asked_who_uses_it(sysfs: Path, bus: str | None)
     """Also of one that the kernel tells nothing about, and of one made by software."""
     if bus:
         add(own_folder(sysfs), "vivid", bus, "vivid")
-    assert "is another program using it (fuser -v /dev/null)?" in why_not_opened(DEVICE)
+    assert "is another program using it (fuser -v /dev/video0)?" in why_not_opened(DEVICE, NUMBER)
