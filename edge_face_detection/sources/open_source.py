@@ -112,6 +112,6 @@ def open_source(
         mode = 0
     except OSError as error:
         raise unusable(path, f"cannot be read ({error.strerror})") from None
-    if stat.S_ISCHR(mode) or (mode == 0 and path.is_relative_to("/dev")):
+    if stat.S_ISCHR(mode) or (mode == 0 and path.is_relative_to("/dev") and video_source.isprintable()):
         return LiveSource(DeviceCamera(video_source, size=size, rate=rate), stall_seconds=stall_seconds)
     return RecordedSource(open_recording(path, mode), realtime=realtime, loop=loop)
