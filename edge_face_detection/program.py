@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from edge_face_detection.clock import CaptureClock, last_face_at, remember_face
@@ -38,6 +39,7 @@ _WAITING_FACES = 64
 _BROKER_SECONDS = 1.0
 
 
+@dataclass(eq=False)
 class Detection:
     """Publishes the faces of the frames.
 
@@ -45,29 +47,21 @@ class Detection:
     skipped. So every face that was found is kept.
     """
 
-    def __init__(
-        self,
-        settings: DetectorSettings,
-        source: Source,
-        cutter: FaceCutter,
-        outbox: Outbox,
-        *,
-        switch: PauseSwitch,
-        stop: threading.Event,
-    ) -> None:
-        self._settings = settings
-        self._source = source
-        self._cutter = cutter
-        self._outbox = outbox
-        self._mask = Mask(settings.privacy_mask)
-        self._switch = switch
-        self._clock = CaptureClock(last_face_at(settings.outbox_path))
-        self._stop = stop
+    settings: DetectorSettings
+    source: Source
+    cutter: FaceCutter
+    outbox: Outbox
+    switch: PauseSwitch
+    stop: threading.Event
+    #: Since the start: frames looked at, faces found in them, frames that could not be decoded.
+    frames: int = 0
+    faces: int = 0
+    unreadable: int = 0
+    #: When the last face was seen.
+    last_face: datetime | None = None
+
+    def __post_init__(self) -> None:
         self._room = threading.Semaphore(_WAITING_FACES)
-        #: Since the start: frames looked at, faces found in them, frames that could not be decoded.
-        self.frames = self.faces = self.unreadable = 0
-        #: When the last face was seen.
-        self.last_face: datetime | None = None
 
     def run(self) -> int:
         """Ends with the source or when `stop` is set; all faces are then in the outbox if that has room.
@@ -82,29 +76,29 @@ class Detection:
         return 0
 
     def _publish_faces(self) -> None:
-        pauses = 0
-        for frame in map(self._clock.stamped, self._source.frames()):
-            frame.turn(self._settings.video_rotate)
-            frame.hide(self._mask.paint)
-            if self._switch.pauses != pauses:
-                pauses = self._switch.pauses
-                if not self._put(self._cutter.finish()):
+        pauses, mask, clock = 0, Mask(self.settings.privacy_mask), CaptureClock(last_face_at(self.settings.outbox_path))
+        for frame in map(clock.stamped, self.source.frames()):
+            frame.turn(self.settings.video_rotate)
+            frame.hide(mask.paint)
+            if self.switch.pauses != pauses:
+                pauses = self.switch.pauses
+                if not self._put(self.cutter.finish()):
                     return
             try:
-                faces = self._cutter.faces_in(frame)
+                faces = self.cutter.faces_in(frame)
             except UnreadableFrameError as error:
                 if not self.unreadable:
                     log.warning("frame %d is passed over, and further ones like it: %s", frame.number, error)
                 self.unreadable += 1
                 continue
             if faces:
-                remember_face(self._settings.outbox_path, frame.captured_at)
+                remember_face(self.settings.outbox_path, frame.captured_at)
             if not self._put(faces):
                 return
             self.frames += 1
-            if self._stop.is_set():
+            if self.stop.is_set():
                 break
-        if self._put(self._cutter.finish()):
+        if self._put(self.cutter.finish()):
             # The outbox has all faces when there is room for as many as may wait.
             for _ in range(_WAITING_FACES):
                 if not self._wait_for_room():
@@ -114,15 +108,15 @@ class Detection:
         for event, png in faces:
             if not self._wait_for_room():
                 return False
-            message = event.to_message(self._settings.mqtt_topic, png)
-            self._outbox.put(event.id.encode(), message, self._room.release)
+            message = event.to_message(self.settings.mqtt_topic, png)
+            self.outbox.put(event.id.encode(), message, self._room.release)
             self.faces += 1
             self.last_face = event.time
         return True
 
     def _wait_for_room(self) -> bool:
         while not self._room.acquire(timeout=0.5):
-            if self._stop.is_set():
+            if self.stop.is_set():
                 return self._room.acquire(timeout=1.0)
         return True
 
@@ -165,7 +159,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             best_seconds=settings.best_seconds if settings.face_selection == "best" else None,
             max_png=min(MAX_MESSAGE_BYTES, outbox.largest_message),
         )
-        detection = Detection(settings, source, cutter, outbox, switch=switch, stop=stop)
+        detection = Detection(settings, source, cutter, outbox, switch, stop)
         sender = Sender(outbox, client_id=settings.client_id)
         reporter = Reporter(
             settings.client_id,
@@ -203,7 +197,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         connection.stop()
         outbox.close()
         if gone := len(outbox) - outbox.messages_on_disk:
-            log.error("%d faces are lost with this stop: they were found, and the outbox had no room for them", gone)
+            log.error("%d faces that were found had no room in the outbox: they are lost with this stop", gone)
         log.info(
             "stopped: frames=%d skipped=%d faces=%d confirmed=%d waiting=%d",
             detection.frames,

@@ -26,23 +26,26 @@ _LEAST_SHOWN = 0.6
 
 
 class Window:
-    """The square around a box, cut off at the frame's edge, and scaled so that a face of that box has `look_side`.
+    """The square around a box, cut off at the frame's edge, and scaled so that a face of that box has `look_side`."""
 
-    Raises ValueError when too little of it lies in the frame.
-    """
+    def __init__(self, finder: Finder, picture: Image, place: tuple[int, int], scale: float) -> None:
+        self._finder = finder
+        self._picture = picture
+        self._grey = picture if finder.grey else cast("Image", cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY))
+        (self._x, self._y), self._scale = place, scale
 
-    def __init__(self, frame: Frame, box: Box, finder: Finder) -> None:
+    @classmethod
+    def of(cls, frame: Frame, box: Box, finder: Finder) -> Window | None:
+        """None when too little of it lies in the frame."""
         (width, height), (across, down), side = frame.size, box.centre, box.side * finder.look_span
         left, right = max(0, round(across - side / 2)), min(width, round(across + side / 2))
         top, bottom = max(0, round(down - side / 2)), min(height, round(down + side / 2))
         if min(right - left, bottom - top) < side * _LEAST_SHOWN:
-            raise ValueError("outside of the frame")
+            return None
         full, scale = round(finder.look_side * finder.look_span), finder.look_side / box.side
         size = min(full, round((right - left) * scale)), min(full, round((bottom - top) * scale))
-        self._finder = finder
-        self._x, self._y, self._scale = left, top, size[0] / (right - left)
-        self._picture = frame.view((left, top, right - left, bottom - top), size, grey=finder.grey)
-        self._grey = self._picture if finder.grey else cast("Image", cv2.cvtColor(self._picture, cv2.COLOR_BGR2GRAY))
+        picture = frame.view((left, top, right - left, bottom - top), size, grey=finder.grey)
+        return cls(finder, picture, (left, top), size[0] / (right - left))
 
     def detect(self, near: Box, *, sure: bool) -> Sighting | None:
         """The face that overlaps most with the box, if any does; boxes are in pixels of the frame."""

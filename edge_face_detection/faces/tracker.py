@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -40,6 +41,7 @@ _TURNS = 2
 _GLANCE = (32, 24)
 
 
+@dataclass(eq=False)
 class Tracker:
     """Tracking by detection.
 
@@ -56,39 +58,23 @@ class Tracker:
     used only where a track is. Following in between is template matching as in J. P. Lewis, "Fast normalized
     cross-correlation" (1995).
 
-    Args:
-        finder: the detector.
-        min_face_size: smaller faces are passed over; side of the face's box, pixels of the frame.
-        max_side: larger frames are shrunk to this largest side for the scan, in pixels.
-        scan_frames: frames of a pass.
-        refresh: a face is detected again in each such frame.
-        patience: frames after which a face that is not seen is gone.
-
     Raises ValueError for what cannot work. One tracker serves one camera and one thread.
     """
 
-    def __init__(
-        self,
-        finder: Finder,
-        *,
-        min_face_size: int = 40,
-        max_side: int = 640,
-        scan_frames: int = 10,
-        refresh: int = 4,
-        patience: int = 30,
-    ) -> None:
-        counts = {"min_face_size": min_face_size, "max_side": max_side, "scan_frames": scan_frames, "refresh": refresh}
-        for name, value in counts.items():
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more, not {value}")
-        if patience < 0:
-            raise ValueError(f"patience must be 0 or more, not {patience}")
-        self._finder = finder
-        self._min_face_size = min_face_size
-        self._max_side = max_side
-        self._scan_frames = scan_frames
-        self._refresh = refresh
-        self._patience = patience
+    finder: Finder
+    _: KW_ONLY
+    #: Smaller faces are passed over; side of the face's box, pixels of the frame.
+    min_face_size: int = 40
+    #: Larger frames are shrunk to this largest side for the scan, in pixels.
+    max_side: int = 640
+    scan_frames: int = 10
+    refresh: int = 4
+    patience: int = 30
+
+    def __post_init__(self) -> None:
+        for name, least in {"min_face_size": 1, "max_side": 1, "scan_frames": 1, "refresh": 1, "patience": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
         self._scan: Scan | None = None
         self._glance = np.zeros(_GLANCE[::-1], np.uint8)
         self._waited = self._calm = 0
@@ -106,16 +92,15 @@ class Tracker:
         """The faces in the next frame, oldest track first. Raises UnreadableFrameError."""
         is_new_size = self._scan is None or frame.size != self._scan.size
         if self._scan is None or is_new_size:
-            self._scan = Scan(
-                self._finder, frame.size, min_face_size=self._min_face_size, max_side=self._max_side, turns=_TURNS
-            )
+            sizes = {"min_face_size": self.min_face_size, "max_side": self.max_side}
+            self._scan = Scan(self.finder, frame.size, **sizes, turns=_TURNS)
         self._waited += 1
         self._calm += 1
         glance = frame.glance(_GLANCE, shrink=1 / self._scan.scale)
         changed = np.count_nonzero(cv2.absdiff(glance, self._glance) > _CHANGED) / glance.size
         self._glance = glance
         is_new_scene = is_new_size or changed > _CUT
-        calm = self._scan_frames if self._present() else _CALM
+        calm = self.scan_frames if self._present() else _CALM
         is_stir = changed > _STIR + _STIR_USUAL * self._usual and self._calm >= calm
         self._usual += _USUAL_GAIN * (min(changed, _CUT) - self._usual)
         self._alike = _ALIKE_LATE if is_stir else _ALIKE
@@ -125,7 +110,7 @@ class Tracker:
         if is_new_scene or is_stir:
             self._waited = self._calm = 0
             rough.extend(self._scan.whole(frame))
-        elif self._scan_frames <= self._waited * self._scan.turns:
+        elif self.scan_frames <= self._waited * self._scan.turns:
             self._waited = 0
             rough.extend(self._scan.next(frame))
         tried: list[Box] = []
@@ -133,9 +118,9 @@ class Tracker:
             if not any(_is_same(box, other) for other in [*tried, *self._present()]):
                 tried.append(box)
                 self._discover(frame, box)
-        self._tracks = [track for track in self._tracks if track.away <= self._patience]
+        self._tracks = [track for track in self._tracks if track.away <= self.patience]
         faces = [track.face(frame.size) for track in self._tracks if not track.away]
-        return [face for face in faces if face.side >= self._min_face_size]
+        return [face for face in faces if face.side >= self.min_face_size]
 
     def _present(self) -> list[Box]:
         return [track.box for track in self._tracks if not track.away]
@@ -165,13 +150,12 @@ class Tracker:
         """Where the track has its face in this frame; None if nowhere."""
         if track.away > _KEEN_FRAMES and track.away % _SELDOM:
             return None
-        try:
-            window = Window(frame, track.expected, self._finder)
-        except ValueError:
+        window = Window.of(frame, track.expected, self.finder)
+        if window is None:
             return None
         followed = track.followed(window)
         is_proved = track.detections >= _PROOF and not track.away
-        if not is_proved or followed.likeness < _FOLLOW or track.undetected + 1 >= self._refresh:
+        if not is_proved or followed.likeness < _FOLLOW or track.undetected + 1 >= self.refresh:
             near = followed.box if followed.likeness >= _FOLLOW else track.expected
             sighting = window.detect(near, sure=track.detections < _PROOF)
             if sighting is not None:
@@ -198,12 +182,9 @@ class Tracker:
 
     def _look(self, frame: Frame, near: Box) -> tuple[Window, Sighting] | None:
         """A face at that place, unless a known one is there."""
-        try:
-            window = Window(frame, near, self._finder)
-        except ValueError:
-            return None
-        sighting = window.detect(near, sure=True)
-        if sighting is None or any(sighting.box.iou(box) >= _SAME for box in self._present()):
+        window = Window.of(frame, near, self.finder)
+        sighting = window and window.detect(near, sure=True)
+        if not window or not sighting or any(sighting.box.iou(box) >= _SAME for box in self._present()):
             return None
         return window, sighting
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
@@ -70,16 +70,16 @@ class _Candidate:
     shot: Shot | None = None
 
 
+@dataclass(kw_only=True, eq=False)
 class BestShots:
     """Keeps the best shot of each track, and gives it away when the track ends and after each `seconds`.
 
     Only frames in which the face was detected count. Holds one cut-out face a track and no frames. No I/O.
     """
 
-    def __init__(self, *, seconds: float, margin: float) -> None:
-        self._seconds = seconds
-        self._margin = margin
-        self._candidates: dict[int, _Candidate] = {}
+    seconds: float
+    margin: float
+    _candidates: dict[int, _Candidate] = field(default_factory=dict, init=False)
 
     def next(self, frame: Frame, faces: Iterable[Face], tracks: frozenset[int]) -> list[Shot]:
         """The shots that are ready after the next frame, with its `faces` and the `tracks` that go on."""
@@ -87,12 +87,12 @@ class BestShots:
         for face in faces:
             best = self._candidates.setdefault(face.track, _Candidate(began=now))
             if face.seen and (quality := _quality(frame, face)) > best.quality:
-                best.quality, best.shot = quality, Shot.of(face, frame, margin=self._margin)
+                best.quality, best.shot = quality, Shot.of(face, frame, margin=self.margin)
         ended = [number for number in self._candidates if number not in tracks]
         ready = [self._candidates.pop(number) for number in ended]
         for number, best in self._candidates.items():
             # The absolute value: a clock that was set back must not put it off for as long again.
-            if abs(now - best.began) >= self._seconds:
+            if abs(now - best.began) >= self.seconds:
                 ready.append(best)
                 self._candidates[number] = _Candidate(began=now)
         return [best.shot for best in ready if best.shot]
