@@ -40,7 +40,7 @@ test: ready ## unit and integration tests, and the containers' where a Docker en
 	@docker version >/dev/null 2>&1 && echo "A Docker engine answers: unit, integration and container tests." || \
 		echo "No Docker engine answers: unit and integration tests only."
 	@$(TOGETHER)
-	@$(PYTEST) -m alone
+	@$(PYTEST) -m alone $$(grep -rl 'mark\.alone' tests/integration tests/unit --include='*.py')
 	@if docker version >/dev/null 2>&1; then $(PYTEST) tests/containers; fi
 
 check: $(STAMP_DEV) ## what must hold before a commit: ruff, its formatter, mypy, settings, locks, known weaknesses

@@ -74,10 +74,12 @@ fi
 
 echo "setup: installing what is needed ($extras); the first time this takes a while"
 pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile)
+# "compat" is a line in a .pth file; setuptools' other way costs each start of Python a hundredth of a second.
+project=(--config-settings editable_mode=compat --editable ".[$extras]")
 # uv takes a quarter of pip's time. It does not read pip's own configuration, so pip has the last word.
-if "${pip[@]}" uv 2>/dev/null && "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --editable ".[$extras]"; then
+if "${pip[@]}" uv 2>/dev/null && "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" "${project[@]}"; then
     exit 0
 fi
 echo "setup: uv could not do it; pip tries"
 # Compiling on first use instead of now saves a third of the time.
-"${pip[@]}" --editable ".[$extras]"
+"${pip[@]}" "${project[@]}"

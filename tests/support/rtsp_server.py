@@ -16,8 +16,9 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402 - their versions are chosen above
 
 CODECS = {
-    # Parameter sets in the stream, as a new size has new ones.
-    "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 config-interval=-1",
+    # Parameter sets in the stream, as a new size has new ones. Few key frames: each is coded anew, and a picture that
+    # stands still would look a little different after it.
+    "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=300 ! rtph264pay name=pay0 config-interval=-1",
     "jpeg": "jpegenc ! rtpjpegpay name=pay0",
 }
 CAPS = "video/x-raw,format=I420,framerate=30/1,width={},height={}"

@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import ibm_boto3
@@ -74,22 +75,24 @@ def sdk(endpoint: str, access_key_id: str = "access-key", secret_access_key: str
     )
 
 
-@contextmanager
-def running_moto() -> Iterator[str]:
-    """S3 as AWS defines it, with one bucket `faces`; the endpoint."""
+@cache
+def _moto() -> str:
+    """The endpoint of this process' one server: to end one takes half a second."""
     from moto.server import ThreadedMotoServer  # takes half a second, which most tests can do without
 
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
-    try:
-        host, port = server.get_host_and_port()
-        endpoint = f"http://{host}:{port}"
-        # All its servers in one process have the same buckets.
-        urllib.request.urlopen(f"{endpoint}/moto-api/reset", data=b"").close()
-        sdk(endpoint).create_bucket(Bucket="faces")
-        yield endpoint
-    finally:
-        server.stop()
+    host, port = server.get_host_and_port()
+    return f"http://{host}:{port}"
+
+
+@contextmanager
+def running_moto() -> Iterator[str]:
+    """S3 as AWS defines it, with nothing in it but an empty bucket `faces`; the endpoint."""
+    endpoint = _moto()
+    urllib.request.urlopen(f"{endpoint}/moto-api/reset", data=b"").close()
+    sdk(endpoint).create_bucket(Bucket="faces")
+    yield endpoint
 
 
 def environment(endpoint: str, access_key_id: str = "access-key", secret_access_key: str = SECRET) -> dict[str, str]:
