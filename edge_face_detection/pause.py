@@ -10,7 +10,7 @@ from pathlib import Path
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_face_detection.sources.open_source import Source
+from edge_face_detection.sources.source import Source
 from face_messages.message import Incoming, Received, printable
 from face_messages.mqtt.link import Link, Subscription
 

@@ -21,7 +21,8 @@ from edge_face_detection.preview.server import PORT as PREVIEW_PORT
 from edge_face_detection.preview.server import Preview
 from edge_face_detection.settings import DetectorSettings
 from edge_face_detection.sources.frame import SourceError, UnreadableFrameError
-from edge_face_detection.sources.open_source import Source, open_source, state_of
+from edge_face_detection.sources.open_source import open_source
+from edge_face_detection.sources.source import Source
 from face_messages import Connection, FaceEvent, Monitor, Outbox, Sender
 from face_messages.message import MAX_MESSAGE_BYTES, control_topic
 from face_messages.mqtt.multiplexer import Besides
@@ -131,6 +132,8 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             size=settings.video_size_pixels,
             rate=settings.video_fps,
             stall_seconds=settings.stall_seconds,
+            transport=settings.rtsp_transport,
+            snapshot_seconds=settings.snapshot_seconds,
         )
         detector: FaceDetector = _tracker(settings)
         finer = _tracker(settings, finer=2) if settings.preview else None
@@ -226,8 +229,8 @@ def _health(
     def read() -> CameraHealth:
         return CameraHealth(
             camera=settings.camera_id,
-            state=state_of(source),
-            why=source.trouble if state_of(source) == "down" else None,
+            state=source.state,
+            why=source.trouble if source.state == "down" else None,
             selection=settings.face_selection,
             frames_per_second=frames.per_second(detection.frames),
             faces_per_minute=round(60 * faces.per_second(detection.faces), 1),
@@ -264,5 +267,5 @@ def _show(monitor: Monitor, source: Source, detection: Detection) -> None:
     monitor.counter("source_stalls", "times the camera gave nothing new, or its driver hung", lambda: source.stalls)
     monitor.gauge("paused", "1 while an operator has paused the camera", lambda: source.paused)
     monitor.gauge("source_up", "1 while frames are coming", lambda: source.is_up)
-    monitor.state("source", lambda: (source.trouble if state_of(source) == "down" else None) or state_of(source))
+    monitor.state("source", lambda: (source.trouble if source.state == "down" else None) or source.state)
     monitor.check("camera", lambda: source.is_well)

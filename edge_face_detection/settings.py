@@ -54,6 +54,16 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         description="degrees clockwise by which each picture is turned, for a camera on its side or upside down:"
         " 0, 90, 180 or 270",
     )
+    rtsp_transport: Literal["auto", "tcp", "udp"] = Field(
+        "auto", description="how the video of an rtsp:// camera comes: tcp, udp, or auto, which tries tcp and then udp"
+    )
+    snapshot_seconds: float = Field(
+        1,
+        ge=0.05,
+        le=86400,
+        allow_inf_nan=False,
+        description="how often a URL is asked that gives one picture at a time, in seconds",
+    )
     stall_seconds: float = Field(
         10,
         ge=0,

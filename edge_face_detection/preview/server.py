@@ -22,7 +22,7 @@ from edge_face_detection.pictures.best import sharpness
 from edge_face_detection.pictures.mask import Mask
 from edge_face_detection.settings import DetectorSettings
 from edge_face_detection.sources.frame import Frame, Image, UnreadableFrameError
-from edge_face_detection.sources.open_source import Source, state_of
+from edge_face_detection.sources.source import Source
 from face_messages.service.monitor import Answer
 
 __all__ = ["PORT", "Preview"]
@@ -194,7 +194,7 @@ class Preview:
             "edge": self._settings.edge_id,
             "camera": self._settings.camera_id,
             "source": source.description,
-            "source_is": state_of(source),
+            "source_is": source.state,
             "trouble": source.trouble,
             "fps": frames / seconds if seconds > _LEAST_SECONDS else None,
             "cpu_ms": cpu / frames * 1000 if frames and seconds > _LEAST_SECONDS else None,

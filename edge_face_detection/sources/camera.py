@@ -1,29 +1,33 @@
-"""Opening a live camera, a Video4Linux device or a stream behind a URL, and saying why that fails."""
+"""What a live camera is; and a Video4Linux device as one."""
 
 import logging
 import os
-import socket
 import stat
 from pathlib import Path
 from typing import Protocol
 
 from edge_face_detection.opencv import cv2
-from edge_face_detection.sources.address import Address
-from edge_face_detection.sources.capture import MJPG, Capture, leave_jpegs_to_us
+from edge_face_detection.sources.capture import MJPG, Capture, LiveCapture
 from edge_face_detection.sources.devices import why_not_opened
 
-__all__ = ["Camera", "CameraError", "DeviceCamera", "UrlCamera"]
+__all__ = ["Camera", "CameraError", "DeviceCamera"]
 
-URL_TIMEOUT_SECONDS = 8.0
 VIDEO4LINUX_MAJOR = 81  # Linux, Documentation/admin-guide/devices.txt
-# One that is shown, and one that the camera fills meanwhile: with more, what is shown is older.
+# We show one while the camera fills the other. More of them would make the picture older.
 BUFFERS = 2
 
 _log = logging.getLogger(__name__)
 
 
 class CameraError(Exception):
-    """A camera that cannot be used at the moment; the message says why and what to do."""
+    """A camera that cannot be used at the moment; the message says why and what to do.
+
+    `retry_after`: the camera asked not to be tried again before, in seconds.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Camera(Protocol):
@@ -31,7 +35,7 @@ class Camera(Protocol):
     def description(self) -> str:
         """What it is, without credentials."""
 
-    def open(self) -> Capture:
+    def open(self) -> LiveCapture:
         """The camera, opened. Raises CameraError."""
 
 
@@ -91,38 +95,3 @@ class DeviceCamera:
             asked = f"MJPG {self._size[0]}x{self._size[1]} at {self._rate:g}"
             _log.info("Camera %s: asked for %s, gives %s frames/s", self._path, asked, gives or asked)
             self._told = gives
-
-
-class UrlCamera:
-    """A stream behind an rtsp, rtsps, http or https URL, read by FFmpeg.
-
-    `timeout`: after so many seconds without any data, reading ends; 0 for never.
-    Raises SourceError for a URL that cannot be one.
-    """
-
-    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
-        self._address = Address.parse(url)
-        self.description, self.doubt = self._address.description, self._address.doubt
-        self._timeout = timeout
-
-    def open(self) -> Capture:
-        timeouts = [
-            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-            round(URL_TIMEOUT_SECONDS * 1000),
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-            round(self._timeout * 1000),
-        ]
-        capture = cv2.VideoCapture(self._address.url, cv2.CAP_FFMPEG, timeouts)
-        if not capture.isOpened():
-            raise CameraError(self._why())
-        return Capture(capture, is_raw=leave_jpegs_to_us(capture))
-
-    def _why(self) -> str:
-        """FFmpeg's own reason is not to be had from OpenCV, so the first of its steps is tried again."""
-        host, port = self._address.host, self._address.port
-        try:
-            socket.create_connection((host, port), timeout=URL_TIMEOUT_SECONDS).close()
-        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
-            return f"cannot reach {host}:{port} ({error}): is the camera on, and are host and port right?"
-        doubt = f" Of its URL: {self.doubt}" if self.doubt else ""
-        return f"{host}:{port} is there but gives no video: are path, user and password right?{doubt}"

@@ -13,6 +13,7 @@ from typing import Protocol
 from edge_face_detection.sources.address import URL_SCHEMES, may_hold_secret, shown_path
 from edge_face_detection.sources.frame import Frame, Image, Jpeg, SourceError
 from edge_face_detection.sources.picture_files import Pictures, is_picture_name, picture_kind
+from edge_face_detection.sources.source import Source
 from edge_face_detection.sources.video_file import VideoFile
 
 __all__ = ["RecordedSource", "Recording", "open_recording", "unusable"]
@@ -45,32 +46,21 @@ class Recording(Protocol):
     def release(self) -> None: ...
 
 
-class RecordedSource:
+class RecordedSource(Source):
     """Frames of a recording.
 
     `realtime`: frames come at the recording's own pace, and late ones are skipped, as with a camera. Otherwise every
     frame comes, as fast as it is taken. `loop`: it begins again at the end.
     """
 
-    live = False
-    reconnects = stalls = 0
-    trouble: str | None = None
-    is_well = True
-
     def __init__(self, recording: Recording, *, realtime: bool, loop: bool) -> None:
-        self.description = recording.description
-        self.frames_read = self.frames_skipped = self.frames_unreadable = 0
-        self.paused = self._is_playing = False
+        super().__init__(recording.description)
         self._recording = recording
         self._realtime = realtime
         self._loop = loop
         self._closed = threading.Event()
         # When the first frame was due, and when the consumer last asked for a frame.
         self._began = self._asked = 0.0
-
-    @property
-    def is_up(self) -> bool:
-        return self._is_playing and not self.paused
 
     def frames(self) -> Iterator[Frame]:
         """The frames until the recording's end or `close()`. Raises SourceError when it has vanished."""
@@ -81,7 +71,7 @@ class RecordedSource:
                 readable = 0
                 recording.rewind()
                 while not self._closed.is_set() and recording.grab():
-                    self._is_playing = True
+                    self._is_running = True
                     number = self.frames_read
                     self.frames_read += 1
                     if not self._is_due():
@@ -102,15 +92,8 @@ class RecordedSource:
                     return
                 self._began += recording.position + recording.step
         finally:
-            self._is_playing = False
+            self._is_running = False
             recording.release()
-
-    def pause(self) -> None:
-        """Stop where it is, until `resume()`."""
-        self.paused = True
-
-    def resume(self) -> None:
-        self.paused = False
 
     def close(self) -> None:
         """End `frames()`, from whichever thread."""

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_face_detection.sources.address import Address, shown_path
-from edge_face_detection.sources.camera import CameraError, UrlCamera
+from edge_face_detection.sources.camera import CameraError
 from edge_face_detection.sources.frame import SourceError
 from edge_face_detection.sources.open_source import open_source
+from edge_face_detection.sources.url_camera import UrlCamera
 
 HOST = "cam.invalid"
 

@@ -13,7 +13,8 @@ import pytest
 
 from edge_face_detection.sources import picture_files
 from edge_face_detection.sources.frame import Frame, SourceError
-from edge_face_detection.sources.open_source import Source, open_source
+from edge_face_detection.sources.open_source import open_source
+from edge_face_detection.sources.source import Source
 
 GREY_STEP = 4
 

@@ -13,8 +13,9 @@ import pytest
 
 from edge_face_detection.sources import recorded
 from edge_face_detection.sources.frame import Frame, Image, SourceError
-from edge_face_detection.sources.open_source import Source, open_source
+from edge_face_detection.sources.open_source import open_source
 from edge_face_detection.sources.recorded import RecordedSource
+from edge_face_detection.sources.source import Source
 
 FRAMES_PER_SECOND = 20
 # The grey of frame n is n times this, far enough apart to survive JPEG.

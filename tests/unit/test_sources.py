@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from edge_face_detection.settings import DetectorSettings
 from edge_face_detection.sources.frame import SourceError
-from edge_face_detection.sources.open_source import Source, open_source
+from edge_face_detection.sources.open_source import open_source
+from edge_face_detection.sources.source import Source
 
 
 def _open(video_source: str) -> Source:

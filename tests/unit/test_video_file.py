@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from edge_face_detection.sources.frame import SourceError
-from edge_face_detection.sources.open_source import Source, open_source
+from edge_face_detection.sources.open_source import open_source
+from edge_face_detection.sources.source import Source
 
 
 def _open(path: Path, *, loop: bool = False) -> Source:
