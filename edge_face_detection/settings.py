@@ -29,9 +29,6 @@ def _check_turn(value: object) -> object:
     return value
 
 
-VideoSize = Annotated[str, AfterValidator(_check_size)]
-
-
 class DetectorSettings(MqttSettings, OutboxSettings):
     video_source: SecretStr = Field(
         SecretStr("0"),
@@ -43,7 +40,7 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         True, description="a file plays at its own pace, as a camera would; false: as fast as it goes, every frame"
     )
     video_loop: bool = Field(False, description="a file begins again when it has come to its end")
-    video_size: VideoSize = Field(
+    video_size: Annotated[str, AfterValidator(_check_size)] = Field(
         "640x480", description="what a USB camera is asked for, width x height in pixels; it may choose otherwise"
     )
     video_fps: float = Field(

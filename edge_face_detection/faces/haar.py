@@ -16,16 +16,12 @@ __all__ = ["HaarFinder"]
 SYSTEM_FOLDERS = ("/usr/share/opencv4/haarcascades", "/usr/share/opencv/haarcascades")
 
 _WINDOW = 20  # pixels, the side of the smallest face that the cascade knows
-_SCAN_FACTOR = 1.3
-_LOOK_FACTOR = 1.1
-_LOOK_BAND = 1.35
-_NEIGHBORS_SURE = 4
-_NEIGHBORS = 2
+_SCAN_FACTOR, _LOOK_FACTOR, _LOOK_BAND = 1.3, 1.1, 1.35
+_NEIGHBORS_SURE, _NEIGHBORS = 4, 2
 # The second cascade must see the same face this often, so far around, of these sizes: its boxes differ.
 _NEIGHBORS_SECOND, _SECOND_MARGIN, _SECOND_BAND = 1, 0.15, 1.25
 # Grey levels are spread where their standard deviation is lower, and by this factor at most.
-_DEVIATION = 30.0
-_MOST_GAIN = 4.0
+_DEVIATION, _MOST_GAIN = 30.0, 4.0
 
 
 class HaarFinder:
@@ -45,7 +41,6 @@ class HaarFinder:
 
     # OpenCV slides a window of up to twice the smallest in steps of two pixels, a larger one in steps of one. So the
     # scan takes no larger ones and halves the picture instead: that is four times cheaper.
-
     grey: ClassVar = True
     scan_sides: ClassVar[Sequence[float]] = tuple(_WINDOW * _SCAN_FACTOR**step for step in range(3))
     reach: ClassVar = _SCAN_FACTOR
@@ -77,11 +72,8 @@ class HaarFinder:
             outputRejectLevels=True,
             **_sizes(self.look_side, _LOOK_BAND),
         )
-        seen = [
-            Sighting(Box(*map(float, box)), float(weight), 1.0)
-            for box, weight in zip(boxes, np.ravel(weights), strict=True)
-        ]
-        return [one for one in seen if not sure or self._is_confirmed(contrasted, one.box)]
+        weighted = [(Box(*map(float, box)), float(w)) for box, w in zip(boxes, np.ravel(weights), strict=True)]
+        return [Sighting(box, w, 1.0) for box, w in weighted if not sure or self._is_confirmed(contrasted, box)]
 
     def _is_confirmed(self, picture: Image, box: Box) -> bool:
         """Whether the second cascade also sees that face."""
@@ -121,8 +113,9 @@ def load_cascade(cascade: str) -> cv2.CascadeClassifier:
         )
     try:
         classifier = cv2.CascadeClassifier(str(path))
+        if not classifier.empty():
+            return classifier
+        reason = "install its package again"
     except (cv2.error, SystemError) as error:
-        raise DetectorError(f"{path} is no cascade that OpenCV can read: {error}") from error
-    if classifier.empty():
-        raise DetectorError(f"{path} is no cascade that OpenCV can read: install its package again")
-    return classifier
+        reason = str(error)
+    raise DetectorError(f"{path} is no cascade that OpenCV can read: {reason}")

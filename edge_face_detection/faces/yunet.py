@@ -21,9 +21,7 @@ _WHERE = (
 )
 
 # What may be a face is looked at again: half of the small faces in poor light have a score below a half.
-_SCAN_SCORE = 0.3
-_SURE_SCORE = 0.7
-_SCORE = 0.5
+_SCAN_SCORE, _SURE_SCORE, _SCORE = 0.3, 0.7, 0.5
 # Each size has a network of its own, since OpenCV builds a network anew when its size changes.
 _MAX_NETWORKS = 16
 
@@ -55,12 +53,8 @@ class YuNetFinder:
         return [Box(*map(float, row[:4])) for row in self._detect(picture)]
 
     def look(self, picture: Image, *, sure: bool) -> list[Sighting]:
-        least = _SURE_SCORE if sure else _SCORE
-        return [
-            Sighting(Box(*map(float, row[:4])), float(row[14]), frontality(row))
-            for row in self._detect(picture)
-            if row[14] >= least
-        ]
+        rows = [row for row in self._detect(picture) if row[14] >= (_SURE_SCORE if sure else _SCORE)]
+        return [Sighting(Box(*map(float, row[:4])), float(row[14]), frontality(row)) for row in rows]
 
     def _detect(self, picture: Image) -> NDArray[np.float32]:
         """A row for each face: x, y, width, height, five landmarks (x, y each) and the score."""

@@ -67,11 +67,9 @@ def _checked(number: int, points: list[Point]) -> Polygon:
         points = points[:-1]  # closed in writing, as in GeoJSON
     if not all(0 <= value <= 1 for point in points for value in point):
         raise ValueError(f"polygon {number} leaves the frame: its numbers are fractions of the frame, from 0 to 1")
-    closed = [*points, *points[:1]]
-    area = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairwise(closed))
-    if len(points) < 3 or area == 0:
+    sides = list(pairwise([*points, *points[:1]]))
+    if len(points) < 3 or sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in sides) == 0:
         raise ValueError(f"polygon {number} encloses nothing: give three corners or more that are not in one line")
-    sides = list(pairwise(closed))
     if len(set(points)) < len(points) or any(_cross(one, other) for one, other in combinations(sides, 2)):
         raise ValueError(
             f"polygon {number} has sides that cross, or a corner twice: name its corners in the order in which a pen"
@@ -81,7 +79,6 @@ def _checked(number: int, points: list[Point]) -> Polygon:
 
 
 def _cross(one: tuple[Point, Point], other: tuple[Point, Point]) -> bool:
-    """Whether two sides cross."""
     (a, b), (c, d) = one, other
     return _turn(a, b, c) * _turn(a, b, d) < 0 and _turn(c, d, a) * _turn(c, d, b) < 0
 

@@ -33,7 +33,9 @@ class Refusing(BaseRequestHandler):
             self.server.asked.append(asked)  # type: ignore[attr-defined]  # its own list
             protocol = b"RTSP/1.0" if b"RTSP/" in asked else b"HTTP/1.1"
             number = re.search(rb"(?i)\r\nCSeq: *\d+", asked)
-            head = protocol + b" 401 " + asked.splitlines()[0] + (number[0] if number else b"")
+            what = asked.splitlines()[0]
+            head = protocol + b" 401 " + what + (number[0] if number else b"")
+            head += b"\r\nContent-Type: " + what.replace(b" ", b"/") + b"\r\nLocation: " + what
             self.request.sendall(head + b'\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n')
 
 
