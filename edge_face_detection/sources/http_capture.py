@@ -153,7 +153,7 @@ def _kind(web: Web, answer: HTTPResponse) -> str:
     if kind.startswith("multipart/"):
         return "parts"
     try:
-        begin = answer.peek(_PEEKED_BYTES)[:_PEEKED_BYTES]
+        begin = answer.peek(_PEEKED_BYTES)[:_PEEKED_BYTES] if answer.length != 0 else b""
     except (OSError, HTTPException) as error:
         raise web.no_answer(error) from error
     if not begin:

@@ -12,6 +12,9 @@ MAX_PICTURE_BYTES = 2**25
 _MAX_HEAD_BYTES = 2**16
 # A part that is no JPEG.
 _MAX_OTHER_BYTES = 2**23
+_MAX_BOUNDARY_BYTES = 300
+# Zeros behind a picture, with which some cameras fill up their buffer.
+_MAX_FILLING_BYTES = 2**16
 _SOI, _EOI = b"\xff\xd8\xff", b"\xff\xd9"
 _LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*(\d{1,12})[ \t]*\r?$")
 _BLANK_LINE = re.compile(rb"(?:\A|\r?\n)\r?\n")
@@ -38,7 +41,7 @@ class Parts:
 
     def __init__(self, read: Callable[[], bytes], boundary: str = "") -> None:
         self._read = read
-        self._boundary = _pattern(boundary.encode("latin-1", "replace"))
+        self._look_for(boundary.encode("latin-1", "replace"))
         self._buffer = bytearray()
         self._has_boundaries = False
         self._lengths_are_right = True
@@ -48,7 +51,7 @@ class Parts:
             start = self._buffer.find(_SOI)
             text = bytes(self._buffer[: start if start >= 0 else len(self._buffer)])
             if self._boundary is None and (line := _ANY_BOUNDARY.match(text)):
-                self._boundary = _pattern(line[1])
+                self._look_for(line[1])
             parts = self._boundary.split(text) if self._boundary else [text]
             self._has_boundaries |= len(parts) > 1
             # All parts before the last one are complete. Before the first boundary stands no part.
@@ -68,36 +71,55 @@ class Parts:
             elif not self._more():
                 return
 
+    def _look_for(self, boundary: bytes) -> None:
+        """Make a pattern of the line that divides parts. Cameras write too few dashes or too many."""
+        self._core = boundary.strip().strip(b'"').strip().strip(b"-")[:_MAX_BOUNDARY_BYTES]
+        self._boundary: re.Pattern[bytes] | None = None
+        if self._core:
+            # A short one without dashes would also be found within pictures.
+            before = rb"(?:(?:\A|\r?\n)-*|--+)" if len(self._core) > 3 else rb"(?:\r?\n)?--+"
+            self._boundary = re.compile(before + re.escape(self._core) + rb"-*[ \t]*\r?\n")
+
     def _picture(self, head: bytes) -> bytes | None:
         """The JPEG with which the buffer begins; None where the stream ends before it does."""
         lengths = _LENGTH.findall(head)
         length = int(lengths[-1]) if lengths and self._lengths_are_right else 0
-        end, searched = _End(), 0
+        end, boundary, searched, has_ended = _End(), None, 0, False
         while True:
-            if 0 < length <= MAX_PICTURE_BYTES:
-                if len(self._buffer) >= length:
-                    picture = bytes(memoryview(self._buffer)[:length])
-                    if picture.rstrip(b"\0\r\n").endswith(_EOI):  # some fill up with zeros
-                        del self._buffer[:length]
-                        return picture
-                    self._lengths_are_right = False
-                    length = 0
-                    continue
-            else:
-                stop = end.find(self._buffer)
-                # The boundary's beginning may be in the buffer already.
-                boundary = self._boundary.search(self._buffer, max(0, searched - 300)) if self._boundary else None
-                searched = len(self._buffer)
-                if boundary and (stop is None or boundary.start() < stop):
-                    stop = boundary.start()
-                if stop is not None:
-                    picture = bytes(memoryview(self._buffer)[:stop])
-                    del self._buffer[:stop]
-                    return picture
-            if len(self._buffer) > MAX_PICTURE_BYTES:
+            boundary = boundary or self._boundary_behind(searched)
+            searched = len(self._buffer)
+            if length and searched >= length:
+                tail = self._buffer[max(0, length - _MAX_FILLING_BYTES) : length]
+                if tail.rstrip(b"\0\r\n").endswith(_EOI):
+                    return self._take(length)
+            if length and (searched >= length or boundary is not None or has_ended or length > MAX_PICTURE_BYTES):
+                self._lengths_are_right = False
+                length = 0
+            if not length:
+                ends = [at for at in (end.find(self._buffer), boundary) if at is not None]
+                if ends:
+                    return self._take(min(ends))
+            if searched > MAX_PICTURE_BYTES:
                 raise NoPictureError(f"it has a picture of more than {MAX_PICTURE_BYTES >> 20} MiB")
-            if not self._more():
+            if has_ended:
                 return None
+            has_ended = not self._more()
+
+    def _take(self, length: int) -> bytes:
+        picture = bytes(memoryview(self._buffer)[:length])
+        del self._buffer[:length]
+        return picture
+
+    def _boundary_behind(self, searched: int) -> int | None:
+        """Where the next boundary begins; all but the last bytes before `searched` have been looked at."""
+        if self._boundary is None:
+            return None
+        start = max(0, searched - _MAX_BOUNDARY_BYTES)
+        # A plain search first: it is many times as fast.
+        if self._buffer.find(self._core, start) < 0:
+            return None
+        boundary = self._boundary.search(self._buffer, start)
+        return boundary.start() if boundary else None
 
     def _more(self) -> bool:
         data = self._read()
@@ -137,16 +159,6 @@ class _End:
             else:
                 self._at += 2 + int.from_bytes(data[self._at + 2 : self._at + 4])
                 self._in_scan = code == 0xDA
-
-
-def _pattern(boundary: bytes) -> re.Pattern[bytes] | None:
-    """The line that divides parts. Cameras write it with fewer dashes or more than they should."""
-    core = boundary.strip().strip(b'"').strip().strip(b"-")
-    if not core:
-        return None
-    # A short one without dashes would also be found within pictures.
-    before = rb"(?:(?:\A|\r?\n)-*|--+)" if len(core) > 3 else rb"(?:\r?\n)?--+"
-    return re.compile(before + re.escape(core) + rb"-*[ \t]*\r?\n")
 
 
 def _body(part: bytes) -> bytes:

@@ -183,14 +183,12 @@ class Web:
             self._connection.connect()
             # The connection forgets it when an answer ends with it.
             self._socket = self._connection.sock
-        except ssl.SSLError as error:
-            raise CameraError(
-                f"{host}:{port} speaks no TLS ({error.reason}): is it http:// in place of https://?"
-            ) from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
-            raise CameraError(
-                f"cannot reach {host}:{port} ({error}): is the camera on, and are host and port right?"
-            ) from error
+            if isinstance(error, ssl.SSLError) or "handshake" in str(error):
+                message = f"{self.place} speaks no TLS ({error}): is it http:// in place of https://?"
+            else:
+                message = f"cannot reach {self.place} ({error}): is the camera on, and are host and port right?"
+            raise CameraError(message) from error
         return False
 
     def _drain(self, answer: HTTPResponse) -> None:
