@@ -138,14 +138,14 @@ list_cameras() {
     done
 }
 
+# SETTING, DEVICE that it names.
 check_camera() {
-    local camera=$1 other=
-    list_cameras
-    [ -z "$usb_camera" ] || other=": VIDEO_DEVICE=$usb_camera in .env"
+    local camera=$2 other=
+    [ -z "$usb_camera" ] || other=": $1=$usb_camera in .env"
     if [ ! -e "$camera" ]; then
-        todo "$camera is not there${other:-: plug a camera in; VIDEO_DEVICE in .env names another, VIDEO_SOURCE one in the network}"
+        todo "$camera is not there${other:-: plug a camera in; $1 in .env names another, VIDEO_SOURCE one in the network}"
     elif ! is_video_device "$camera"; then
-        todo "$camera is no camera${other:-: plug one in, and name it in VIDEO_DEVICE in .env}"
+        todo "$camera is no camera${other:-: plug one in, and name it in $1 in .env}"
     elif [ "$(camera_bus "$camera")" = platform ]; then
         todo "$camera is the board's own camera ($(camera_name "$camera")), whose raw pictures no program here can read${other:-: plug a USB camera in}"
     elif ! gives_pictures "$camera"; then
@@ -153,7 +153,7 @@ check_camera() {
     else
         ok "the camera is $camera, $(camera_name "$camera")"
         [[ $camera != "$devices"/video* ]] || [ -z "$(by_id "$camera")" ] ||
-            echo "         VIDEO_DEVICE=$(by_id "$camera") in .env stays right when it is plugged in anew"
+            echo "         $1=$(by_id "$camera") in .env stays right when it is plugged in anew"
         group=$(stat -L -c %g "$camera")
         see_to "VIDEO_GID in .env is the group of $camera, $group" camera_group_is_set set_camera_group
     fi
@@ -179,10 +179,12 @@ see_to "libseccomp is 2.4.4 or later" seccomp_is_new upgrade_seccomp
 see_to "$user may use Docker" user_may add_user
 see_to ".env is there" settings_are_there copy_settings
 read_env .env
+camera=''
 for name in "${!cut_in_env[@]}"; do
     # Not with the value: it may be a password.
     todo "$name in .env has a \$ and a word behind it, which compose takes away: put the value in single quotes, or write \$\$"
 done
+list_cameras
 source=$(setting VIDEO_SOURCE)
 if [ -z "$source" ] && [ -e secrets/edge_face_detection/video_source ]; then
     ok "the camera is named in secrets/edge_face_detection/video_source"
@@ -190,7 +192,14 @@ elif [[ $source == *://* ]]; then
     ok "the camera is in the network: VIDEO_SOURCE is set in .env"
 else
     camera=$(setting VIDEO_DEVICE)
-    check_camera "${camera:-/dev/video0}"
+    camera=${camera:-/dev/video0}
+    check_camera VIDEO_DEVICE "$camera"
+fi
+second=$(setting VIDEO_DEVICE_2)
+if [ -n "$second" ] && [ -n "$camera" ] && [ "$(readlink -f "$second")" = "$(readlink -f "$camera")" ]; then
+    todo "VIDEO_DEVICE and VIDEO_DEVICE_2 in .env name the same camera: two programs cannot use it at once"
+elif [ -n "$second" ]; then
+    check_camera VIDEO_DEVICE_2 "$second"
 fi
 see_to "the clock is set by NTP" clock_is_set set_clock
 free=$(df --output=avail -BG . | tail -n 1 | tr -dc 0-9)

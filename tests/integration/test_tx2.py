@@ -121,7 +121,7 @@ def test_the_camera_s_group_is_set_however_its_line_is_written(checkout: Path, l
 def check(checkout: Path, camera: str) -> tuple[str, str]:
     """The first word of what is said of a camera, and all of it."""
     (checkout / ".env").write_text(f"VIDEO_GID={(checkout.parent / 'dev').stat().st_gid}\n")
-    _, said = step(checkout, f"check=yes; check_camera {camera}")
+    _, said = step(checkout, f"check=yes; list_cameras; check_camera VIDEO_DEVICE {camera}")
     return next(line.split()[0] for line in said.splitlines() if not line.startswith("found")), said
 
 
@@ -155,6 +155,22 @@ def test_only_a_usb_camera_that_gives_pictures_is_right(checkout: Path, camera: 
     assert reason.format(by_id=by_id) in said
     if verdict == "TO":
         assert f"VIDEO_DEVICE={by_id} in .env" in said
+
+
+def test_two_detectors_do_not_get_one_camera(checkout: Path) -> None:
+    """Under two names."""
+    (checkout / "a").touch()
+    (checkout / "b").symlink_to("a")
+    (checkout / ".env").write_text(f"VIDEO_DEVICE={checkout}/a\nVIDEO_DEVICE_2='{checkout}/b'\n")
+    done = subprocess.run((checkout / "deploy/tx2.sh", "--check"), capture_output=True, text=True, check=False)
+    assert "TO DO    VIDEO_DEVICE and VIDEO_DEVICE_2 in .env name the same camera" in done.stdout
+
+
+def test_a_second_camera_is_looked_at_too(checkout: Path) -> None:
+    (checkout / "b").touch()
+    (checkout / ".env").write_text(f"VIDEO_SOURCE=rtsp://cam/\nVIDEO_DEVICE_2={checkout}/b\n")
+    done = subprocess.run((checkout / "deploy/tx2.sh", "--check"), capture_output=True, text=True, check=False)
+    assert f"TO DO    {checkout}/b is no camera: plug one in, and name it in VIDEO_DEVICE_2 in .env" in done.stdout
 
 
 def test_a_file_is_no_camera(checkout: Path) -> None:

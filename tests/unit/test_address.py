@@ -174,6 +174,11 @@ def test_a_url_that_seems_cut_is_said_at_once(url: str, doubt: str, caplog: pyte
     assert "hush" not in caplog.text
 
 
+def test_a_doubt_is_told_as_long_as_the_camera_is_away() -> None:
+    with pytest.raises(CameraError, match=r"cannot reach .* About its URL: its password is empty.*\.env"):
+        UrlCamera("rtsp://admin:@127.0.0.1:9/s").open()
+
+
 def test_a_camera_that_is_away_is_told_by_host_and_port() -> None:
     with pytest.raises(CameraError, match=r"cannot reach 127\.0\.0\.1:9 ") as failed:
         UrlCamera("rtsp://admin:hush@127.0.0.1:9/hush?hush").open()
