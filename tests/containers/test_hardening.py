@@ -117,7 +117,7 @@ def test_no_port_is_published_to_others_but_the_one_that_wants_a_certificate() -
 @running
 @pytest.mark.parametrize("name", SETTINGS)
 def test_no_secret_is_in_the_environment(name: str) -> None:
-    """`docker inspect` shows it to whoever may ask. The demo's own keys and its clip are none; neither is an address by itself."""
+    """`docker inspect` shows it to whoever may ask. The demo's keys and clip are none; nor is an address alone."""
     environment = dict(entry.split("=", 1) for entry in inspect(name)["Config"]["Env"])
     of_settings = [setting.variable for setting in SETTINGS[name].listed() if setting.secret]
     assert of_settings
