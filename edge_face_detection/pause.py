@@ -1,4 +1,4 @@
-"""An operator's switch: pauses and resumes a camera by a retained message."""
+"""An operator pauses and resumes a camera by a retained message."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _LONGEST = 64
 class PauseSwitch:
     """Pauses and resumes `source` as the messages on `topic` say; an endpoint of the connection to the broker.
 
-    What was heard last holds until something else is heard. A broker that is away or has forgotten the message changes
-    nothing, nor does a restart: while the source is paused, an empty file beside the outbox says so.
+    The last word holds until the next one. Neither a broker that is away or has lost the message changes that, nor a
+    restart: while the source is paused, there is an empty file beside the outbox.
     """
 
     def __init__(self, source: Source, *, topic: str, outbox: Path) -> None:
@@ -36,9 +36,9 @@ class PauseSwitch:
         self._note = outbox.with_name(f"{outbox.name}.paused")
         self._link: Link | None = None
         self._is_puzzled = False
-        #: How often it has paused the source since the start.
+        #: Pauses since the start.
         self.pauses = 0
-        #: Set when the broker has told what it knows.
+        #: Set when the broker has said what it knows.
         self.told = threading.Event()
         if self._note.exists():
             source.pause()
@@ -46,7 +46,7 @@ class PauseSwitch:
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
-        # Sent again with each connection, so that a note that was lost is made good for.
+        # Sent again with each connection, in case the note was lost.
         always = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
         return [(self._topic, SubscribeOptions(qos=1, retainHandling=always))]
 
@@ -71,8 +71,8 @@ class PauseSwitch:
             self._link.acknowledge(packet.packet_id)
 
     def acknowledged(self, packet_id: int, reason: int) -> None:
-        """What was published behind the subscription is at the broker, so what is retained there has come before."""
-        del packet_id, reason  # whichever was the first
+        """The first PUBACK comes after the subscription, and so after what is retained."""
+        del packet_id, reason
         self.told.set()
 
     def work(self, now: float) -> None:
@@ -91,7 +91,7 @@ class PauseSwitch:
         else:
             self._source.resume()
             _log.info("resumed, as was said on %s", self._topic)
-        # Behind it, as a slow disk must not hold up a pause. The broker has the message until it is acknowledged.
+        # The note comes last: a slow disk must not delay a pause. The broker keeps the message until we acknowledge it.
         try:
             if pause:
                 self._note.touch()
@@ -103,4 +103,4 @@ class PauseSwitch:
             finally:
                 os.close(folder)
         except OSError as error:
-            _log.warning("%s cannot be changed (%s): a restart will not know what was said last", self._note, error)
+            _log.warning("%s cannot be changed (%s): a restart will not know the last word", self._note, error)

@@ -1,4 +1,4 @@
-"""The detector's settings."""
+"""Settings of edge_face_detection."""
 
 from __future__ import annotations
 
@@ -29,12 +29,7 @@ def _check_turn(value: object) -> object:
     return value
 
 
-VideoSize = Annotated[str, AfterValidator(_check_size)]
-
-
 class DetectorSettings(MqttSettings, OutboxSettings):
-    """What `edge_face_detection` can be told."""
-
     video_source: SecretStr = Field(
         SecretStr("0"),
         min_length=1,
@@ -45,7 +40,7 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         True, description="a file plays at its own pace, as a camera would; false: as fast as it goes, every frame"
     )
     video_loop: bool = Field(False, description="a file begins again when it has come to its end")
-    video_size: VideoSize = Field(
+    video_size: Annotated[str, AfterValidator(_check_size)] = Field(
         "640x480", description="what a USB camera is asked for, width x height in pixels; it may choose otherwise"
     )
     video_fps: float = Field(
@@ -71,7 +66,7 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         ge=0,
         le=86400,
         allow_inf_nan=False,
-        description="a camera is opened anew that gives no new frame for so long, or the very same one over and over,"
+        description="a camera is opened anew when it gives no new frame, or only the very same one, for this long,"
         " in seconds; 0 = never",
     )
     edge_id: Name = Field(description="name of this edge device")
@@ -88,8 +83,8 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         640,
         ge=64,
         le=16384,
-        description="larger frames are shrunk to this largest side for detection, in pixels; where a face then has"
-        " less than 20 (haar) or 11 (yunet) of them it is not found",
+        description="larger frames are shrunk to this largest side for detection, in pixels; a face that then has"
+        " less than 20 pixels (haar) or 11 (yunet) is not found",
     )
     min_face_size: int = Field(
         40,
@@ -99,7 +94,10 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         " in pixels",
     )
     face_margin: float = Field(
-        0.1, ge=0, le=2, description="what is cut out around a face's box, as a fraction of its sides"
+        0.1,
+        ge=0,
+        le=2,
+        description="part of the picture that is cut out around a face's box, as a fraction of its sides",
     )
     min_sharpness: float = Field(
         0,
@@ -109,8 +107,8 @@ class DetectorSettings(MqttSettings, OutboxSettings):
     )
     privacy_mask: Annotated[str, AfterValidator(_check_mask)] = Field(
         "",
-        description="what is painted over before anything looks at the picture: polygons as fractions of its width and"
-        " height, such as 0,0 0.5,0 0.5,1 0,1; 0.8,0 1,0 1,0.3",
+        description="parts of the picture that are painted over before anything looks at it: polygons as fractions of"
+        " its width and height, such as 0,0 0.5,0 0.5,1 0,1; 0.8,0 1,0 1,0.3",
     )
     face_selection: Literal["all", "best"] = Field(
         "all",

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.capture import MJPG, Capture, LiveCapture
+from edge_face_detection.sources.devices import why_not_opened
 
 __all__ = ["Camera", "CameraError", "DeviceCamera"]
 
@@ -78,10 +79,7 @@ class DeviceCamera:
         ):
             capture.set(name, value)
         if not capture.isOpened():
-            raise CameraError(
-                f"{path} cannot be opened: is another program using it (fuser -v {path})? A camera may have"
-                " several devices of which one gives pictures: try the others of ls /dev/video*"
-            )
+            raise CameraError(why_not_opened(path, status.st_rdev))
         self._tell_of_choice(capture)
         is_jpeg = capture.get(cv2.CAP_PROP_FOURCC) == MJPG
         return Capture(capture, is_raw=is_jpeg and capture.set(cv2.CAP_PROP_CONVERT_RGB, 0))

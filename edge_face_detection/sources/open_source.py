@@ -12,7 +12,7 @@ from edge_face_detection.sources.recorded import RecordedSource, open_recording,
 from edge_face_detection.sources.source import Source
 from edge_face_detection.sources.url_camera import UrlCamera
 
-__all__ = ["Source", "open_source"]
+__all__ = ["open_source"]
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +54,6 @@ def open_source(
         mode = 0
     except OSError as error:
         raise unusable(path, f"cannot be read ({error.strerror})") from None
-    if stat.S_ISCHR(mode) or (mode == 0 and path.is_relative_to("/dev")):
+    if stat.S_ISCHR(mode) or (mode == 0 and path.is_relative_to("/dev") and video_source.isprintable()):
         return LiveSource(DeviceCamera(video_source, size=size, rate=rate), stall_seconds=stall_seconds)
     return RecordedSource(open_recording(path, mode), realtime=realtime, loop=loop)

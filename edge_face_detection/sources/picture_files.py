@@ -47,11 +47,10 @@ class Pictures:
 
     def __init__(self, place: Path, paths: Iterable[Path]) -> None:
         self.description = shown_path(place)
-        self.position = -self.step
         self._unreadable = 0
         self._paths = [path for path in paths if self._is_file(path)]
-        self._index = -1
-        if not any(map(self._may_be_picture, self._paths)):
+        self.rewind()
+        if not any(map(picture_kind, self._paths)):
             raise SourceError(
                 f"no pictures in {self.description}: png, jpg, jpeg and bmp files are looked for there, and webp, tiff,"
                 " gif and avif ones"
@@ -64,10 +63,8 @@ class Pictures:
         paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
         others = [path for path in paths if not is_picture_name(path)]
         if others:
-            _log.info(
-                "%d entries of %s have no picture's name and are passed over, such as %s",
-                len(others), shown_path(folder), shown_path(others[0].name),
-            )  # fmt: skip
+            text = "%d entries of %s have no picture's name and are passed over, such as %s"
+            _log.info(text, len(others), shown_path(folder), shown_path(others[0].name))
         return cls(folder, sorted(filter(is_picture_name, paths), key=_natural_order))
 
     def rewind(self) -> None:
@@ -75,8 +72,11 @@ class Pictures:
 
     def grab(self) -> bool:
         self._index += 1
-        self.position = self._index * self.step
         return self._index < len(self._paths)
+
+    @property
+    def position(self) -> float:
+        return self._index * self.step
 
     def retrieve(self) -> Image | None:
         path = self._paths[self._index]
@@ -91,20 +91,14 @@ class Pictures:
 
     def _is_file(self, path: Path) -> bool:
         try:
-            is_file, reason = stat.S_ISREG(path.stat().st_mode), "it is a folder, a pipe or a device"
+            if stat.S_ISREG(path.stat().st_mode):
+                return True
+            self._tell_unreadable(path, "it is a folder, a pipe or a device")
         except OSError as error:
-            is_file, reason = False, error.strerror or "it cannot be looked at"
-        if not is_file:
-            self._tell_unreadable(path, reason)
-        return is_file
+            self._tell_unreadable(path, error.strerror)
+        return False
 
-    def _may_be_picture(self, path: Path) -> bool:
-        try:
-            return picture_kind(path) is not None
-        except OSError:
-            return False  # told when its turn comes
-
-    def _tell_unreadable(self, path: Path, reason: str) -> None:
+    def _tell_unreadable(self, path: Path, reason: str | None) -> None:
         self._unreadable += 1
         if self._unreadable <= UNREADABLE_WARNINGS:
             _log.warning("picture %s is passed over: %s", shown_path(path), reason)
@@ -117,8 +111,11 @@ def is_picture_name(path: Path) -> bool:
 
 
 def picture_kind(path: Path) -> str | None:
-    """The format that a file begins as; None where it is no known picture's. Raises OSError."""
-    return _kind(_content(path, _HEAD_BYTES))
+    """The format that a file begins as; None where it is no known picture's, or cannot be read."""
+    try:
+        return _kind(_content(path, _HEAD_BYTES))
+    except (OSError, ValueError):
+        return None
 
 
 def _kind(content: bytes) -> str | None:

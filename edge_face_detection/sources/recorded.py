@@ -31,8 +31,12 @@ class Recording(Protocol):
     """
 
     description: str
-    position: float
-    step: float
+
+    @property
+    def position(self) -> float: ...
+
+    @property
+    def step(self) -> float: ...
 
     def rewind(self) -> None:
         """Go before the first frame. Raises SourceError when the recording is gone."""
@@ -120,6 +124,7 @@ def open_recording(path: Path, mode: int) -> Recording:
         if stat.S_ISDIR(mode):
             return Pictures.of_folder(path)
         if stat.S_ISREG(mode):
+            path.open("rb").close()  # for the reason, which FFmpeg does not tell
             # FFmpeg shows all pictures of a GIF.
             is_picture = is_picture_name(path) or picture_kind(path) is not None
             return Pictures(path, [path]) if is_picture and path.suffix.lower() != ".gif" else VideoFile(path)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Literal
 
 from edge_face_detection.sources.frame import Frame
 
@@ -37,6 +38,10 @@ class Source(ABC):
     def is_up(self) -> bool:
         """Whether frames are coming."""
         return self._is_running and not self.paused
+
+    @property
+    def state(self) -> Literal["up", "down", "paused"]:
+        return "paused" if self.paused else "up" if self.is_up else "down"
 
     @property
     def trouble(self) -> str | None:

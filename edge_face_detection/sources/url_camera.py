@@ -54,6 +54,14 @@ class UrlCamera:
             self._ways, self._transport = [("rtsp_transport", chosen)], chosen
 
     def open(self) -> LiveCapture:
+        try:
+            return self._open()
+        except CameraError as error:
+            if not self.doubt:
+                raise
+            raise CameraError(f"{error} About its URL: {self.doubt}", retry_after=error.retry_after) from error
+
+    def _open(self) -> LiveCapture:
         if self._address.scheme.startswith("http"):
             opened = open_http(
                 self._address.url,

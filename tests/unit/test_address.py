@@ -30,25 +30,29 @@ def refusal(video_source: str) -> str:
     ("url", "shown"),
     [
         ("rtsp://cam", "rtsp://cam"),
-        ("RTSP://cam:8554/", "rtsp://cam:8554"),
+        ("RTSP://cam:8554/", "RTSP://cam:8554/"),
+        ("http://cam:81/live/ch0/stream1.mjpg", "http://cam:81/live/ch0/stream1.mjpg"),
+        ("rtsp://cam/stream/hush", "rtsp://cam/…"),
+        ("rtsp://cam/stream?hush", "rtsp://cam/…"),
+        ("rtsp://cam/stream1234", "rtsp://cam/…"),
         ("rtsp://cam:/hush", "rtsp://cam/…"),
         ("rtsps://cam:7441/hush?enableSrtp", "rtsps://cam:7441/…"),
-        ("rtsp://hush@cam", "rtsp://cam"),
-        ("rtsp://admin:hush@cam:554/stream", "rtsp://cam:554/…"),
-        ("rtsp://admin:hu@hush@cam/s", "rtsp://cam/…"),
-        ("rtsp://admin:hush%23%k@cam/s", "rtsp://cam/…"),
-        ("rtsp://admin:hush@[fe80::1]:554/s", "rtsp://[fe80::1]:554/…"),
-        ("rtsp://admin:hush:hush@[::1]", "rtsp://[::1]"),
+        ("rtsp://hush@cam", "rtsp://***@cam"),
+        ("rtsp://admin:hush@cam:554/stream", "rtsp://***@cam:554/stream"),
+        ("rtsp://admin:hu@hush@cam/s", "rtsp://***@cam/…"),
+        ("rtsp://admin:hush%23%k@cam/s", "rtsp://***@cam/…"),
+        ("rtsp://admin:hush@[fe80::1]:554/s", "rtsp://***@[fe80::1]:554/…"),
+        ("rtsp://admin:hush:hush@[::1]", "rtsp://***@[::1]"),
         ("http://cam?token=hush", "http://cam/…"),
         ("https://cam/video?user=admin&pwd=hush", "https://cam/…"),
         ("rtsp://cam:554/user=admin&password=hush&channel=1&stream=0.sdp?real_stream", "rtsp://cam:554/…"),
         ("rtsp://cam:554/user=admin_password=hush#1_channel=1_stream=0.sdp", "rtsp://cam:554/…"),
         ("http://go2rtc:1984/api/stream.mjpeg?src=rtsp://admin:hush%40cam/s", "http://go2rtc:1984/…"),
-        ("rtsp://admin:pässhush@küche.local/s", "rtsp://küche.local/…"),
-        ("rtsp://admin:it'shush!$&()*+,;=@cam_1/s", "rtsp://cam_1/…"),
+        ("rtsp://admin:pässhush@küche.local/s", "rtsp://***@küche.local/…"),
+        ("rtsp://admin:it'shush!$&()*+,;=@cam_1/s", "rtsp://***@cam_1/…"),
     ],
 )
-def test_scheme_host_and_port_are_shown_and_no_more(url: str, shown: str) -> None:
+def test_scheme_host_and_port_are_shown_and_a_harmless_path(url: str, shown: str) -> None:
     """Cameras take passwords as a user's, in the path and in the query; the whole URL goes to FFmpeg, though."""
     address = Address.parse(url)
     assert address.description == shown
@@ -168,6 +172,11 @@ def test_a_url_that_seems_cut_is_said_at_once(url: str, doubt: str, caplog: pyte
     assert doubt in caplog.text
     assert ".env" in caplog.text
     assert "hush" not in caplog.text
+
+
+def test_a_doubt_is_told_as_long_as_the_camera_is_away() -> None:
+    with pytest.raises(CameraError, match=r"cannot reach .* About its URL: its password is empty.*\.env"):
+        UrlCamera("rtsp://admin:@127.0.0.1:9/s").open()
 
 
 def test_a_camera_that_is_away_is_told_by_host_and_port() -> None:

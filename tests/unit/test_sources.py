@@ -38,8 +38,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("/dev/video99", "/dev/video99"),
         ("/dev/v4l/by-id/usb-Camera-video-index0", "/dev/v4l/by-id/usb-Camera-video-index0"),
         ("/dev/null", "/dev/null"),
-        ("rtsp://camera/stream", "rtsp://camera/…"),
-        ("HTTPS://camera:8443/video.mjpg", "https://camera:8443/…"),
+        ("rtsp://camera/stream", "rtsp://camera/stream"),
+        ("HTTPS://camera:8443/video.mjpg", "HTTPS://camera:8443/video.mjpg"),
     ],
 )
 def test_numbers_devices_and_urls_are_cameras(video_source: str, description: str) -> None:
