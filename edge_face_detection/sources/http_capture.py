@@ -116,8 +116,8 @@ class PolledCapture(HttpCapture):
             picture = error.partial
         except (OSError, HTTPException) as error:
             raise self._web.no_answer(error) from error
-        if not answer.isclosed():
-            raise NoPictureError(f"its picture has more than {MAX_PICTURE_BYTES >> 20} MiB")
+        if len(picture) == MAX_PICTURE_BYTES:
+            raise NoPictureError(f"its picture has {MAX_PICTURE_BYTES >> 20} MiB or more")
         if not picture:
             raise NoPictureError("its answer is empty")
         return picture

@@ -129,8 +129,8 @@ class UrlCamera:
             raise CameraError(f"{self._place} answers {shown_status(status)}: {remedy}")
 
     def _look(self, option: str, value: str) -> Capture | None:
-        # FFmpeg would look at twenty frames to learn their rate, which we do not need.
-        options = {"fpsprobesize": "0"} | _options()
+        # We do not need the rate, for which FFmpeg would look at twenty frames. Cameras are near: no proxy.
+        options = {"fpsprobesize": "0", "http_proxy": "none"} | _options()
         if option == "rtsp_flags" and option in options:
             value = f"{options[option]}+{value}"
         # OpenCV reads the variable at each opening, and has no other way to tell FFmpeg of the transport.

@@ -18,7 +18,7 @@ from edge_face_detection.sources.login import Login
 __all__ = ["Web", "content_type", "remedy_for", "shown_status"]
 
 _MOST_REDIRECTS = 5
-_REDIRECTS = (301, 302, 303, 307, 308)
+_REDIRECTS, _FOR_EVER = (301, 302, 303, 307, 308), (301, 308)
 # What is read of an answer that is not wanted, so that its connection can be used again.
 _MOST_LEFTOVER_BYTES = 2**16
 # A camera that asks for more patience is asked all the same.
@@ -72,9 +72,11 @@ class Web:
                     host = ""
                 if not host or urlsplit(url).scheme not in ("http", "https"):
                     raise CameraError(f"{self.place} redirects us to an address that is none of http:// or https://")
-            elif answer.status == 401 and self._login and _origin(parts) == self._home and not is_challenged:
+                if answer.status in _FOR_EVER:
+                    self._url = url
+            elif answer.status == 401 and (login := self._login_at(parts)) and not is_challenged:
                 is_challenged = True
-                if not self._login.challenged(answer.headers.get_all("WWW-Authenticate", [])):
+                if not login.challenged(answer.headers.get_all("WWW-Authenticate", [])):
                     return answer
             else:
                 return answer
@@ -133,8 +135,8 @@ class Web:
         assert self._connection is not None
         path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe="!#$%&'()*+,/:;=?@[]~")
         headers |= {"Accept": "*/*", "User-Agent": "edge_face_detection"}
-        if self._login and _origin(parts) == self._home:
-            headers |= self._login.headers("GET", path)
+        if login := self._login_at(parts):
+            headers |= login.headers("GET", path)
         try:
             self._connection.request("GET", path, headers=headers)
             self._answer = self._connection.getresponse()
@@ -146,6 +148,12 @@ class Web:
                 return self._ask(parts, headers)
             raise self.no_answer(error) from error
         return self._answer
+
+    def _login_at(self, parts: SplitResult) -> Login | None:
+        """The login, if the URL is of the camera itself: no other host may see the password."""
+        scheme, host, _ = origin = _origin(parts)
+        is_own = origin == self._home or (scheme, host) == ("https", self._home[1])
+        return self._login if is_own else None
 
     def _connect(self, parts: SplitResult) -> bool:
         """Connect to the URL's server, if we are not yet; return whether we were."""
