@@ -1,5 +1,5 @@
-# `make` shows what there is.
-# VENV may be another virtual environment, PYTHON another interpreter to make it with.
+# `make` lists the targets.
+# VENV names another virtual environment, PYTHON another interpreter to make it with.
 
 VENV ?= .venv
 VIDEO ?=
@@ -8,13 +8,13 @@ STAMP_DEMO := $(VENV)/.installed-demo
 STAMP_DEV := $(VENV)/.installed-dev
 PACKAGES := edge_face_detection edge_forwarder cloud_saver cloud_gallery object_store face_messages dev
 
-# Tests that run at a time. Most of them wait for programs, so there are more than there are processors.
+# Tests that run at a time: more than there are processors, since most tests wait for programs.
 WORKERS ?= 6
 PYTEST := $(BIN)/pytest
-# What must run alone (memory bounds, rates) runs behind the rest.
+# Tests that must run alone (memory bounds, rates) run after the others.
 TOGETHER := $(PYTEST) -n $(WORKERS) --dist loadgroup -m 'not alone'
 
-# Each test process would compile all tests anew.
+# With it, each test process would compile all tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -31,7 +31,7 @@ demo: $(STAMP_DEMO) mosquitto ## the whole path on this machine; VIDEO=0 is the 
 gallery: $(STAMP_DEMO) mosquitto ## the page of the last demo again, over its bucket, until Ctrl-C
 	@$(BIN)/python -m dev.stack gallery
 
-setup: $(STAMP_DEV) ## virtual environment with everything, tests and tools included (.venv)
+setup: $(STAMP_DEV) ## make the virtual environment (.venv), tests and tools included
 
 test-unit: $(STAMP_DEV) ## after each change: the unit tests; WORKERS at a time
 	@$(TOGETHER) tests/unit
@@ -43,7 +43,7 @@ test: ready ## unit and integration tests, and the containers' where a Docker en
 	@$(PYTEST) -m alone $$(grep -rl 'mark\.alone' tests/integration tests/unit --include='*.py')
 	@if docker version >/dev/null 2>&1; then $(PYTEST) tests/containers; fi
 
-check: $(STAMP_DEV) ## what must hold before a commit: ruff, its formatter, mypy, settings, locks, known weaknesses
+check: $(STAMP_DEV) ## before a commit: ruff, its formatter, mypy, the page of the settings, locks, known weaknesses
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -51,11 +51,11 @@ check: $(STAMP_DEV) ## what must hold before a commit: ruff, its formatter, mypy
 	@$(BIN)/python dev/scripts/lock.py --check
 	@$(BIN)/python dev/scripts/lock.py --audit || [ $$? = 3 ]
 
-format: $(STAMP_DEV) ## put the code in its form
+format: $(STAMP_DEV) ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: $(STAMP_DEV) ## write the tables of settings into README.md
+docs: $(STAMP_DEV) ## write the tables of docs/settings.md
 	@PYTHONPATH=. $(BIN)/python dev/scripts/settings_table.py
 
 test-containers: $(STAMP_DEV) prometheus ## tests of the images and compose files; needs a Docker engine
@@ -65,48 +65,48 @@ test-containers: $(STAMP_DEV) prometheus ## tests of the images and compose file
 test-camera: $(STAMP_DEV) mosquitto qemu ## tests with USB cameras, in a virtual machine that emulates them; needs Debian on x86_64
 	@$(BIN)/python -m tests.camera.machine $(BIN)/python -m pytest -p no:cacheprovider tests/camera
 
-chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1 IMAGES=1
+chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count the bucket; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1 IMAGES=1
 	@$(BIN)/python -m dev.chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS, \
 		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain) $(if $(IMAGES),--images)
 
-outage: $(STAMP_DEV) mosquitto ## the cloud gone while 100,000 faces come in: memory, disk, and how they go out; minutes, and 6 GB in TMPDIR
+outage: $(STAMP_DEV) mosquitto ## the cloud is gone while 100,000 faces come in: memory, disk, and the backlog after it; minutes, and 6 GB in TMPDIR
 	@$(BIN)/python -m dev.bench outage
 
-bench: $(STAMP_DEV) mosquitto ## what all costs and how well faces are found; CLIPS and LABELS: your own, see docs/benchmarks.md
+bench: $(STAMP_DEV) mosquitto ## CPU time, rates, memory, and how well faces are found; CLIPS and LABELS: your own, see docs/benchmarks.md
 	@$(BIN)/python -m dev.bench $(if $(CLIPS),--clip $(CLIPS)) $(if $(LABELS),--labels $(LABELS))
 
-bench-images: $(STAMP_DEV) mosquitto ## detector, forwarder, saver, path and outage in their images, as they are shipped; needs a Docker engine
+bench-images: $(STAMP_DEV) mosquitto ## the same of the programs in their images; needs a Docker engine
 	@docker compose --env-file /dev/null -f docker-compose.edge.yml -f docker-compose.cloud.yml build --quiet
 	@$(BIN)/python -m dev.bench --images
 
-screenshots: $(STAMP_DEV) mosquitto chromium ## the pictures of the gallery in docs/, made anew
+screenshots: $(STAMP_DEV) mosquitto chromium ## make the pictures of the gallery in docs/ anew
 	@$(BIN)/python -m dev.stack.screenshots
 
 lock: $(STAMP_DEV) ## pin the newest versions that pyproject.toml allows, with hashes, for the images
 	@$(BIN)/python dev/scripts/lock.py
 
-audit: $(STAMP_DEV) ## known weaknesses in what is locked; fails also where nobody can be asked
+audit: $(STAMP_DEV) ## known weaknesses in the locked packages; fails also where PyPI cannot be asked
 	@$(BIN)/python dev/scripts/lock.py --audit
 
-sbom: $(STAMP_DEV) ## what each image consists of, as sbom/IMAGE.cdx.json (CycloneDX); the images must be built
+sbom: $(STAMP_DEV) ## list the parts of each image, as sbom/IMAGE.cdx.json (CycloneDX); the images must be built
 	@$(BIN)/python dev/scripts/sbom.py
 
-clean: ## remove what make has made: virtual environment, caches, the demo's folder
+clean: ## remove everything that make has made: virtual environment, caches, the demo's folder
 	rm -rf .venv .demo sbom .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Two stamps, as the test tools take longer to install than all that the demo needs.
+# There are two stamps, since the test tools take longer to install than everything the demo needs.
 $(STAMP_DEMO): pyproject.toml dev/scripts/setup.sh
 	@dev/scripts/setup.sh "$(VENV)" edge-face-detection,edge-forwarder,cloud-saver,cloud-gallery,s3-server
 	@touch $@
 
 $(STAMP_DEV): pyproject.toml dev/scripts/setup.sh
 	@dev/scripts/setup.sh "$(VENV)" dev
-	@# Compiles all tests once, which each test process would do for itself. No more than that: it may fail.
+	@# Compiles all tests once; otherwise each test process would do it. It may fail.
 	@$(PYTEST) --collect-only -q >/dev/null 2>&1 || true
 	@touch $(STAMP_DEMO) $@
 
-# What `make test` needs: the environment and the system's programs, side by side.
+# `make test` needs the environment and the system's programs: this makes both at the same time.
 ready:
 	@$(MAKE) --no-print-directory -j2 $(STAMP_DEV) tools
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Takes the bundle that `enrol` or `renew` made on the VM: certificate and key into ./secrets, name and address into
-# .env. Can be run again; nothing else in .env is touched. Asks for root's rights by sudo, since the key is to belong
-# to the forwarder's user in its container, and to nobody else.
+# Takes the bundle that `enrol` or `renew` made on the VM. Certificate and key go into ./secrets, name and address into
+# .env, and the line COMPOSE_FILE where it is missing; the rest of .env stays. It can be run again. It asks for root's
+# rights by sudo, since the key must belong to the forwarder's user in its container, and to nobody else.
 #
 #   deploy/enrol.sh tx2-01.tar
 set -euo pipefail
@@ -20,7 +20,7 @@ as_root() {
 
 bundle=${1:?the bundle, such as tx2-01.tar}
 [ -f "$bundle" ] || die "$bundle: no such file"
-# Nothing is unpacked: whatever names and links a tar holds, its members only come out of a pipe.
+# Nothing is unpacked: the members come out of a pipe, whatever names and links the tar holds.
 listed=$(head -c 65537 "$bundle" | tar -tf - 2>/dev/null | head -c 4096 | tr '\n' ' ') || true
 if [ "$(stat -c %s "$bundle")" -gt 65536 ] || [ "$listed" != "$names " ]; then
     die "$bundle: is no bundle of an edge (see: enrol)"
@@ -61,26 +61,36 @@ fi
 cd "$(dirname "$0")/.."
 umask 077
 [ -f .env ] || cp .env.edge.example .env
-before=$(sed -n 's/^EDGE_ID=//p' .env | tail -n 1)
+# An editor on Windows may have left CRLF in it.
+before=$(tr -d '\r' <.env | sed -n 's/^EDGE_ID=//p' | tail -n 1)
 if [ "$before" != "$name" ]; then
     echo "EDGE_ID was '$before' and is '$name' now. Faces that still wait under the old name are filed as unattributed."
 fi
 
-# A file of the new content beside the old one, then in its place: whoever reads meanwhile sees one of the two whole.
+# The new file replaces the old one in one step, so that a reader sees one of the two as a whole.
 place() {
     # shellcheck disable=SC2016 # the inner shell expands them
     as_root sh -c 'cat >"$1.new" && chown "$2" "$1.new" && chmod 600 "$1.new" && mv "$1.new" "$1"' sh "secrets/$1" $owner
 }
 # The container's user must be able to list the folder; each file in it has its own rights.
+[ -d secrets ] || mkdir secrets
 as_root chmod a+rx secrets
 place cloud_client.key <<<"$key"
 place cloud_client.crt <<<"$certificate"
 place cloud_ca.crt <<<"$ca"
 
+files=
+if ! tr -d '\r' <.env | grep -q '^COMPOSE_FILE=.'; then
+    files=docker-compose.edge.yml
+    # compose/camera.yml hands over a USB camera. A camera in the network has a VIDEO_SOURCE instead.
+    tr -d '\r' <.env | grep -q '^VIDEO_SOURCE=.*://' || [ -e secrets/edge_face_detection/video_source ] ||
+        files=$files:compose/camera.yml
+fi
 cp -p .env .env.new
 {
-    # What was there before under these names goes, comments stay.
-    grep -vE '^(EDGE_ID|CLOUD_MQTT_(URL|CA_FILE|CERT_FILE|KEY_FILE))=' .env || true
+    # Older lines of these names go, comments stay.
+    tr -d '\r' <.env | grep -vE "^(EDGE_ID|CLOUD_MQTT_(URL|CA_FILE|CERT_FILE|KEY_FILE)${files:+|COMPOSE_FILE})=" || true
+    [ -z "$files" ] || echo "COMPOSE_FILE=$files"
     cat <<END
 $settings
 CLOUD_MQTT_CA_FILE=/run/secrets/cloud_ca.crt
@@ -89,4 +99,6 @@ CLOUD_MQTT_KEY_FILE=/run/secrets/cloud_client.key
 END
 } >.env.new
 mv .env.new .env
-echo "enrolled as $name. Delete $bundle, and: docker compose -f docker-compose.edge.yml up -d"
+grep -q '^COMPOSE_FILE=.*docker-compose\.edge\.yml' .env ||
+    echo "COMPOSE_FILE in .env does not name docker-compose.edge.yml: put it first, with a colon behind it." >&2
+echo "enrolled as $name. Delete $bundle, and: docker compose up -d"

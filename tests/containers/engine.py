@@ -39,11 +39,11 @@ def environment() -> dict[str, str]:
 
 
 def run(
-    *command: str, ok: Sequence[int] = (0,), within: float = 120, given: bytes = b""
+    *command: str, ok: Sequence[int] = (0,), within: float = 120, given: bytes = b"", cwd: Path = ROOT
 ) -> subprocess.CompletedProcess[bytes]:
     """What a command says that ends with one of the statuses `ok`; `given` is its standard input."""
     done = subprocess.run(
-        command, input=given, capture_output=True, cwd=ROOT, env=environment(), timeout=within, check=False
+        command, input=given, capture_output=True, cwd=cwd, env=environment(), timeout=within, check=False
     )
     assert done.returncode in ok, f"{' '.join(command)}: exit {done.returncode}\n{(done.stdout + done.stderr).decode()}"
     return done

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.containers.engine import FILES, ROOT, compose
+from tests.containers.engine import EDGE as EDGE_SERVICES
+from tests.containers.engine import FILES, ROOT, compose, run
 
 EDGE = "docker-compose.edge.yml"
 CLOUD = "docker-compose.cloud.yml"
@@ -37,10 +39,13 @@ def test_containers_carry_the_folder_s_name_and_use_one_network(files: tuple[str
     for name, service in config["services"].items():
         assert service["container_name"] == name
         assert name == "demo_clip" or list(service["networks"]) == ["hw03"]
-        assert (ROOT / name).is_dir() or name == "demo_clip"
+        assert name == "demo_clip" or any((folder / name).is_dir() for folder in (ROOT, ROOT / "dev"))
 
 
-@pytest.mark.parametrize("file", [path.name for path in ROOT.glob("docker-compose*.yml")])
+ALL = sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("docker-compose.*.yml"), *ROOT.glob("compose/*.yml")))
+
+
+@pytest.mark.parametrize("file", ALL)
 def test_files_suit_compose_of_any_age(file: str) -> None:
     """`version:` is obsolete, and `name:` is unknown to the first compose v2 releases."""
     assert not [line for line in (ROOT / file).read_text().splitlines() if line.startswith(("version:", "name:"))]
@@ -121,8 +126,10 @@ def test_a_second_camera_differs_in_nothing_but_what_is_its_own() -> None:
     assert [device["source"] for device in (*one["devices"], *other["devices"])] == ["/dev/video0", "/dev/video1"]
     changed = dict(other["environment"].items() - one["environment"].items())
     assert changed == {"CAMERA_ID": "camera1"}
-    assert [volume["target"] for volume in other["volumes"]] == ["/var/lib/facedetection"]
-    assert one["volumes"][0]["source"] != other["volumes"][0]["source"]
+    for volumes in zip(*(sorted(each["volumes"], key=lambda v: v["target"]) for each in (one, other)), strict=True):
+        assert volumes[0]["target"] == volumes[1]["target"]
+        assert volumes[0]["source"] != volumes[1]["source"]
+    assert {volume["target"] for volume in other["volumes"]} == {"/run/secrets", "/var/lib/facedetection"}
 
 
 def test_the_camera_is_handed_over_by_its_override_only() -> None:
@@ -145,14 +152,71 @@ def test_a_camera_that_may_change_its_number_is_found_by_name_and_nothing_else_i
     assert not detector.get("privileged")
 
 
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A fresh clone, as far as compose looks at it."""
+    shutil.copytree(ROOT / "compose", tmp_path / "checkout/compose")
+    for file in ROOT.glob("docker-compose.*.yml"):
+        shutil.copy(file, tmp_path / "checkout")
+    return tmp_path / "checkout"
+
+
+def started_in(checkout: Path, *options: str) -> dict[str, Any]:
+    """The services of a bare `docker compose` in this folder."""
+    done = run("docker", "compose", *options, "config", "--format", "json", cwd=checkout)
+    assert b"WARN" not in done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)["services"]
+    return found
+
+
+def test_with_the_edge_s_example_a_bare_command_starts_the_edge_with_its_camera(checkout: Path) -> None:
+    shutil.copy(ROOT / ".env.edge.example", checkout / ".env")
+    edge = started_in(checkout)
+    assert edge.keys() == set(EDGE_SERVICES)
+    assert edge["edge_face_detection"]["devices"]
+
+
+def test_with_the_cloud_s_example_a_bare_command_starts_the_cloud(checkout: Path) -> None:
+    shutil.copy(ROOT / ".env.cloud.example", checkout / ".env")
+    assert started_in(checkout).keys() == {"cloud_mosquitto", "cloud_saver"}
+
+
+def test_both_hosts_may_be_one(checkout: Path) -> None:
+    """As docs/deployment.md has it: both examples' settings in one file."""
+    (line,) = [line for line in (ROOT / "docs/deployment.md").read_text().splitlines() if line.startswith("| both on")]
+    both = "".join((ROOT / f".env.{name}.example").read_text() for name in ("edge", "cloud"))
+    (checkout / ".env").write_text(f"{both}\nCOMPOSE_FILE={line.split('`')[1]}\n")
+    assert started_in(checkout).keys() == {*EDGE_SERVICES, "cloud_mosquitto", "cloud_saver"}
+
+
+def test_files_that_are_named_in_a_command_replace_those_in_the_settings(checkout: Path) -> None:
+    """So `docker compose -f docker-compose.cloud.yml up` means the same everywhere."""
+    shutil.copy(ROOT / ".env.edge.example", checkout / ".env")
+    assert started_in(checkout, "-f", CLOUD).keys() == {"cloud_mosquitto", "cloud_saver"}
+    assert "devices" not in started_in(checkout, "-f", EDGE)["edge_face_detection"]
+    demo = started_in(checkout, *(part for file in FILES for part in ("-f", file)))
+    assert demo.keys() == {*EDGE_SERVICES, "cloud_mosquitto", "cloud_saver", "demo_s3", "demo_clip"}
+
+
+def test_the_folder_of_the_secrets_may_be_missing(checkout: Path) -> None:
+    """A clone has none: the engine makes it."""
+    for files in ((EDGE,), (CLOUD,)):
+        found = started_in(checkout, "--profile", "gallery", *(part for file in files for part in ("-f", file)))
+        binds = [
+            volume for service in found.values() for volume in service.get("volumes", []) if "secrets" in str(volume)
+        ]
+        assert binds
+        assert all(volume["bind"]["create_host_path"] for volume in binds)
+
+
 @pytest.mark.parametrize("name", ["edge", "cloud"])
 def test_the_example_of_the_settings_knows_only_variables_that_are_used(name: str) -> None:
     """A misspelt one would be silently ignored."""
-    used = "".join((ROOT / file).read_text() for file in ROOT.glob("docker-compose.*.yml"))
+    used = "".join((ROOT / file).read_text() for file in ALL)
     lines = (line.removeprefix("#") for line in (ROOT / f".env.{name}.example").read_text().splitlines())
     named = [line.partition("=")[0] for line in lines if "=" in line and line.partition("=")[0].isupper()]
     assert named
-    of_compose = {"COMPOSE_PROFILES"}
+    of_compose = {"COMPOSE_FILE", "COMPOSE_PROFILES"}
     assert [variable for variable in named if f"${{{variable}:-" not in used and variable not in of_compose] == []
 
 

@@ -29,8 +29,7 @@ class Edge:
     def __init__(self, name: str, checkout: Path) -> None:
         self.name = name
         self.broker, self.forwarder = f"{name}-broker", f"{name}-forwarder"
-        for name_of_folder in ("deploy", "secrets"):
-            (checkout / name_of_folder).mkdir(parents=True)
+        (checkout / "deploy").mkdir(parents=True)
         for folder in (checkout, *checkout.parents[:3]):
             folder.chmod(0o755)
         shutil.copy(ROOT / "deploy" / "enrol.sh", checkout / "deploy")

@@ -296,7 +296,6 @@ def checkout(tmp_path: Path) -> Path:
     """What of the checkout the script needs, on a TX2."""
     folder = tmp_path / "checkout"
     (folder / "deploy").mkdir(parents=True)
-    (folder / "secrets").mkdir(mode=0o700)
     shutil.copy(ROOT / "deploy" / "enrol.sh", folder / "deploy")
     shutil.copy(ROOT / ".env.edge.example", folder)
     return folder
@@ -319,6 +318,7 @@ def test_the_tx2_takes_a_bundle_with_one_command(cloud: CloudBroker, checkout: P
     """Twice is harmless, a renewed one replaces it, and other settings stay as they are."""
     (checkout / ".env").write_text("# mine\nVIDEO_GID=44\nEDGE_ID=edge1\nCLOUD_MQTT_URL=mqtt://old\nLOG_LEVEL=debug\n")
     (checkout / ".env").chmod(0o640)
+    (checkout / "secrets").mkdir(mode=0o700)
     bundle = cloud.enrol("tx2-01")
     first = take(checkout, bundle.tar)
     assert first.returncode == 0, first.stderr.decode()
@@ -336,6 +336,7 @@ def test_the_tx2_takes_a_bundle_with_one_command(cloud: CloudBroker, checkout: P
         "CLOUD_MQTT_CA_FILE=/run/secrets/cloud_ca.crt",
         "CLOUD_MQTT_CERT_FILE=/run/secrets/cloud_client.crt",
         "CLOUD_MQTT_KEY_FILE=/run/secrets/cloud_client.key",
+        "COMPOSE_FILE=docker-compose.edge.yml:compose/camera.yml",
     }
     assert stat.S_IMODE((checkout / ".env").stat().st_mode) == 0o640
     before = tree(checkout)
@@ -352,6 +353,39 @@ def test_without_settings_it_begins_with_the_example(cloud: CloudBroker, checkou
     kept = set((checkout / ".env.edge.example").read_text().splitlines())
     missing = kept - set((checkout / ".env").read_text().splitlines())
     assert {line.partition("=")[0] for line in missing} == {"EDGE_ID", "CLOUD_MQTT_URL"}
+    assert stat.S_IMODE((checkout / "secrets").stat().st_mode) == 0o755
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("LOG_LEVEL=info", ["docker-compose.edge.yml:compose/camera.yml"]),
+        ("COMPOSE_FILE=\n", ["docker-compose.edge.yml:compose/camera.yml"]),
+        ("VIDEO_SOURCE=rtsp://camera/\n", ["docker-compose.edge.yml"]),
+        ("VIDEO_SOURCE=\n", ["docker-compose.edge.yml:compose/camera.yml"]),
+        ("COMPOSE_FILE=docker-compose.edge.yml:mine.yml\n", ["docker-compose.edge.yml:mine.yml"]),
+    ],
+    ids=["older", "empty", "network camera", "empty source", "of a person's own"],
+)
+def test_compose_files_are_named_where_nobody_has(
+    cloud: CloudBroker, checkout: Path, before: str, after: list[str]
+) -> None:
+    """So that `docker compose up -d` works afterwards; what a person has chosen stays."""
+    (checkout / ".env").write_text(before)
+    done = take(checkout, cloud.enrol("tx2-01").tar)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stderr == b""
+    assert re.findall(r"^COMPOSE_FILE=(.*)$", (checkout / ".env").read_text(), re.MULTILINE) == after
+
+
+@needs_root
+def test_compose_files_without_the_edge_are_told(cloud: CloudBroker, checkout: Path) -> None:
+    """As where both hosts are one, and the settings began as those of the cloud."""
+    (checkout / ".env").write_text("COMPOSE_FILE=docker-compose.cloud.yml\n")
+    done = take(checkout, cloud.enrol("tx2-01").tar)
+    assert done.returncode == 0
+    assert b"does not name docker-compose.edge.yml" in done.stderr
 
 
 def packed(members: Sequence[tuple[str, bytes | str]]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -11,17 +10,10 @@ from types import ModuleType
 
 import pytest
 
+from tests.support.scripts import script
+
 ROOT = Path(__file__).parents[2]
-DOCKERFILES = sorted(ROOT.glob("*/Dockerfile"))
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"dev/scripts/{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+DOCKERFILES = sorted([*ROOT.glob("*/Dockerfile"), *ROOT.glob("dev/*/Dockerfile")])
 
 
 @pytest.fixture
