@@ -106,7 +106,8 @@ class UrlCamera:
             ) from error
 
     def _look(self, option: str, value: str) -> Capture | None:
-        options = _options()
+        # FFmpeg would look at twenty frames to learn their rate, which we do not need.
+        options = {"fpsprobesize": "0"} | _options()
         if option == "rtsp_flags" and option in options:
             value = f"{options[option]}+{value}"
         # OpenCV reads the variable at each opening, and has no other way to tell FFmpeg of the transport.

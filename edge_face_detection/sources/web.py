@@ -184,10 +184,11 @@ class Web:
             # The connection forgets it when an answer ends with it.
             self._socket = self._connection.sock
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
+            place = self.place if origin == self._home else f"the server to which {self.place} redirects us"
             if isinstance(error, ssl.SSLError) or "handshake" in str(error):
-                message = f"{self.place} speaks no TLS ({error}): is it http:// in place of https://?"
+                message = f"{place} speaks no TLS ({error}): is it http:// in place of https://?"
             else:
-                message = f"cannot reach {self.place} ({error}): is the camera on, and are host and port right?"
+                message = f"cannot reach {place} ({error}): is the camera on, and are host and port right?"
             raise CameraError(message) from error
         return False
 
