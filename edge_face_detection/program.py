@@ -20,13 +20,13 @@ from edge_face_detection.settings import DetectorSettings
 from edge_face_detection.sources.frame import SourceError
 from edge_face_detection.sources.open_source import open_source
 from edge_face_detection.sources.source import Source
-from face_messages import Connection, Monitor, Outbox, Sender
+from face_messages import Monitor, Outbox, Sender, Session
 from face_messages.message import MAX_MESSAGE_BYTES, control_topic
-from face_messages.mqtt.multiplexer import Besides
+from face_messages.mqtt.endpoint import Multiplexer
 from face_messages.outbox.progress import report_backlog
 from face_messages.service import program
 from face_messages.service.health import CameraHealth, OutboxHealth, Rate, Reporter
-from face_messages.service.metrics import show_connection, show_outbox, show_sender
+from face_messages.service.monitor import show_sender, show_session
 from face_messages.service.settings import broker_url
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         log.info("the preview is at %s", preview.url(settings.metrics_port))
         detector = preview
     with program.monitored(monitor, settings):
-        outbox = program.open_outbox(settings, stop)
+        outbox = program.open_outbox(settings, stop, monitor)
         if outbox is None:
             return 0
         control = f"{control_topic(settings.edge_id)}/{settings.camera_id}"
@@ -82,23 +82,17 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             _health(settings, source, detection, outbox),
             watch=lambda: (source.paused, source.is_up, outbox.trouble is None),
         )
-        connection = Connection(
+        session = Session(
             broker_url(settings.mqtt_url),
             client_id=settings.client_id,
-            endpoint=Besides(sender, switch, reporter),
+            endpoint=Multiplexer(sender, switch, reporter),
         )
 
-        def kept() -> None:
-            sender.outbox_has_more()
-            connection.wake()
-
-        outbox.on_kept = kept
         _show(monitor, source, detection)
-        show_outbox(monitor, outbox)
         show_sender(monitor, sender)
-        show_connection(monitor, connection, "edge")
+        show_session(monitor, session, "edge")
         log.info("started on %s: %d faces wait in the outbox", source.description, len(outbox))
-        connection.start()
+        session.start()
         backlog = threading.Thread(target=report_backlog, args=(outbox, stop), name="backlog", daemon=True)
         backlog.start()
         threading.Thread(target=_close_on_stop, args=(stop, source), name="closer", daemon=True).start()
@@ -110,9 +104,9 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         # A recording ends without a signal. The backlog's thread must not ask a closed outbox.
         stop.set()
         backlog.join()
-        connection.stop()
+        session.stop()
         outbox.close()
-        if gone := len(outbox) - outbox.messages_on_disk:
+        if gone := len(outbox) - outbox.totals.messages:
             log.error("%d faces that were found had no room in the outbox: they are lost with this stop", gone)
         log.info(
             "stopped: frames=%d skipped=%d faces=%d confirmed=%d waiting=%d",
@@ -120,7 +114,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             source.frames_skipped,
             detection.faces,
             outbox.confirmed,
-            outbox.messages_on_disk,
+            outbox.totals.messages,
         )
     return status
 
