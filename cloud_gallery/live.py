@@ -14,8 +14,7 @@ from typing import Any
 
 from cloud_gallery.history import Face, name_of
 from face_messages.message import STATUS_TOPIC
-from face_messages.service.health import SILENT_SECONDS, EdgeHealth, ProgramHealth, read_health
-from face_messages.service.saver_health import SaverHealth
+from face_messages.service.health import SILENT_SECONDS, EdgeHealth, ProgramHealth, SaverHealth, read_health
 
 STORED_TOPIC = "facedetection_stored"
 FILTERS = (f"{STORED_TOPIC}/#", f"{STATUS_TOPIC}/+", f"{STATUS_TOPIC}/+/health")

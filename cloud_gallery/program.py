@@ -15,10 +15,10 @@ from cloud_gallery.access import Access, Links
 from cloud_gallery.live import FILTERS, Hub
 from cloud_gallery.pages import Pages
 from cloud_gallery.settings import GallerySettings
-from face_messages import Connection, Monitor
+from face_messages import Monitor, Session
 from face_messages.service import program
 from face_messages.service.health import Listener
-from face_messages.service.metrics import show_connection
+from face_messages.service.monitor import show_session
 from face_messages.service.settings import broker_url
 from object_store.bucket import Bucket
 
@@ -61,11 +61,11 @@ class Impatient(H11Protocol):
 def work(settings: GallerySettings, stop: program.Stop) -> int:
     """Runs until `stop` is set."""
     store, access = Bucket(settings), Access(settings)
-    hub = Hub(lambda: connection.connects if connection.is_up else None)
+    hub = Hub(lambda: session.connects if session.is_up else None)
     secret = settings.cos_api_key_id or settings.cos_hmac_secret_access_key
     assert secret is not None
     pages = Pages(store, hub, access, Links(secret.get_secret_value()))
-    connection = Connection(
+    session = Session(
         broker_url(settings.mqtt_url),
         client_id=settings.gallery_id,
         endpoint=Listener(FILTERS, hub.heard),
@@ -77,7 +77,7 @@ def work(settings: GallerySettings, stop: program.Stop) -> int:
     monitor.counter("gallery_logins_refused", "wrong passwords", lambda: access.refused)
     monitor.counter("gallery_store_failures", "requests to the store that failed", lambda: pages.failures)
     monitor.state("store", lambda: str(pages.trouble or "well"))
-    show_connection(monitor, connection, "cloud")
+    show_session(monitor, session, "cloud")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     config = uvicorn.Config(
         pages.app(),
@@ -98,11 +98,11 @@ def work(settings: GallerySettings, stop: program.Stop) -> int:
     monitor.check("pages", serving.is_alive)
     with program.monitored(monitor, settings):
         serving.start()
-        connection.start()
+        session.start()
         log.info("started: the gallery is at %s", settings.gallery_url or f"http://{_named(listening)}/")
         stop.wait()
         server.should_exit = True
-        connection.stop()
+        session.stop()
         serving.join(2 * _LAST_SECONDS)
         log.info("stopped")
     return 0

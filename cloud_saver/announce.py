@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
-from face_messages.message import STORED_TOPIC, Incoming
-from face_messages.mqtt.link import Link, Subscription
-from face_messages.service.health import Rate
-from face_messages.service.saver_health import MAX_CAMERAS, LastStored, Latency, SaverHealth, StoreHealth
+from face_messages.message import STORED_TOPIC
+from face_messages.mqtt.endpoint import Endpoint
+from face_messages.service.health import MAX_STORED_CAMERAS, LastStored, Latency, Rate, SaverHealth, StoreHealth
 from object_store.keys import StoredObject
 
 # Latencies that are remembered.
@@ -43,7 +42,7 @@ class Lately:
                 self._latencies.append((time.monotonic(), max(0.0, latency)))
                 self._last[_camera(stored)] = datetime.now(UTC)
                 self._last.move_to_end(_camera(stored))
-                if len(self._last) > MAX_CAMERAS:
+                if len(self._last) > MAX_STORED_CAMERAS:
                     self._last.popitem(last=False)
 
     def health(self) -> SaverHealth:
@@ -62,13 +61,10 @@ class Lately:
         )
 
 
-class News:
-    """An endpoint that tells each object's key, once it is stored, to whoever listens."""
-
-    subscriptions: Sequence[Subscription] = ()
+class News(Endpoint):
+    """Tells each object's key, once it is stored, to whoever listens."""
 
     def __init__(self) -> None:
-        self._link: Link | None = None
         self._news: deque[tuple[str, str]] = deque(maxlen=_NEWS)
 
     def stored(self, stored: StoredObject) -> None:
@@ -76,24 +72,12 @@ class News:
         topic = STORED_TOPIC if stored.captured_at is None else "/".join((STORED_TOPIC, *_camera(stored)))
         self._news.append((topic, stored.key))
 
-    def connected(self, link: Link) -> None:
-        self._link = link
-
-    def disconnected(self) -> None:
-        self._link = None
-
-    def received(self, packet: Incoming) -> None:
-        """Nothing: it has no subscriptions."""
-
-    def acknowledged(self, packet_id: int, reason: int) -> None:
-        """Nothing is: news have QoS 0."""
-
     def work(self, now: float) -> None:
         del now  # nothing waits for its time
         while self._news:
             topic, key = self._news.popleft()
-            if self._link is not None and self._link.unsent < _UNSENT:
-                self._link.tell(topic, key.encode())
+            if self.link is not None and self.link.unsent < _UNSENT:
+                self.link.tell(topic, key.encode())
 
     def finish(self) -> None:
         self.work(0)

@@ -11,11 +11,12 @@ from cloud_saver.edge_metrics import FILTERS, Edges
 from cloud_saver.retention import watch
 from cloud_saver.saver import Saver
 from cloud_saver.settings import SaverSettings
-from face_messages import Connection, Monitor, Taker
-from face_messages.mqtt.multiplexer import Besides
+from face_messages import Monitor, Session, Taker
+from face_messages.mqtt.endpoint import Multiplexer
+from face_messages.mqtt.session import NEVER
 from face_messages.service import program
 from face_messages.service.health import Listener, Reporter
-from face_messages.service.metrics import show_connection, show_taker
+from face_messages.service.monitor import show_session, show_taker
 from face_messages.service.settings import broker_url
 from object_store.bucket import Bucket
 from object_store.keys import StoredObject
@@ -36,17 +37,16 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
     taker = Taker(settings.mqtt_topic, saver.take, group=settings.saver_group)
     lately, news, edges = Lately(lambda: saver.trouble), News(), Edges()
     reporter = Reporter(settings.client_id, lately.health, watch=lambda: saver.trouble is None)
-    connection = Connection(
+    session = Session(
         broker_url(settings.mqtt_url),
         client_id=settings.client_id,
-        endpoint=Besides(taker, Listener(FILTERS, edges.hear), news, reporter),
+        endpoint=Multiplexer(taker, Listener(FILTERS, edges.hear), news, reporter),
         tls=settings.tls,
-        session_expiry=_GROUP_SESSION_SECONDS if settings.saver_group else 24 * 3600,
+        session_expiry=_GROUP_SESSION_SECONDS if settings.saver_group else NEVER,
         keep_session=not settings.saver_group,
         keepalive=_GROUP_KEEPALIVE if settings.saver_group else 30,
         receive_maximum=saver.window,
     )
-    taker.wake = connection.wake
     monitor = Monitor()
     monitor.counter("objects_stored", "objects written to the bucket", lambda: saver.stored)
     monitor.counter("store_failures", "writes that failed and were tried again", lambda: saver.failed)
@@ -68,18 +68,18 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
 
     saver.on_stored = stored
     show_taker(monitor, taker)
-    show_connection(monitor, connection, "cloud")
+    show_session(monitor, session, "cloud")
     with program.monitored(monitor, settings):
         if settings.retention_days:
             watched = (store, settings.retention_days, stop.wait)
             threading.Thread(target=watch, args=watched, name="retention", daemon=True).start()
         log.info("started: faces go to bucket %s at %s", settings.cos_bucket, settings.cos_endpoint)
-        connection.start()
+        session.start()
         stop.wait()
         taker.stop_taking()
         deadline = time.monotonic() + _SETTLE_SECONDS
         while taker.held and time.monotonic() < deadline:
             time.sleep(0.01)
-        connection.stop()
+        session.stop()
         log.info("stopped: taken=%d stored=%d unstored=%d", taker.taken, saver.stored, taker.held)
     return 0

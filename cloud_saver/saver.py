@@ -183,7 +183,7 @@ class Saver:
                     del self._pending[job.name]
                 self.refused += job.refusals == _TRIES
             if job.refusals == _TRIES:
-                fate = "it goes back to its sender, which keeps it aside"
+                fate = "it goes back to its sender, which keeps it as a dead letter"
                 if job.waiting:
                     job.pause = Backoff(first=30.0, longest=300.0)
                     fate = f"it has no sender to go back to and is held; {self.window} such keep all others out"

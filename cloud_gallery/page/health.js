@@ -23,8 +23,9 @@ const clock = (time) => new Date(time).toLocaleString([], { dateStyle: "short", 
 const seconds = (value) => (value < 10 ? `${value.toFixed(2)} s` : ago(value));
 
 function waiting(outbox) {
-  if (!outbox.messages) return outbox.refusing ? "takes nothing" : "nothing";
-  return `${outbox.messages} · ${bytes(outbox.bytes)} · oldest ${ago(outbox.oldest_seconds)}${outbox.refusing ? " · full" : ""}`;
+  const why = outbox.refusing ? outbox.why ?? "takes nothing" : null;
+  if (!outbox.messages) return why ?? "nothing";
+  return `${outbox.messages} · ${bytes(outbox.bytes)} · oldest ${ago(outbox.oldest_seconds)}${why ? ` · ${why}` : ""}`;
 }
 
 function list(rows) {

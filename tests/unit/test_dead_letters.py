@@ -1,4 +1,4 @@
-"""The command for what an outbox keeps aside."""
+"""The command for the dead letters of an outbox."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ HOSTILE = [
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """An outbox of a program that is not running: `waits` is to be sent, `p1` and `p2` are aside."""
+    """An outbox of a program that is not running: `waits` is to be sent, `p1` and `p2` are dead letters."""
     path = tmp_path / "o.db"
-    make(path, {b"waits": PNG, b"p1": PNG, b"p2": b"no picture"}, aside=[b"p1", b"p2"])
+    make(path, {b"waits": PNG, b"p1": PNG, b"p2": b"no picture"}, dead=[b"p1", b"p2"])
     return path
 
 
-def make(path: Path, payloads: dict[bytes, bytes], *, aside: list[bytes], reason: str = "too large") -> None:
+def make(path: Path, payloads: dict[bytes, bytes], *, dead: list[bytes], reason: str = "too large") -> None:
     outbox = Outbox(path, max_bytes=64 * MIB)
     properties = (("id", "1"), ("id", "1"), ("é", "☃"))
     put_and_wait(outbox, [(i, Message("t/é", p, "image/png", properties)) for i, p in payloads.items()])
-    for message_id in aside:
-        outbox.set_aside(message_id, reason)
-    eventually(lambda: outbox.messages_aside == len(aside))
+    for message_id in dead:
+        outbox.dead_letter(message_id, reason)
+    eventually(lambda: outbox.totals.dead_letters == len(dead))
     outbox.close()
 
 
 def counts(path: Path) -> tuple[int, int]:
-    """Messages to be sent and messages aside, as the program finds them at its next start."""
+    """Messages to be sent and dead letters, as the program finds them at its next start."""
     outbox = Outbox(path, max_bytes=64 * MIB)
     try:
-        return len(outbox), outbox.messages_aside
+        return len(outbox), outbox.totals.dead_letters
     finally:
         outbox.close()
 
@@ -72,14 +72,14 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def test_list_tells_what_is_aside_and_why(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_tells_the_dead_letters_and_why(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A line each, and what they take up."""
     assert run(path, "list") == 0
     first, second, total = capsys.readouterr().out.splitlines()
     assert first.startswith("p1  20")
     assert first.endswith(f"  {len(PNG)} bytes  t/é  too large")
     assert second.startswith("p2  ")
-    assert total.startswith("2 messages are aside and take up ")
+    assert total.startswith("2 dead letters take up ")
 
 
 def test_the_command_finds_the_outbox_by_its_setting(path: Path) -> None:
@@ -95,12 +95,12 @@ def test_the_command_finds_the_outbox_by_its_setting(path: Path) -> None:
 def test_list_and_export_work_while_the_program_runs(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And see what was set aside a moment ago."""
+    """And see what became one a moment ago."""
     outbox = Outbox(tmp_path / "running.db", max_bytes=64 * MIB)
     try:
         put_and_wait(outbox, [(b"new", Message("t", PNG))])
-        outbox.set_aside(b"new", "refused")
-        eventually(lambda: outbox.messages_aside == 1)
+        outbox.dead_letter(b"new", "refused")
+        eventually(lambda: outbox.totals.dead_letters == 1)
         assert run(tmp_path / "running.db", "list") == 0
         assert capsys.readouterr().out.startswith("new  ")
         assert run(tmp_path / "running.db", "export", str(tmp_path / "out")) == 0
@@ -143,7 +143,7 @@ def test_export_overwrites_nothing(path: Path, tmp_path: Path, capsys: pytest.Ca
 def test_hostile_ids_and_reasons_stay_in_their_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No file outside of the folder, no two in one, and no control characters on the terminal."""
     path, out = tmp_path / "o.db", tmp_path / "a" / "b" / "out"
-    make(path, {i: PNG + i for i in HOSTILE}, aside=HOSTILE, reason="\x1b]0;owned\x07\r\n")
+    make(path, {i: PNG + i for i in HOSTILE}, dead=HOSTILE, reason="\x1b]0;owned\x07\r\n")
     before = set(tmp_path.iterdir())
     assert run(path, "export", str(out)) == 0
     assert run(path, "list") == 0
@@ -162,7 +162,7 @@ def test_an_id_can_be_typed_as_it_is_shown(
 ) -> None:
     """Whatever bytes it is made of."""
     path = tmp_path / "o.db"
-    make(path, {message_id: PNG, b"other": PNG}, aside=[message_id, b"other"])
+    make(path, {message_id: PNG, b"other": PNG}, dead=[message_id, b"other"])
     assert run(path, "list") == 0
     shown = capsys.readouterr().out.split("  ")[0]
     assert run(path, "discard", "--yes", shown) == 0
@@ -175,7 +175,7 @@ def test_retry_lets_the_named_ones_be_sent_again(path: Path) -> None:
     outbox = Outbox(path, max_bytes=64 * MIB)
     try:
         assert [kept.id for kept in outbox.take(0, limit=10, max_bytes=MIB)] == [b"waits", b"p1"]
-        assert (len(outbox), outbox.messages_aside) == (2, 1)
+        assert (len(outbox), outbox.totals.dead_letters) == (2, 1)
     finally:
         outbox.close()
 
@@ -187,7 +187,7 @@ def test_retry_all(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert counts(path) == (3, 0)
 
 
-def test_discard_deletes_what_is_aside_and_nothing_else(path: Path) -> None:
+def test_discard_deletes_dead_letters_and_nothing_else(path: Path) -> None:
     """All, or the named ones."""
     assert run(path, "discard", "--yes", "p2") == 0
     assert counts(path) == (1, 1)
@@ -197,12 +197,12 @@ def test_discard_deletes_what_is_aside_and_nothing_else(path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["unknown", "waits"])
 @pytest.mark.parametrize("command", [["retry"], ["discard", "--yes"]], ids=["retry", "discard"])
-def test_an_id_that_is_not_aside_changes_nothing(
+def test_an_id_that_is_no_dead_letter_changes_nothing(
     path: Path, command: list[str], wrong: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nor do the right ones beside it: all or none."""
     assert run(path, *command, "p1", wrong) == 1
-    assert f"{wrong} is not aside" in capsys.readouterr().err
+    assert f"{wrong} is no dead letter" in capsys.readouterr().err
     assert counts(path) == (1, 2)
 
 
@@ -215,7 +215,7 @@ def test_nothing_is_changed_behind_a_running_program(
     assert run(path, *command) == 1
     assert "stop the program first" in capsys.readouterr().err
     assert run(path, "list") == 0
-    assert "2 messages are aside" in capsys.readouterr().out
+    assert "2 dead letters" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("answer", "left"), [("y\n", 0), ("yes\n", 0), ("n\n", 2), ("\n", 2)])
