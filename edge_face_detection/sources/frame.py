@@ -7,9 +7,9 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_face_detection.opencv import cv2
+from edge_face_detection.opencv import MAX_PIXELS, cv2
 
-__all__ = ["Frame", "Image", "Jpeg", "SourceError", "UnreadableFrameError", "to_bgr"]
+__all__ = ["Frame", "Image", "Jpeg", "SourceError", "UnreadableFrameError", "to_bgr", "turned"]
 
 Image: TypeAlias = NDArray[np.uint8]
 """H×W×3 uint8, BGR, unless said otherwise."""
@@ -22,6 +22,8 @@ _REDUCTIONS = {
     1: (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE),
 }
 _SMOOTH_SHRINK = 4.5
+
+_ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 class SourceError(Exception):
@@ -43,7 +45,7 @@ class Jpeg:
     def __init__(self, data: bytes) -> None:
         self.data = np.frombuffer(data, np.uint8)
         self.size = _jpeg_size(data)
-        if self.size[0] * self.size[1] > 2**26:
+        if self.size[0] * self.size[1] > MAX_PIXELS:
             raise ValueError(f"a JPEG of {self.size[0]}x{self.size[1]} pixels is too large")
 
 
@@ -58,7 +60,17 @@ class Frame:
 
     """
 
-    __slots__ = ("_decoded", "_jpeg", "_paint", "captured_at", "captured_monotonic", "is_damaged", "number", "size")
+    __slots__ = (
+        "_decoded",
+        "_degrees",
+        "_jpeg",
+        "_paint",
+        "captured_at",
+        "captured_monotonic",
+        "is_damaged",
+        "number",
+        "size",
+    )
 
     def __init__(self, picture: Image | Jpeg, number: int, captured_at: datetime, captured_monotonic: float) -> None:
         self.number = number
@@ -69,6 +81,7 @@ class Frame:
         # By reduction and whether in grey.
         self._decoded: dict[tuple[int, bool], Image] = {}
         self._paint: Callable[[Image], None] | None = None
+        self._degrees = 0
         self._jpeg = picture if isinstance(picture, Jpeg) else None
         #: Width and height in pixels.
         self.size: tuple[int, int]
@@ -77,6 +90,18 @@ class Frame:
         else:
             self.size = picture.shape[1], picture.shape[0]
             self._decoded[1, False] = picture
+
+    def turn(self, degrees: int) -> None:
+        """Turn the picture clockwise by 0, 90, 180 or 270 degrees, further than it is turned already.
+
+        To be called before `hide()`: masks lie in the turned picture.
+        """
+        if not degrees:
+            return
+        self._degrees = (self._degrees + degrees) % 360
+        if degrees != 180:
+            self.size = self.size[1], self.size[0]
+        self._decoded = {key: turned(picture, degrees) for key, picture in self._decoded.items()}
 
     def hide(self, paint: Callable[[Image], None]) -> None:
         """Have `paint` paint over each picture of this frame, in place, before anybody sees it; see Mask."""
@@ -134,11 +159,11 @@ class Frame:
         except cv2.error as error:
             raise UnreadableFrameError(str(error).strip()) from error
         # A crafted header can say another size to the decoder than to us; whoever cuts a face out would fall for it.
-        size = tuple(-(-side // reduction) for side in self.size)
+        size = tuple(-(-side // reduction) for side in self._jpeg.size)
         if decoded is None or decoded.shape[1::-1] != size:
             raise UnreadableFrameError("a JPEG that is damaged, or of a kind that OpenCV cannot decode")
         self.is_damaged = False
-        picture = cast("Image", decoded)
+        picture = turned(cast("Image", decoded), self._degrees)
         if self._paint is not None:
             self._paint(picture)
         self._decoded[reduction, grey] = picture
@@ -159,6 +184,11 @@ def to_bgr(image: NDArray[Any]) -> Image:
         return image
     conversion = cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR
     return cast("Image", cv2.cvtColor(image, conversion))
+
+
+def turned(picture: Image, degrees: int) -> Image:
+    """The picture turned clockwise by 0, 90, 180 or 270 degrees."""
+    return cast("Image", cv2.rotate(picture, _ROTATIONS[degrees])) if degrees else picture
 
 
 def _reduction(shrink: float) -> int:
