@@ -103,19 +103,20 @@ class PolledCapture(HttpCapture):
         answer = self._answer
         if answer.status != 200 or "html" in content_type(answer):
             raise self._web.complaint(answer)
-        if answer.length is None and not answer.chunked and "jp" in content_type(answer):
-            # It may never end: some call a stream so.
-            return next(iter(Parts(self._more)), b"")
         try:
-            picture = answer.read(MAX_PICTURE_BYTES)
+            if answer.length is None and not answer.chunked and "jp" in content_type(answer):
+                # It may never end: some call a stream so.
+                picture = next(iter(Parts(self._more)), b"")
+            else:
+                picture = answer.read(MAX_PICTURE_BYTES)
         except IncompleteRead as error:
             picture = error.partial
         except (OSError, HTTPException) as error:
             raise self._web.no_answer(error) from error
+        if not picture:
+            raise NoPictureError("its answer has none")
         if len(picture) == MAX_PICTURE_BYTES:
             raise NoPictureError(f"its picture has {MAX_PICTURE_BYTES >> 20} MiB or more")
-        if not picture:
-            raise NoPictureError("its answer is empty")
         return picture
 
 
