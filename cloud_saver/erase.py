@@ -40,13 +40,7 @@ def of_nobody(begin: datetime, end: datetime) -> list[Span]:
 
 @dataclass
 class Erasure:
-    """Deletes the objects in some spans of the bucket.
-
-    Args:
-        spans: what is to be deleted.
-        progress: called with the number of deleted objects after each thousand or fewer.
-
-    """
+    """Deletes the objects in some spans of the bucket. It calls `progress` with their number so far, now and then."""
 
     store: Bucket
     spans: list[Span]
@@ -69,11 +63,7 @@ class Erasure:
     def run(self) -> dict[str, str]:
         """Deletes them all; returns the keys that could not be deleted, with the store's reasons.
 
-        It may be interrupted and run again at any time.
-
-        Raises:
-            StoreError: the store does not list or delete; what was deleted until then is gone.
-
+        It may be interrupted and run again at any time. Raises StoreError if the store does not list or delete.
         """
         failed: dict[str, str] = {}
         for _ in range(_PASSES):
@@ -99,12 +89,7 @@ class Erasure:
 
 
 def has_versions(store: Bucket) -> bool:
-    """Whether the bucket keeps, or has kept, what is deleted or overwritten; False where it does not tell.
-
-    Raises:
-        StoreError: the store is not well.
-
-    """
+    """Whether the bucket keeps, or has kept, what is deleted or overwritten; False where it does not tell."""
     try:
         return store.ask("get_bucket_versioning").get("Status") in ("Enabled", "Suspended")
     except StoreError as error:

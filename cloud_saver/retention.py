@@ -21,12 +21,7 @@ _RULES = {"facedetection-faces": "faces/", "facedetection-unrecognized": "unreco
 
 
 def retention_days(store: Bucket) -> dict[str, int]:
-    """The days after which the store deletes, by prefix, as far as this program's rules say it.
-
-    Raises:
-        StoreError: the rules cannot be read.
-
-    """
+    """The days after which the store deletes, by prefix, as far as this program's rules say it."""
     found = {}
     for rule in _lifecycle(store).get("Rules", ()):
         prefix, days = rule.get("Filter", {}).get("Prefix"), rule.get("Expiration", {}).get("Days")
@@ -41,11 +36,9 @@ def wanted(days: int) -> dict[str, int]:
 
 
 def set_retention(store: Bucket, days: int) -> None:
-    """Sets the rules, or removes them if `days` is 0, and reads them back. All other rules stay.
+    """Sets the rules, or removes them if `days` is 0. All other rules stay.
 
-    Raises:
-        StoreError: it was not done, or the store has other rules now.
-
+    Raises StoreError if it was not done, or the store has other rules when they are read back.
     """
     lifecycle = _lifecycle(store)
     if unknown := lifecycle.get("Unknown"):
@@ -67,13 +60,9 @@ def set_retention(store: Bucket, days: int) -> None:
 
 
 def watch(store: Bucket, days: int, stopped: Callable[[float], bool]) -> None:
-    """Says once if the store has other rules than it should.
+    """Says once if the store has other rules than it should. The store may come later.
 
-    Args:
-        store: it may not be there yet.
-        days: as for `set_retention`.
-        stopped: waits this many seconds; true when the program ends meanwhile.
-
+    `stopped` waits this many seconds, and is true when the program ends meanwhile.
     """
     backoff = Backoff(first=1.0, longest=60.0)
     while True:

@@ -22,7 +22,7 @@ from object_store.connections import Connections
 from object_store.errors import MAYBE_THE_OBJECT, ClosedMeanwhileError, Errors, ObjectError, Problem, StoreError
 from object_store.keys import StoredObject
 from object_store.settings import BucketSettings, StoreSettings
-from object_store.signing import Credentials, HmacKeys, Request, content_md5
+from object_store.signing import HmacKeys, Request, content_md5
 from object_store.tokens import Tokens
 
 # They would tell of signatures and tokens.
@@ -34,6 +34,7 @@ ARCHIVES = ("GLACIER", "DEEP_ARCHIVE", "ACCELERATED")
 
 log = logging.getLogger(__name__)
 
+_NAME = re.compile(rb"<Name>([\w.-]{1,64})</Name>")
 _SSE = "x-amz-server-side-encryption"
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 30
@@ -73,6 +74,8 @@ class Bucket:
         self._errors = Errors(settings.cos_bucket, settings.cos_endpoint)
         self._credentials = _credentials(settings)
         self._client = Client(settings.cos_bucket, self._ask, self._errors)
+        #: Makes the error for an answer that makes no sense.
+        self.is_no_store = self._errors.is_no_store
         self._encryption: dict[str, str] = {}
         if isinstance(settings, StoreSettings) and settings.cos_sse:
             self._encryption = {_SSE: settings.cos_sse}
@@ -82,12 +85,7 @@ class Bucket:
         self._answered = False
 
     def put(self, stored: StoredObject) -> None:
-        """Writes one object; when it returns, the store has it.
-
-        Raises:
-            StoreError: the store did not say that it has it.
-
-        """
+        """Writes one object. Raises StoreError if the store does not say that it has it."""
         headers = {
             "content-type": stored.content_type,
             "content-md5": content_md5(stored.body),
@@ -97,15 +95,15 @@ class Bucket:
         if not (text := "".join([*headers, *headers.values()])).isascii() or not text.isprintable():
             raise StoreError(Problem.REFUSED, f"{stored.key[:200]!r} has metadata that would be another header")
         try:
-            answer = self._ask("PUT", "/" + quote(stored.key), headers, stored.body)
+            answer = self._ask_once("PUT", "/" + quote(stored.key), headers, stored.body)
         except ClosedMeanwhileError:
             if self.has(stored):  # it is not written twice
                 return
-            answer = self._ask("PUT", "/" + quote(stored.key), headers, stored.body)
+            answer = self._ask_once("PUT", "/" + quote(stored.key), headers, stored.body)
         if answer.status >= 300:
             raise self._errors.of_answer(answer, doing="write to")
         if answer.status != 200 or not answer.headers.get("etag"):
-            # A login page of some network, say, answers 200 to anything.
+            # The login page of a network, say, answers 200 to anything.
             told = f"HTTP {answer.status}{'' if answer.headers.get('etag') else ', no ETag'}"
             raise self._errors.is_no_store(told)
         # The key may be told by another name than it was asked for by.
@@ -115,43 +113,34 @@ class Bucket:
             raise StoreError(Problem.UNREACHABLE, f"{text}: {remedy}")
 
     def has(self, stored: StoredObject) -> bool:
-        """Whether the store has this very object already; False where it cannot be told.
-
-        Raises:
-            StoreError: the store is not well.
-
-        """
-        try:
-            answer = self._ask("HEAD", "/" + quote(stored.key), {})
-        except ClosedMeanwhileError:
-            answer = self._ask("HEAD", "/" + quote(stored.key), {})
+        """Whether the store surely has this very object. Raises StoreError if the store is not well."""
+        answer = self._ask("HEAD", "/" + quote(stored.key), {})
         if answer.status >= 500:
             raise self._errors.of_answer(answer, doing="read")
-        # Otherwise it is not there, or not for these credentials to see: a PUT will tell what is the matter.
+        # Any other refusal: it is not there, or these credentials may not see it. A PUT will tell the cause.
         # An ETag is the MD5 of the content wherever an object was written in one piece and not encrypted with a key
         # of the customer's. Elsewhere the object is written again, which does no harm.
-        # So it is where encryption was asked for: whether it was done, only the answer to a PUT tells for certain.
+        # With COS_SSE too: only the answer to a PUT tells for certain that the store has encrypted the object.
         same = str(answer.headers.get("etag")).strip('"') == hashlib.md5(stored.body, usedforsecurity=False).hexdigest()
         return answer.status == 200 and same and not self._encryption
 
     def check_place(self, key: str) -> None:
-        """Looks for an object that was just written where all others will look for it.
+        """Looks for an object that was just written where others will look.
 
-        Raises:
-            StoreError: it lies elsewhere, as where the endpoint already holds the bucket.
-
+        Raises StoreError if it lies elsewhere, as where the endpoint already holds the bucket.
         """
-        bucket = self._settings.cos_bucket
+        # Asked without the SDK's client, which the saver need not load for it.
+        target = f"?list-type=2&max-keys=1&prefix={quote(key, safe='')}"
         for _ in range(_LOOKS):
-            try:
-                told = self.ask("list_objects_v2", Prefix=key, MaxKeys=1)
-            except StoreError as error:
-                if error.code == "NoSuchKey":  # the list was taken for an object in the bucket
-                    raise
+            answer = self._ask("GET", target, {})
+            if answer.status == 404 and b"NoSuchKey" in answer.body:  # the list was taken for an object in the bucket
+                raise self._errors.of_answer(answer, doing="list")
+            if answer.status != 200 or b"ListBucketResult" not in answer.body:
                 return  # it cannot be told
-            if (name := told.get("Name", bucket)) != bucket:
+            name = found[1].decode() if (found := _NAME.search(answer.body)) else self._settings.cos_bucket
+            if name != self._settings.cos_bucket:
                 raise self._errors.holds_the_bucket(f"it lists {name!r}")
-            if any(each.get("Key") == key for each in told.get("Contents", ())):
+            if f"<Key>{key}</Key>".encode() in answer.body:
                 return
             time.sleep(_BETWEEN_LOOKS)
         log.warning("%s is stored, but the store does not list it: is COS_ENDPOINT right?", key)
@@ -170,6 +159,8 @@ class Bucket:
         except NoObjectError:
             return None
         except StoreError as error:
+            if error.problem is Problem.UNREACHABLE and not only_head and self._has_head(key):
+                raise ObjectError(f"this object cannot be read whole, though the store is well: {error}") from error
             if error.problem not in MAYBE_THE_OBJECT:
                 raise
             if only_head:
@@ -185,10 +176,7 @@ class Bucket:
         return ReadObject(body, told.get("ContentLength", 0), metadata, storage_class, archived)
 
     def link(self, key: str, *, seconds: int) -> str | None:
-        """A URL by which anybody can read the object for this long.
-
-        None where there is none: IAM's credentials sign no URLs, and browsers elsewhere do not find every endpoint.
-        """
+        """A URL by which anybody can read the object for this long; None with IAM, or a private endpoint."""
         endpoint = self._settings.cos_public_endpoint or self._settings.cos_endpoint
         if not self._settings.cos_public_endpoint and _PRIVATE.fullmatch(urlsplit(endpoint).hostname or ""):
             return None
@@ -201,10 +189,6 @@ class Bucket:
         """Asks the SDK's client for something that concerns the bucket; see `Client.ask`."""
         return self._client.ask(operation, **what)
 
-    def is_no_store(self, why: str) -> StoreError:
-        """The error for an answer that makes no sense."""
-        return self._errors.is_no_store(why)
-
     def _base(self, endpoint: str) -> str:
         """The URL of the bucket, without a slash at the end."""
         scheme, netloc, path, _, _ = urlsplit(endpoint)
@@ -212,22 +196,26 @@ class Bucket:
             return f"{scheme}://{self._settings.cos_bucket}.{netloc}{path.rstrip('/')}"
         return f"{scheme}://{netloc}{path.rstrip('/')}/{self._settings.cos_bucket}"
 
+    def _has_head(self, key: str) -> bool:
+        return self._ask("HEAD", "/" + quote(key), {}).status == 200
+
     def _can_read_another(self, key: str) -> bool:
         keys = [self._readable]
         if not self._readable:
             keys = [each.get("Key", "") for each in self.ask("list_objects_v2", MaxKeys=5).get("Contents", ())]
-        return any(each and each != key and self._ask("HEAD", "/" + quote(each), {}).status == 200 for each in keys)
+        return any(each and each != key and self._has_head(each) for each in keys)
 
-    def _ask(
-        self,
-        method: str,
-        target: str,
-        headers: Mapping[str, str],
-        body: bytes = b"",
-        *,
-        max_bytes: int = MAX_BYTES,
+    def _ask(self, *request: Any, **options: Any) -> Answer:
+        """As `_ask_once`, for what may be done twice."""
+        try:
+            return self._ask_once(*request, **options)
+        except ClosedMeanwhileError:
+            return self._ask_once(*request, **options)
+
+    def _ask_once(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"", *, max_bytes: int = MAX_BYTES
     ) -> Answer:
-        """Signs a request and sends it; `target` is what follows the bucket, percent-encoded, with the query."""
+        """Signs a request and sends it. `target` follows the bucket in the URL, percent-encoded, with the query."""
         is_root = self._settings.cos_addressing == "virtual" and not target.startswith("/")
         path = f"{self._path}/{target}" if is_root else self._path + target
         for attempt in range(_SIGNATURES):
@@ -243,7 +231,7 @@ class Bucket:
         return answer
 
 
-def _credentials(settings: BucketSettings) -> Credentials:
+def _credentials(settings: BucketSettings) -> HmacKeys | Tokens:
     if settings.cos_api_key_id is not None:
         return Tokens(api_key=settings.cos_api_key_id.get_secret_value(), endpoint=settings.cos_auth_endpoint)
     assert settings.cos_hmac_access_key_id is not None

@@ -20,7 +20,7 @@ from ibm_botocore.parsers import ResponseParserError
 
 from face_messages.message import MAX_MESSAGE_BYTES
 from object_store.answers import Answer
-from object_store.errors import ClosedMeanwhileError, Errors
+from object_store.errors import Errors
 from object_store.signing import content_md5
 
 _OF_PARSERS = (ResponseParserError, BotoCoreError, ValueError, LookupError, TypeError)
@@ -48,14 +48,7 @@ class NoObjectError(Exception):
 
 
 class Client:
-    """Safe to use from many threads.
-
-    Args:
-        bucket: its name.
-        send: signs and sends: takes method, target in the bucket, headers, body and `max_bytes`.
-        errors: the bucket's.
-
-    """
+    """Safe to use from many threads. `send` takes method, target in the bucket, headers, body and `max_bytes`."""
 
     def __init__(self, bucket: str, send: Callable[..., Answer], errors: Errors) -> None:
         self._bucket = bucket
@@ -63,16 +56,9 @@ class Client:
         self._errors = errors
 
     def ask(self, operation: str, **what: Any) -> dict[str, Any]:
-        """What the SDK makes of the answer. It may be asked twice.
+        """What the SDK makes of the answer to one of `_OPERATIONS`, such as `list_objects_v2`. It may be asked twice.
 
-        Args:
-            operation: the SDK client's method, such as `list_objects_v2`; one of `_OPERATIONS`.
-            what: its arguments, without `Bucket`.
-
-        Raises:
-            NoObjectError: no object has the key that was asked for.
-            StoreError: it was not done.
-
+        Raises NoObjectError if no object has the key that was asked for, and StoreError if it was not done.
         """
         try:
             told: dict[str, Any] = getattr(self._made, operation)(Bucket=self._bucket, **what)
@@ -115,12 +101,8 @@ class Client:
         body = request.body or b""
         if body:
             headers["content-md5"] = content_md5(body)  # IBM Cloud wants one with some requests
-        asked = (request.method, target, headers, body)
         most = MAX_MESSAGE_BYTES if operation == "GetObject" else _MAX_LIST
-        try:
-            answer = self._send(*asked, max_bytes=most)
-        except ClosedMeanwhileError:
-            answer = self._send(*asked, max_bytes=most)
+        answer = self._send(request.method, target, headers, body, max_bytes=most)
         if answer.status == 404 and doing == "read" and b"NoSuchBucket" not in answer.body:
             raise NoObjectError
         if not 200 <= answer.status < 300:

@@ -20,6 +20,7 @@ _OF_REGIONS = (
     "TemporaryRedirect",
 )
 _OF_ADDRESSING = ("PathStyleDomainForbidden", "SecondLevelDomainForbidden")
+_OF_TOKENS = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired")
 _OF_KEYS = re.compile(r"KMS\.|Kms|KeyDisabled|KeyNotFound")
 # A clock that is wrong by less does no harm.
 _CLOCK_SECONDS = 60
@@ -44,10 +45,7 @@ MAYBE_THE_OBJECT = (Problem.REFUSED, Problem.DENIED)
 
 
 class StoreError(Exception):
-    """What was asked for is not done. The text tells why, and what to do about it.
-
-    `code` is the store's own name for it, where it gave one.
-    """
+    """It was not done. The text tells why, and what to do; `code` is the store's own name for it, if it gave one."""
 
     def __init__(self, problem: Problem, text: str, *, code: str = "") -> None:
         super().__init__(text)
@@ -71,13 +69,7 @@ class ClosedMeanwhileError(StoreError):
 
 
 class Errors:
-    """Makes the errors of one bucket.
-
-    Args:
-        bucket: its name.
-        url: of the store.
-
-    """
+    """Makes the errors of one bucket, at the store with this URL."""
 
     def __init__(self, bucket: str, url: str) -> None:
         self._bucket = bucket
@@ -143,7 +135,7 @@ class Errors:
         if doing == "read" and _OF_KEYS.search(code):
             text = f"the object's encryption key cannot be used ({told}): enable the key to read it"
             return ObjectError(text, code=code)
-        if status in (401, 403):
+        if status in (401, 403) or code in _OF_TOKENS:
             # The clock is part of every signature.
             remedy = "check them, their rights and this machine's clock"
             return error(Problem.DENIED, f"the credentials may not {doing} {bucket} ({told}{clock}): {remedy}")

@@ -28,10 +28,7 @@ def objects(
     """The objects whose keys begin with `prefix`, are greater than `after`, and less than `before` if that is given.
 
     They may be deleted while they are listed. Objects that are stored meanwhile may be among them or not.
-
-    Raises:
-        StoreError: they cannot be listed, or not as they must be.
-
+    Raises StoreError if they cannot be listed, or not as they must be.
     """
     if versions:
         # Some stores cannot begin after a key that does not exist.
@@ -80,12 +77,7 @@ def _listed(bucket: Bucket, item: dict[str, Any], *, versions: bool) -> Listed:
 
 
 def folders(bucket: Bucket, prefix: str) -> Iterator[str]:
-    """The names that follow `prefix` in keys, up to the next slash; `prefix` is empty or ends in a slash.
-
-    Raises:
-        StoreError: they cannot be listed.
-
-    """
+    """The names that follow `prefix`, which is empty or ends in a slash, in keys up to the next slash."""
     mark: dict[str, Any] = {}
     while True:
         page = bucket.ask("list_objects_v2", Prefix=prefix, Delimiter="/", **mark)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
@@ -75,7 +75,7 @@ class BucketSettings(ProgramSettings):
         bucket, addressing = info.data.get("cos_bucket"), info.data.get("cos_addressing")
         if not url or not bucket:
             return url
-        parts = urlsplit(url.lower())
+        parts = urlsplit(unquote(url).lower())
         # With `path`, somebody has said that a host of that name is the store's own.
         in_host = addressing != "path" and (parts.hostname or "").startswith(f"{bucket}.")
         if in_host or bucket in parts.path.split("/"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import threading
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from ibm_botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
@@ -33,21 +34,8 @@ class Request:
     context: dict[str, Any] = field(default_factory=dict)
 
 
-class Credentials(Protocol):
-    """Safe to use from many threads."""
-
-    def sign(self, request: Request) -> None:
-        """Adds the headers that show whose request it is."""
-
-    def learn(self, request: Request, answer: Answer) -> bool:
-        """Whether the answer to this request changed how requests are signed, so that it is worth another try."""
-
-    def link(self, url: str, *, seconds: int) -> str | None:
-        """The URL, signed for anybody to read for this long; None where these credentials sign no URLs."""
-
-
 class HmacKeys:
-    """Signs for `region`, or if that is empty, for the region that the store names."""
+    """Sign for `region`, or if that is empty, for the region that the store names. Safe to use from many threads."""
 
     def __init__(self, access_key: str, secret_key: str, *, region: str = "") -> None:
         self._keys = ReadOnlyCredentials(access_key, secret_key, None)
@@ -55,30 +43,34 @@ class HmacKeys:
         self._signer = Signer(self._keys, "s3", region or _USUAL_REGION)
         self._tried = {self._signer.region}
         self._went_back = False
+        self._lock = threading.Lock()
         self._said = ""
 
     def sign(self, request: Request) -> None:
         self._signer.add_auth(request)
 
     def learn(self, request: Request, answer: Answer) -> bool:
-        region, told = self._signer.region, region_in(answer)
-        if answer.status < 300:
-            self._tried, self._went_back = {region}, False
-            if region != self._said:
-                self._said = region
-                log.info("the store is in region %s: requests are signed for it from now on", region)
-            return False
-        if f"/{region}/s3/" not in request.headers["Authorization"]:
-            return True  # another thread has learnt it meanwhile
-        if not self._may_adopt or told in ("", region) or (told in self._tried and self._went_back):
-            return False
-        # Where two regions send us to each other, the first is the endpoint's and the second the bucket's.
-        self._went_back = told in self._tried
-        self._tried |= {told}
-        self._signer = Signer(self._keys, "s3", told)
-        return True
+        """Whether the answer to this request has changed the region, so that another try may succeed."""
+        with self._lock:
+            region, told = self._signer.region, region_in(answer)
+            if answer.status < 300:
+                self._tried, self._went_back = {region}, False
+                if region != self._said:
+                    self._said = region
+                    log.info("the store is in region %s: requests are signed for it from now on", region)
+                return False
+            if f"/{region}/s3/" not in request.headers["Authorization"]:
+                return True  # another thread has learnt it meanwhile
+            if not self._may_adopt or told in ("", region) or (told in self._tried and self._went_back):
+                return False
+            # Where two regions send us to each other, the first is the endpoint's and the second the bucket's.
+            self._went_back = told in self._tried
+            self._tried |= {told}
+            self._signer = Signer(self._keys, "s3", told)
+            return True
 
     def link(self, url: str, *, seconds: int) -> str:
+        """The URL, signed for anybody to read for this long."""
         request = AWSRequest("GET", url)
         S3SigV4QueryAuth(self._keys, "s3", self._signer.region, expires=seconds).add_auth(request)
         return str(request.url)

@@ -24,7 +24,7 @@ _USED_UP = 0.8
 _LONGEST_LIFE = 24 * 3600
 # Threads that wait for the same token share one failure.
 _SHARED_SECONDS = 1.0
-# A store that refuses a new token as well refuses the request, and not the token. So long it is believed.
+# If the store refuses a new token too, the rights are missing. It gets no other token for so many seconds.
 _JUDGED_SECONDS = 60.0
 
 
@@ -52,8 +52,8 @@ class Tokens(TokenManager):  # type: ignore[misc] # the SDK has no types
         OAuth2(self._credentials.get_frozen_credentials()).add_auth(request)
 
     def learn(self, request: Request, answer: Answer) -> bool:
-        """A store may refuse a token before its time. The first thread that meets this has it replaced, for all."""
-        if answer.status not in (401, 403):
+        """Whether there is another token than the one that the store refused; the first thread drops it, for all."""
+        if answer.status not in (401, 403) and b"Token" not in answer.body:
             return False
         with self._lock:
             if request.headers["Authorization"] != f"Bearer {self._token}":

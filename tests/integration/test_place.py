@@ -16,16 +16,30 @@ import pytest
 from cloud_saver.retention import set_retention
 from cloud_saver.settings import SaverSettings
 from dev.stack.mosquitto import Mosquitto
+from dev.stack.s3 import S3Server
 from face_messages.message import RECEIPTS_TOPIC, TOPIC
 from face_messages.service.settings import SettingsError
+from object_store import bucket as bucket_module
 from object_store.bucket import Bucket
 from object_store.errors import Problem, StoreError
+from object_store.keys import StoredObject
 from object_store.listing import objects
 from object_store.settings import StoreSettings
 from tests.support.fake_http import Answer, FakeHttp, Request, stored
 from tests.support.plain import listening, plain_client, publish
 from tests.support.programs import saver
-from tests.support.stores import FACE, SECRET, environment, here, iam_store, refusal, running_moto, sdk, store_at
+from tests.support.stores import (
+    FACE,
+    SECRET,
+    environment,
+    here,
+    iam_store,
+    real_store,
+    refusal,
+    running_moto,
+    sdk,
+    store_at,
+)
 from tests.support.waiting import eventually
 
 HERE = "garage"
@@ -136,9 +150,11 @@ def test_a_head_is_told_no_region_and_learns_it_all_the_same() -> None:
         store.put(FACE)
 
 
-def test_threads_that_meet_it_together_all_get_through() -> None:
-    with FakeHttp(checking(named())) as fake, ThreadPoolExecutor(16) as pool:
+def test_threads_that_meet_it_together_all_get_through(caplog: pytest.LogCaptureFixture) -> None:
+    """It is said once."""
+    with caplog.at_level(logging.INFO), FakeHttp(checking(named())) as fake, ThreadPoolExecutor(16) as pool:
         list(pool.map(store_at(fake.url).put, [FACE] * 64))
+    assert len(caplog.records) == 1
 
 
 def test_a_store_that_moves_is_followed() -> None:
@@ -240,6 +256,7 @@ WRONG = [
     ("https://FACES.s3.example:9000", "write https://s3.example:9000 and COS_ADDRESSING=virtual"),
     ("https://s3.example/faces", "write https://s3.example. "),
     ("https://s3.example/faces/", "write https://s3.example. "),
+    ("https://s3.example/f%61ces", "write https://s3.example. "),
     ("https://s3.example/a/faces/", "write https://s3.example/a. "),
     ("https://s3.example?x=y", "without a user, a query and a fragment"),
     ("https://s3.example/?faces", "without a user, a query and a fragment"),
@@ -304,6 +321,21 @@ def test_objects_that_would_lie_elsewhere_are_noticed(moto: str) -> None:
     with pytest.raises(StoreError, match="seems to hold COS_BUCKET faces already"):
         list(objects(store, "faces/"))
     sdk(moto).delete_object(Bucket="faces", Key=f"faces/{FACE.key}")
+
+
+def test_an_object_that_is_not_listed_is_said(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a store that checks signatures; what is there is listed."""
+    monkeypatch.setattr(bucket_module, "_BETWEEN_LOOKS", 0.01)
+    store = real_store(s3)
+    names = StoredObject("unrecognized/a b~(é)", b"x", "image/png", {}, None), FACE
+    for stored_object in names:
+        store.put(stored_object)
+        store.check_place(stored_object.key)
+    assert caplog.records == []
+    store.check_place(f"{FACE.key}x")
+    assert "is stored, but the store does not list it" in caplog.text
 
 
 def test_a_saver_that_would_store_elsewhere_confirms_nothing_and_says_why(
