@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from face_messages import TlsFiles
+
 ROOT = Path(__file__).parents[2]
 PROJECT = "facedetection-cluster"
 FILES = ("docker-compose.cloud.yml", "compose/cluster.yml", "dev/stack/cluster.yml")
@@ -38,6 +40,10 @@ class Bundle:
         """Of its forwarder."""
         files = {"CA": self.ca, "CERT": self.cert, "KEY": self.key}
         return {f"CLOUD_MQTT_{name}_FILE": str(path) for name, path in files.items()}
+
+    @property
+    def files(self) -> TlsFiles:
+        return TlsFiles(self.ca, self.cert, self.key)
 
     def context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.ca)
@@ -120,6 +126,11 @@ class Cluster:
 
     def control(self, node: int, *arguments: str) -> str:
         return self.run("docker", "exec", NAMES[node], "rabbitmqctl", "--quiet", *arguments).decode()
+
+    def empty_queue(self) -> None:
+        """Forgets the faces that wait, where there is a queue."""
+        with contextlib.suppress(ClusterError):
+            self.control(0, "purge_queue", "facedetection_faces")
 
     def diagnose(self, node: int, *arguments: str) -> str:
         return self.run("docker", "exec", NAMES[node], "rabbitmq-diagnostics", "--quiet", *arguments).decode()
