@@ -25,10 +25,9 @@ control() { $compose exec -T "$node" rabbitmqctl --quiet "$@"; }
 
 # NAME: its user, whom only a certificate lets in, with the rights that Mosquitto's plugin gives it.
 allow() {
-    if ! control list_users --no-table-headers | cut -f 1 | grep -qxF "$1"; then
-        # The hash of no password that anybody knows.
-        control add_user "$1" "$(head -c 36 /dev/urandom | base64)" --pre-hashed-password
-    fi
+    # The hash of no password that anybody knows. A user that is there already stays.
+    said=$(control add_user "$1" "$(head -c 36 /dev/urandom | base64)" --pre-hashed-password 2>&1) ||
+        case $said in *"already exists"*) ;; *) die "$said" ;; esac
     name=$(printf %s "$1" | sed 's/[.+]/\\&/g')
     control set_permissions "$1" "^mqtt-(subscription|will)-$name(qos[01])?\$" \
         "^(amq\.topic|mqtt-(subscription|will)-$name(qos[01])?)\$" \

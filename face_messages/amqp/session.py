@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import threading
 import time
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ ARGUMENTS = {
 # News for each saver alone: dropped where one is slow.
 _LISTENING = {"x-queue-type": "classic", "x-max-length": 10_000}
 
+_LOOK_SECONDS = 4.0
 _FAREWELL_SECONDS = 2.0
 _LONGEST_PAUSE = 8.0
 _STABLE_SECONDS = 10.0
@@ -110,7 +112,10 @@ class AmqpSession:
     timeout: float = 10.0  #: for connecting, in seconds
 
     def __post_init__(self, urls: AmqpUrl | Sequence[AmqpUrl]) -> None:
-        self._brokers = Brokers(urls)
+        several = [urls] if isinstance(urls, AmqpUrl) else list(urls)
+        # Savers know the nodes in the same order, and are to be spread over them.
+        random.shuffle(several)
+        self._brokers = Brokers(several)
         self._backoff = Backoff(longest=_LONGEST_PAUSE)
         self._stop = threading.Event()
         self._down_since = time.monotonic()
@@ -163,8 +168,8 @@ class AmqpSession:
             up_at = time.monotonic()
             try:
                 self._connect_and_serve()
-            except OSError as error:
-                self._say_down(error)
+            except OSError as error:  # a file of `tls`
+                self._say_down(error, "cannot use")
             if time.monotonic() - up_at > _STABLE_SECONDS:
                 self._backoff.reset()
             if self._brokers.fails():
@@ -193,14 +198,14 @@ class AmqpSession:
         finally:
             with self._lock:
                 self._loop = None
-            if self.is_up:
+            if was_up := self.is_up:
                 self.is_up = False
                 self._down_since = time.monotonic()
                 self.endpoint.disconnected()
             self._link = None
             _close(loop, connections)
         if self._error is not None:
-            raise self._error
+            self._say_down(self._error, "lost" if was_up else "cannot use")
 
     def _failed(self, _: object, error: BaseException | str) -> None:
         if self._error is None:
@@ -268,7 +273,25 @@ class AmqpSession:
         link.publish(Message(status_topic(self.client_id), b"online"))
         self.endpoint.connected(link)  # type: ignore[arg-type] # it is used as one
         self._work()
-        taking.basic_consume(QUEUE, self._received)
+        taking.basic_consume(QUEUE, self._received, callback=lambda _: self._look_later(taking, 0))
+
+    def _look_later(self, taking: Channel, missed: int) -> None:
+        """Asks now and then who takes from the queue: a node that does not see the others names nobody, not even us."""
+
+        def seen(answer: Any) -> None:
+            if answer.method.consumer_count:
+                self._look_later(taking, 0)
+            elif missed:
+                self._failed(None, "it does not see the other nodes")
+            else:
+                self._look_later(taking, 1)
+
+        def look() -> None:
+            if taking.is_open:
+                taking.queue_declare(QUEUE, passive=True, callback=seen)
+
+        if self._loop is not None:
+            self._loop.call_later(_LOOK_SECONDS, look)
 
     def _received(self, channel: Channel, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
         is_face = self._link is not None and channel is self._link._taking  # noqa: SLF001 - one part of it
@@ -301,10 +324,9 @@ class AmqpSession:
         for channel in (self._link._taking, self._link._telling):  # noqa: SLF001 - one part of it
             channel.connection.close()
 
-    def _say_down(self, error: OSError) -> None:
+    def _say_down(self, error: OSError, verb: str) -> None:
         """Once per outage and node: what happened, and what comes next."""
         if not self._stop.is_set() and self._brokers.is_news():
-            verb, following = "lost" if self.connects and not self._brokers.were_down else "cannot use", None
             following = self._brokers.next_url
             what = f"trying the next one, {following}" if following else "retrying until it succeeds"
             log.warning("%s the broker %s as %s: %s; %s", verb, self.url, self.client_id, error, what)

@@ -13,8 +13,8 @@ from dev.stack import cluster as nodes
 from dev.stack.cluster import Cluster
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.s3 import S3Server
-from tests.cluster.site import Site
 from tests.support.programs import BUCKET
+from tests.support.site import Site
 
 _edges = itertools.count(1)
 

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dev.stack import cluster as nodes
+from dev.stack.proxy import Proxy
 from dev.stack.s3 import S3Server
 from face_messages import FaceEvent, Message, TlsFiles, new_id
 from face_messages.message import TOPIC
-from tests.cluster.site import PNG, Site, put
 from tests.support.cloud_broker import CloudBroker
 from tests.support.parts import SendingSide
 from tests.support.programs import BUCKET, saver
+from tests.support.site import PNG, Site, put
 from tests.support.stores import sdk
 from tests.support.waiting import at_least, eventually
 
@@ -105,30 +106,33 @@ def test_a_killed_saver_s_share_is_with_the_others_at_once(site: Site) -> None:
 
 def test_live_faces_go_on_when_a_node_is_killed(site: Site) -> None:
     """Forwarder and saver are connected to it; both go on to the next one, and say so once."""
-    programs = (site.saver(), site.forwarder())
+    saving = site.saver()
+    node = next(n for n, address in enumerate(nodes.ADDRESSES) if f"//{address}:" in saving.log_text())
+    programs = (saving, site.forwarder(first=node))
     detector = site.detector()
     faces = put(detector, site.faces(10))
     site.expect_all(faces)
-    site.cluster.kill(0)
+    site.cluster.kill(node)
     try:
         faces += put(detector, site.faces(10))
         site.expect_all(faces, within=15)
     finally:
-        site.cluster.start(0)
-        site.cluster.wait(0)
+        site.cluster.start(node)
+        site.cluster.wait(node)
     for program in programs:
         (line,) = [text for text in program.log_text().splitlines() if "lost the broker" in text]
-        assert nodes.ADDRESSES[0] in line
+        assert nodes.ADDRESSES[node] in line
         assert "trying the next one" in line
 
 
 def test_a_node_that_is_cut_off_loses_nothing(site: Site) -> None:
-    """It cannot take faces without a majority. Edge and saver go on elsewhere, or wait until it is back."""
-    site.saver()
-    sending = site.sending()
+    """It confirms nothing without a majority. Edge and saver notice, and go on to a node that sees another one."""
+    saving = site.saver()
+    node = next(n for n, address in enumerate(nodes.ADDRESSES) if f"//{address}:" in saving.log_text())
+    sending = site.sending(first=node)
     faces = put(sending, site.faces(10))
     site.expect_all(faces)
-    with site.cluster.cut_off(0):
+    with site.cluster.cut_off(node):
         faces += put(sending, site.faces(30))
         site.expect_all(faces, within=120)
     faces += put(sending, site.faces(10))
@@ -159,9 +163,14 @@ def test_a_saver_whose_queue_is_deleted_makes_it_anew(site: Site) -> None:
     site.expect_all(put(site.sending(), site.faces(5)))
 
 
-def test_savers_wait_for_a_cluster_that_is_not_there_yet(site: Site) -> None:
-    """The first of the list is no node; one line says so."""
-    saving = site.saver(AMQP_URL=f"amqp://127.0.0.1:1,{site.cluster.amqp_urls}")
-    line = saving.expect_line("cannot use the broker amqp://127.0.0.1:1")
-    assert "Connection refused" in line
-    site.expect_all(put(site.sending(), site.faces(5)))
+def test_a_saver_waits_for_a_cluster_that_is_not_there_yet(site: Site) -> None:
+    """It says so once, and connects as soon as a node listens."""
+    with Proxy(5672, host=nodes.ADDRESSES[1]) as way:
+        way.refuse = True
+        saving = site.saver(AMQP_URL=f"amqp://127.0.0.1:{way.port}", wait=False)
+        saving.expect_line("cannot use the broker amqp://127.0.0.1")
+        way.refuse = False
+        saving.expect("cloud_broker_up", 1)
+        site.expect_all(put(site.sending(), site.faces(5)))
+    (line,) = [text for text in saving.log_text().splitlines() if "cannot use" in text]
+    assert "retrying until it succeeds" in line

@@ -34,27 +34,32 @@ class Site:
     folder: Path
     _stack: ExitStack
 
-    def saver(self, name: str = "a", **settings: str) -> Program:
-        """A saver by AMQP that is connected."""
+    def saver(self, name: str = "a", *, wait: bool = True, **settings: str) -> Program:
+        """A saver by AMQP that is connected, unless `wait` is false."""
         (folder := self.folder / f"saver-{name}").mkdir()
         program = saver(folder, "", self.s3, **({"AMQP_URL": self.cluster.amqp_urls, "SAVER_ID": name} | settings))
         self._stack.enter_context(program)
-        program.expect("cloud_broker_up", 1)
+        if wait:
+            program.expect("cloud_broker_up", 1)
         return program
 
-    def forwarder(self) -> Program:
-        """The edge's forwarder, connected at both sides."""
+    def _urls(self, first: int) -> str:
+        urls = self.cluster.mqtt_urls.split(",")
+        return ",".join(urls[first:] + urls[:first])
+
+    def forwarder(self, *, first: int = 0) -> Program:
+        """The edge's forwarder, connected at both sides; it begins with the node `first`."""
         settings = {"EDGE_ID": self.edge_id} | self.bundle.settings
-        program = forwarder(self.folder, self.edge_broker.url, self.cluster.mqtt_urls, **settings)
+        program = forwarder(self.folder, self.edge_broker.url, self._urls(first), **settings)
         self._stack.enter_context(program)
         program.expect("cloud_broker_up", 1)
         program.expect("edge_broker_up", 1)
         return program
 
-    def sending(self, **options: Any) -> SendingSide:
+    def sending(self, *, first: int = 0, **options: Any) -> SendingSide:
         """Sends to the cluster as the edge's forwarder does."""
         given = {"client_id": self.edge_id, "tls": self.bundle.files} | options
-        return self._stack.enter_context(SendingSide(self.cluster.mqtt_urls, self.folder / "sending.db", **given))
+        return self._stack.enter_context(SendingSide(self._urls(first), self.folder / "sending.db", **given))
 
     def detector(self) -> SendingSide:
         """Sends to the edge broker."""
