@@ -49,7 +49,11 @@ ARGUMENTS = {
 # News for each saver alone: dropped where one is slow.
 _LISTENING = {"x-queue-type": "classic", "x-max-length": 10_000}
 
-_LOOK_SECONDS = 4.0
+# How often it is looked whether the node sees the others, and how long an answer may take, in seconds.
+_LOOK_SECONDS = 5.0
+_ANSWER_SECONDS = 6.0
+# Nothing is ever published under this key.
+_PROBE = "facedetection_probe"
 _FAREWELL_SECONDS = 2.0
 _LONGEST_PAUSE = 8.0
 _STABLE_SECONDS = 10.0
@@ -259,11 +263,11 @@ class AmqpSession:
             for name in listened:
                 telling.queue_bind(queue, EXCHANGE, binding_key(name))
             telling.basic_consume(queue, self._received, auto_ack=True)
-            self._up(loop, taking, telling)
+            self._up(loop, taking, telling, queue)
 
         telling.queue_declare("", exclusive=True, auto_delete=True, arguments=_LISTENING, callback=listen)
 
-    def _up(self, loop: Loop, taking: Channel, telling: Channel) -> None:
+    def _up(self, loop: Loop, taking: Channel, telling: Channel, queue: str) -> None:
         self._link = link = AmqpLink(loop, taking, telling)
         self.is_up = True
         self.connects += 1
@@ -273,25 +277,30 @@ class AmqpSession:
         link.publish(Message(status_topic(self.client_id), b"online"))
         self.endpoint.connected(link)  # type: ignore[arg-type] # it is used as one
         self._work()
-        taking.basic_consume(QUEUE, self._received, callback=lambda _: self._look_later(taking, 0))
+        taking.basic_consume(QUEUE, self._received)
+        self._look_later(loop, telling, queue)
 
-    def _look_later(self, taking: Channel, missed: int) -> None:
-        """Asks now and then who takes from the queue: a node that does not see the others names nobody, not even us."""
-
-        def seen(answer: Any) -> None:
-            if answer.method.consumer_count:
-                self._look_later(taking, 0)
-            elif missed:
-                self._failed(None, "it does not see the other nodes")
-            else:
-                self._look_later(taking, 1)
+    def _look_later(self, loop: Loop, telling: Channel, queue: str) -> None:
+        """Asks now and then for something that takes a majority of the nodes: a node that does not see the others
+        delivers nothing and does not say why.
+        """
 
         def look() -> None:
-            if taking.is_open:
-                taking.queue_declare(QUEUE, passive=True, callback=seen)
+            if not telling.is_open:
+                return
+            late = loop.call_later(_ANSWER_SECONDS, lambda: self._failed(None, "it does not see the other nodes"))
 
-        if self._loop is not None:
-            self._loop.call_later(_LOOK_SECONDS, look)
+            def answered(_: object) -> None:
+                loop.remove_timeout(late)
+                self._look_later(loop, telling, queue)
+
+            telling.queue_bind(queue, EXCHANGE, _PROBE, callback=lambda _: unbind(answered))
+
+        def unbind(then: Any) -> None:
+            if telling.is_open:
+                telling.queue_unbind(queue, EXCHANGE, _PROBE, callback=then)
+
+        loop.call_later(_LOOK_SECONDS, look)
 
     def _received(self, channel: Channel, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
         is_face = self._link is not None and channel is self._link._taking  # noqa: SLF001 - one part of it

@@ -42,10 +42,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def site(cluster: Cluster, tmp_path: Path) -> Iterator[Site]:
     """An edge of its own for each test, so that no session of an earlier one is there, and an empty queue."""
+    cluster.empty_queue()
     with ExitStack() as stack:
         s3 = stack.enter_context(S3Server(tmp_path / "s3"))
         s3.create_bucket(BUCKET)
         edge_broker = stack.enter_context(Mosquitto(tmp_path / "edge"))
         edge_id = f"edge{next(_edges)}"
         yield Site(cluster, cluster.enrol(edge_id), edge_id, s3, edge_broker, tmp_path, stack)
-    cluster.empty_queue()

@@ -58,7 +58,7 @@ class Site:
 
     def sending(self, *, first: int = 0, **options: Any) -> SendingSide:
         """Sends to the cluster as the edge's forwarder does."""
-        given = {"client_id": self.edge_id, "tls": self.bundle.files} | options
+        given: dict[str, Any] = {"client_id": self.edge_id, "tls": self.bundle.files} | options
         return self._stack.enter_context(SendingSide(self._urls(first), self.folder / "sending.db", **given))
 
     def detector(self) -> SendingSide:
