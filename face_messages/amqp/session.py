@@ -132,6 +132,8 @@ class AmqpSession:
         #: Whether the session is up at this moment, and the times it came up since the start.
         self.is_up = False
         self.connects = 0
+        #: The last failure, while the session is down.
+        self.trouble: str | None = None
         self.endpoint.attach(self.wake)
         self._thread = threading.Thread(target=self._run, name=f"amqp {self.client_id}", daemon=True)
 
@@ -274,6 +276,7 @@ class AmqpSession:
         after = f" after {time.monotonic() - self._down_since:.0f} s" if self._brokers.were_down else ""
         log.info("connected to the broker %s as %s%s", self.url, self.client_id, after)
         self._brokers.serves()
+        self.trouble = None
         link.publish(Message(status_topic(self.client_id), b"online"))
         self.endpoint.connected(link)  # type: ignore[arg-type] # it is used as one
         self._work()
@@ -335,6 +338,7 @@ class AmqpSession:
 
     def _say_down(self, error: OSError, verb: str) -> None:
         """Once per outage and node: what happened, and what comes next."""
+        self.trouble = f"{self.url}: {error}"
         if not self._stop.is_set() and self._brokers.is_news():
             following = self._brokers.next_url
             what = f"trying the next one, {following}" if following else "retrying until it succeeds"

@@ -48,6 +48,7 @@ class Connection(Protocol):
 
     is_up: bool
     connects: int
+    trouble: str | None
 
     @property
     def is_alive(self) -> bool: ...

@@ -177,6 +177,7 @@ def test_secrets_come_from_files_as_well(load: Load, tmp_path: Path) -> None:
     assert settings.cos_hmac_secret_access_key is not None
     assert settings.cos_hmac_access_key_id.get_secret_value() == "from-file"
     assert settings.cos_hmac_secret_access_key.get_secret_value() == "hush-env"
+    assert settings.mqtt_url is not None
     assert settings.mqtt_url.get_secret_value() == "mqtt://cloud"
 
 
