@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo gallery screenshots test test-unit test-containers test-camera chaos check docs format lock audit \
+.PHONY: help setup demo gallery screenshots test test-unit test-containers test-cluster test-camera chaos check docs format lock audit \
 	sbom bench bench-images outage clean tools ready mosquitto chromium prometheus qemu
 
 help: ## show this list
@@ -61,6 +61,10 @@ docs: $(STAMP_DEV) ## write the tables of docs/settings.md
 test-containers: $(STAMP_DEV) prometheus ## tests of the images and compose files; needs a Docker engine
 	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
 	@$(PYTEST) tests/containers
+
+test-cluster: $(STAMP_DEV) mosquitto ## tests with a cluster of RabbitMQ, three nodes of compose/cluster.yml; needs a Docker engine, and 3 minutes
+	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
+	@$(PYTEST) tests/cluster
 
 test-camera: $(STAMP_DEV) mosquitto qemu ## tests with USB cameras, in a virtual machine that emulates them; needs Debian on x86_64
 	@$(BIN)/python -m tests.camera.machine $(BIN)/python -m pytest -p no:cacheprovider tests/camera
