@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import eventually
+
 # FS_IOC_SHUTDOWN of ext4, with "log nothing": what is not on disk is lost, and nothing works any more.
 _SHUTDOWN = 0x8004587D
 _NO_LOG_FLUSH = struct.pack("I", 2)
@@ -30,8 +32,19 @@ class SmallDisk:
 
     def mount(self) -> None:
         command = ["mount", "-o", "loop,errors=remount-ro", str(self._image), str(self.folder)]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("needs loop devices and ext4")
+
+        def is_sound() -> bool:
+            if subprocess.run(command, capture_output=True, check=False).returncode:
+                pytest.skip("needs loop devices and ext4")
+            try:
+                (self.folder / "sound").touch()
+            except OSError:
+                # A container that starts at this moment has copied our mounts, and keeps the dead file system for now.
+                self.unmount()
+                return False
+            return True
+
+        eventually(is_sound, within=30, what="it stays dead")
 
     def unmount(self) -> None:
         """Where nobody holds it any more."""
