@@ -31,20 +31,24 @@ class SmallDisk:
         self.mount()
 
     def mount(self) -> None:
+        """Mended before, as a person would, where it came back with errors."""
         command = ["mount", "-o", "loop,errors=remount-ro", str(self._image), str(self.folder)]
+        errors: list[OSError] = []
 
         def is_sound() -> bool:
             if subprocess.run(command, capture_output=True, check=False).returncode:
                 pytest.skip("needs loop devices and ext4")
             try:
                 (self.folder / "sound").touch()
-            except OSError:
-                # A container that starts at this moment has copied our mounts, and keeps the dead file system for now.
+            except OSError as error:
+                # Or a container that starts at this moment has copied our mounts, and keeps the dead one for now.
+                errors.append(error)
                 self.unmount()
+                subprocess.run(["e2fsck", "-fy", self._image], capture_output=True, check=False)
                 return False
             return True
 
-        eventually(is_sound, within=30, what="it stays dead")
+        eventually(is_sound, within=30, what=lambda: f"it stays dead: {errors[-1]}")
 
     def unmount(self) -> None:
         """Where nobody holds it any more."""
