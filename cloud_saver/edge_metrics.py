@@ -14,8 +14,9 @@ from typing import Any
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from cloud_saver.clocks import Clocks
 from face_messages.message import STATUS_TOPIC
-from face_messages.service.health import MAX_CAMERAS, SILENT_SECONDS, EdgeHealth, read_health
+from face_messages.service.health import MAX_CAMERAS, SILENT_SECONDS, EdgeHealth, clock_errors, read_health
 from face_messages.service.monitor import PREFIX
 
 # Health first, since what is retained comes in this order: an edge that has said both is off.
@@ -35,6 +36,7 @@ class _Edge:
     heard_at: float
     is_off: bool = False
     cameras: set[str] = field(default_factory=set)
+    clock: float | None = None
 
     @property
     def silence(self) -> float:
@@ -50,6 +52,7 @@ _Figures = tuple[tuple[str, str, Callable[[Any], Any]], ...]
 _OF_EDGE: _Figures = (
     ("up", "1 while the edge's forwarder is connected and heard of", lambda e: e.is_up),
     ("last_heard_timestamp_seconds", "when the edge was last heard of", lambda e: time.time() - e.silence),
+    ("clock_error_seconds", "how far its clock is ahead, negative: behind; 0 within a minute", lambda e: e.clock),
     ("certificate_expires_timestamp_seconds", "when the edge's certificate ends", lambda e: e.health.certificate_ends),
 )
 # These change with time: they are shown while the edge is up.
@@ -83,7 +86,8 @@ class Edges(Collector):
     the 16 cameras that it named first since this program's start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clocks: Clocks | None = None) -> None:
+        self._clocks = clocks or Clocks()
         self._edges: dict[str, _Edge] = {}
         self._forgotten: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -107,7 +111,11 @@ class Edges(Collector):
                 cameras = known.cameras if known else set()
                 new = sorted({camera.camera for camera in health.cameras} - cameras)
                 cameras |= set(new[: MAX_CAMERAS - len(cameras)])
-                self._edges[name] = _Edge(health, time.monotonic() - age, cameras=cameras)
+                clocks = {} if from_before else clock_errors(name, health)
+                self._edges[name] = _Edge(health, time.monotonic() - age, cameras=cameras, clock=clocks.get(name))
+                for whose, error in clocks.items():
+                    if whose == name or whose.partition("/")[2] in cameras:
+                        self._clocks.hear(whose, error)
                 self._forgotten.pop(name, None)
 
     def collect(self) -> Iterator[Metric]:

@@ -159,6 +159,8 @@ class Bucket:
         except NoObjectError:
             return None
         except StoreError as error:
+            if error.problem is Problem.UNREACHABLE and not only_head and self._has_head(key):
+                raise ObjectError(f"this object cannot be read whole, though the store is well: {error}") from error
             if error.problem not in MAYBE_THE_OBJECT:
                 raise
             if only_head:
@@ -194,11 +196,14 @@ class Bucket:
             return f"{scheme}://{self._settings.cos_bucket}.{netloc}{path.rstrip('/')}"
         return f"{scheme}://{netloc}{path.rstrip('/')}/{self._settings.cos_bucket}"
 
+    def _has_head(self, key: str) -> bool:
+        return self._ask("HEAD", "/" + quote(key), {}).status == 200
+
     def _can_read_another(self, key: str) -> bool:
         keys = [self._readable]
         if not self._readable:
             keys = [each.get("Key", "") for each in self.ask("list_objects_v2", MaxKeys=5).get("Contents", ())]
-        return any(each and each != key and self._ask("HEAD", "/" + quote(each), {}).status == 200 for each in keys)
+        return any(each and each != key and self._has_head(each) for each in keys)
 
     def _ask(self, *request: Any, **options: Any) -> Answer:
         """As `_ask_once`, for what may be done twice."""
