@@ -326,6 +326,18 @@ def test_a_picture_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         watched.says("its picture has", "MiB or more")
 
 
+@pytest.mark.parametrize("body", [b"", b"no picture", b"\xff\xd8\xff\xe0"])
+def test_an_answer_that_should_be_a_picture_and_is_none_is_told(body: bytes) -> None:
+    """Of an unknown length, so that nothing but its end tells."""
+
+    def serve(client: Client) -> None:
+        client.request()
+        client.send(b"HTTP/1.0 200 OK\r\nContent-Type: image/jpeg\r\n\r\n" + body)
+
+    with RawHttp(serve) as server, Watched(server.url) as watched:
+        watched.says("its answer has none" if body else "nothing in it")
+
+
 def test_frames_that_are_too_large_are_said_so() -> None:
     huge = bytearray(jpeg(np.zeros((8, 8, 3), np.uint8)))
     at = huge.index(b"\xff\xc0") + 5
