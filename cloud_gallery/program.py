@@ -11,7 +11,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cloud_gallery.access import Access, Links
+from cloud_gallery.access import Access
 from cloud_gallery.live import FILTERS, Hub
 from cloud_gallery.pages import Pages
 from cloud_gallery.settings import GallerySettings
@@ -32,7 +32,7 @@ _LAST_SECONDS = 2
 
 
 class Impatient(H11Protocol):
-    """A connection on which nobody keeps a place by sending no request, or half of one."""
+    """Closes a connection on which no whole request arrives in time."""
 
     _late: asyncio.TimerHandle | None = None
 
@@ -43,11 +43,6 @@ class Impatient(H11Protocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._wait()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._late:
-            self._late.cancel()
 
     def _wait(self) -> None:
         is_waiting = self.conn.their_state is h11.IDLE
@@ -62,9 +57,7 @@ def work(settings: GallerySettings, stop: program.Stop) -> int:
     """Runs until `stop` is set."""
     store, access = Bucket(settings), Access(settings)
     hub = Hub(lambda: session.connects if session.is_up else None)
-    secret = settings.cos_api_key_id or settings.cos_hmac_secret_access_key
-    assert secret is not None
-    pages = Pages(store, hub, access, Links(secret.get_secret_value()))
+    pages = Pages(settings, store, hub, access)
     session = Session(
         broker_url(settings.mqtt_url),
         client_id=settings.gallery_id,
@@ -99,7 +92,9 @@ def work(settings: GallerySettings, stop: program.Stop) -> int:
     with program.monitored(monitor, settings):
         serving.start()
         session.start()
-        log.info("started: the gallery is at %s", settings.gallery_url or f"http://{_named(listening)}/")
+        host, port = listening.getsockname()[:2]
+        here = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        log.info("started: the gallery is at %s", settings.gallery_url or here)
         stop.wait()
         server.should_exit = True
         session.stop()
@@ -115,8 +110,3 @@ def _listening(settings: GallerySettings) -> socket.socket:
     except OSError as error:
         text = f"GALLERY_PORT: {host}:{port} cannot be served on ({error}): choose another port or GALLERY_HOST"
         raise OSError(text) from error
-
-
-def _named(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -42,7 +42,7 @@ publish_crl() {
 # The server's names and addresses as a certificate has them; the broker's own name within hw03 is one of them.
 server_names() {
     printf 'DNS:cloud_mosquitto,DNS:localhost,IP:127.0.0.1'
-    for address in $(echo "${CLOUD_ADDRESS:-}" | tr ',' ' '); do
+    for address in $(echo "${CLOUD_ADDRESS:-}" | tr ',\r' '  '); do
         case $address in
         *[!A-Za-z0-9.:_-]*) die "CLOUD_ADDRESS: '$address' is neither a host's name nor an address" ;;
         *:*:*) printf ',IP:%s' "$address" ;;

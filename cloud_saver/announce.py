@@ -1,4 +1,4 @@
-"""What the saver tells of its work: each object as it is stored, and now and then how it goes."""
+"""What the saver tells of its work: each object as it is stored, and its health."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from object_store.keys import StoredObject
 # Latencies that are remembered.
 _LATENCIES = 2000
 _MINUTE = 60.0
-# News that wait for the socket, in messages and bytes: who is not fed in time looks into the bucket.
+# Announcements that wait for the socket, in messages and bytes. More are dropped; listeners then list the bucket.
 _NEWS = 1000
 _UNSENT = 64 * 1024
 
@@ -32,16 +32,18 @@ class Lately:
         self._stored = 0
         self._rate = Rate(_MINUTE)
         self._latencies: deque[tuple[float, float]] = deque(maxlen=_LATENCIES)
-        self._last: OrderedDict[tuple[str, ...], datetime] = OrderedDict()
+        # By edge and camera: when its last face was stored, and what the camera's clock said at its capture.
+        self._last: OrderedDict[tuple[str, ...], tuple[datetime, datetime]] = OrderedDict()
 
     def stored(self, stored: StoredObject, latency: float | None) -> None:
         """Called in the workers' threads."""
         with self._lock:
             self._stored += 1
             if latency is not None:
-                self._latencies.append((time.monotonic(), max(0.0, latency)))
-                self._last[_camera(stored)] = datetime.now(UTC)
-                self._last.move_to_end(_camera(stored))
+                self._latencies.append((time.monotonic(), latency))
+            if stored.captured_at is not None:
+                self._last[camera_of(stored)] = datetime.now(UTC), stored.captured_at
+                self._last.move_to_end(camera_of(stored))
                 if len(self._last) > MAX_STORED_CAMERAS:
                     self._last.popitem(last=False)
 
@@ -57,7 +59,10 @@ class Lately:
             stored_last_minute=round(_MINUTE * self._rate.per_second(self._stored)),
             latency=Latency(p50=_share(recent, 0.5), p95=_share(recent, 0.95)) if recent else None,
             store=self._store,
-            cameras=[LastStored(edge=edge, camera=camera, last_stored=at) for (edge, camera), at in last],
+            cameras=[
+                LastStored(edge=edge, camera=camera, last_stored=at, captured=captured)
+                for (edge, camera), (at, captured) in last
+            ],
         )
 
 
@@ -69,7 +74,7 @@ class News(Endpoint):
 
     def stored(self, stored: StoredObject) -> None:
         """Called in the workers' threads, before the connection is woken for the receipt."""
-        topic = STORED_TOPIC if stored.captured_at is None else "/".join((STORED_TOPIC, *_camera(stored)))
+        topic = STORED_TOPIC if stored.captured_at is None else "/".join((STORED_TOPIC, *camera_of(stored)))
         self._news.append((topic, stored.key))
 
     def work(self, now: float) -> None:
@@ -83,7 +88,7 @@ class News(Endpoint):
         self.work(0)
 
 
-def _camera(stored: StoredObject) -> tuple[str, ...]:
+def camera_of(stored: StoredObject) -> tuple[str, ...]:
     """Edge and camera as they stand in a face's key, which makes them safe in a topic as well."""
     return tuple(stored.key.split("/")[1:3])
 

@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 
-from cloud_saver.announce import Lately, News
+from cloud_saver.announce import Lately, News, camera_of
+from cloud_saver.clocks import Clocks
 from cloud_saver.edge_metrics import FILTERS, Edges
 from cloud_saver.retention import watch
 from cloud_saver.saver import Saver
@@ -24,8 +25,8 @@ from object_store.keys import StoredObject
 log = logging.getLogger(__name__)
 
 _SETTLE_SECONDS = 4.0
-# The broker goes on giving a member of a group its share while it is gone, and hands none of it on. So a member has no
-# session that outlives its connection, and is missed soon when it falls silent; in seconds.
+# The broker keeps giving an absent member of a group its share, and hands none of it on. So a member's session ends
+# with its connection, and the broker soon misses a silent member; in seconds.
 _GROUP_SESSION_SECONDS = 0
 _GROUP_KEEPALIVE = 10
 
@@ -35,7 +36,8 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
     store = Bucket(settings)
     saver = Saver(store, workers=settings.saver_workers)
     taker = Taker(settings.mqtt_topic, saver.take, group=settings.saver_group)
-    lately, news, edges = Lately(lambda: saver.trouble), News(), Edges()
+    clocks = Clocks()
+    lately, news, edges = Lately(lambda: saver.trouble), News(), Edges(clocks)
     reporter = Reporter(settings.client_id, lately.health, watch=lambda: saver.trouble is None)
     session = Session(
         broker_url(settings.mqtt_url),
@@ -56,11 +58,15 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
     monitor.gauge("objects_parked", "objects that wait because the store refuses them", lambda: saver.parked)
     monitor.gauge("store_up", "1 while the store takes objects", lambda: saver.trouble is None)
     monitor.state("store", lambda: str(saver.trouble or "well"))
+    monitor.state("clocks", lambda: str(clocks))
     buckets = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
     latency = monitor.histogram("latency_seconds", "from the frame's capture to the object stored", buckets)
     monitor.registry.register(edges)
 
     def stored(stored: StoredObject, seconds: float | None) -> None:
+        if seconds is not None:
+            edge, camera = camera_of(stored)
+            seconds = clocks.latency(edge, camera, seconds)
         if seconds is not None:
             latency.observe(seconds)
         lately.stored(stored, seconds)

@@ -27,6 +27,9 @@ VERSION = "0.1.0"
 EVERY_SECONDS = 10.0 * TEMPO
 SILENT_SECONDS = 25.0 * TEMPO
 
+#: A clock counts as right within this many seconds: words travel for a while.
+CLOCK_SECONDS = 60.0
+
 #: What a message may have, in bytes, and how many cameras one of an edge. Texts and names are bounded to fit in.
 MAX_BYTES = 16 * 1024
 MAX_CAMERAS = 16
@@ -115,6 +118,8 @@ class LastStored(Fields):
     edge: str
     camera: str
     last_stored: AwareDatetime
+    #: The time that the camera stamped on that face.
+    captured: AwareDatetime | None = None
 
 
 class SaverHealth(ProgramHealth):
@@ -122,6 +127,22 @@ class SaverHealth(ProgramHealth):
     latency: Latency | None
     store: StoreHealth
     cameras: Annotated[list[LastStored], Field(max_length=MAX_STORED_CAMERAS)]
+
+
+def clock_error(said: datetime, *, waited: float = 0.0) -> float:
+    """Seconds by which a clock is ahead that said this just now; negative: behind; 0 where it may be right.
+
+    `waited` is the time, in seconds, that the word may have waited on its way.
+    """
+    error = (said - datetime.now(UTC)).total_seconds()
+    return 0.0 if -CLOCK_SECONDS - waited <= error <= CLOCK_SECONDS else error
+
+
+def clock_errors(edge: str, health: EdgeHealth) -> dict[str, float]:
+    """The clock errors of an edge, and of its cameras as `edge/camera`, by a word of health that came just now."""
+    cameras = [each for each in health.cameras if each.state not in ("off", "silent")]
+    found = {f"{edge}/{each.camera}": clock_error(each.time, waited=SILENT_SECONDS) for each in cameras}
+    return {edge: clock_error(health.time), **found}
 
 
 Health = TypeVar("Health", bound=ProgramHealth)
