@@ -1,4 +1,4 @@
-"""What the saver tells of its work: each object as it is stored, and now and then how it goes."""
+"""What the saver tells of its work: each object as it is stored, and its health."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from object_store.keys import StoredObject
 # Latencies that are remembered.
 _LATENCIES = 2000
 _MINUTE = 60.0
-# News that wait for the socket, in messages and bytes: who is not fed in time looks into the bucket.
+# Announcements that wait for the socket, in messages and bytes. More are dropped; listeners then list the bucket.
 _NEWS = 1000
 _UNSENT = 64 * 1024
 

@@ -25,8 +25,8 @@ from object_store.keys import StoredObject
 log = logging.getLogger(__name__)
 
 _SETTLE_SECONDS = 4.0
-# The broker goes on giving a member of a group its share while it is gone, and hands none of it on. So a member has no
-# session that outlives its connection, and is missed soon when it falls silent; in seconds.
+# The broker keeps giving an absent member of a group its share, and hands none of it on. So a member's session ends
+# with its connection, and the broker soon misses a silent member; in seconds.
 _GROUP_SESSION_SECONDS = 0
 _GROUP_KEEPALIVE = 10
 

@@ -112,7 +112,7 @@ class Saver:
             try:
                 self._put_until_stored(job)
             except StoreError as error:
-                self._set_aside(job, error)
+                self._park(job, error)
                 continue
             with self._lock:
                 del self._pending[job.name]
@@ -132,7 +132,7 @@ class Saver:
         """
         # Some stores let nothing be written over, so what was refused may be there.
         in_doubt = job.refusals > 0 or self._may_be_stored(job.stored)
-        takes_others, last = False, None
+        takes_others, alone, last = False, 0, None
         backoff = Backoff(first=0.5, longest=30.0)
         while True:
             began = time.monotonic()
@@ -145,8 +145,11 @@ class Saver:
                 with self._lock:
                     self.failed += 1
                 if error.problem not in MAYBE_THE_OBJECT:
+                    alone = alone + 1 if takes_others else 0
+                    if alone == _TRIES:
+                        log.warning("%s cannot be stored, though others can: %s; retrying", job.stored.key, error)
                     # A store that has just come up fails once for some requests, while others succeed.
-                    if error.problem is not Problem.FAILING or last is Problem.FAILING:
+                    if not alone and (error.problem is not Problem.FAILING or last is Problem.FAILING):
                         self._say_trouble(error, began)
                 elif takes_others or job.refusals + 1 < _TRIES:
                     raise
@@ -188,7 +191,7 @@ class Saver:
         self._say_works()
         return True
 
-    def _set_aside(self, job: _Job, error: StoreError) -> None:
+    def _park(self, job: _Job, error: StoreError) -> None:
         """Parks an object that the store refuses, so that it holds up no others. After the last try it goes back."""
         job.refusals += 1
         if job.refusals >= _TRIES:

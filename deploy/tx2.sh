@@ -24,10 +24,10 @@ case ${1:-} in
 *) echo "usage: deploy/tx2.sh [--check]" >&2 && exit 2 ;;
 esac
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+# shellcheck source=deploy/dotenv.sh
+. deploy/dotenv.sh
 user=${SUDO_USER:-$(id -un)}
 wrong=0
-
-setting() { sed -n "s/^$1=//p" .env 2>/dev/null | tail -n 1 || true; }
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -94,12 +94,68 @@ add_user() { as_root usermod -aG docker "$user" && echo "log out and in again, f
 settings_are_there() { [ -f .env ]; }
 copy_settings() { (umask 077 && cp .env.edge.example .env); }
 
-camera_group_is_set() { [ "$(setting VIDEO_GID)" = "$group" ]; }
+camera_group_is_set() { read_env .env && [ "$(setting VIDEO_GID)" = "$group" ]; }
 set_camera_group() {
-    if grep -q '^VIDEO_GID=' .env; then
-        sed -i "s/^VIDEO_GID=.*/VIDEO_GID=$group/" .env
+    local line='^[[:blank:]]*(export[[:blank:]]+)?VIDEO_GID[[:blank:]]*[=:]'
+    if grep -qE "$line" .env; then
+        sed -i -E "s/$line.*/VIDEO_GID=$group/" .env
     else
+        # The last line may have no end.
+        [ -z "$(tail -c 1 .env)" ] || echo >>.env
         printf 'VIDEO_GID=%s\n' "$group" >>.env
+    fi
+}
+
+# Cameras, as the kernel tells of them. The tests have other folders.
+sysfs=${SYSFS:-/sys} devices=${DEVICES:-/dev}
+is_video_device() { [ -c "$1" ] && [ "$(stat -L -c %t "$1")" = 51 ]; } # 81, Video4Linux
+
+# DEVICE: its folder in sysfs, its name, its bus: usb, platform (the board's own) or none, and its link in by-id.
+in_sysfs() { printf %s "$sysfs/class/video4linux/$(basename "$(readlink -f "$1")")"; }
+camera_name() { cat "$(in_sysfs "$1")/name" 2>/dev/null || echo unknown; }
+camera_bus() { basename "$(readlink -f "$(in_sysfs "$1")/device/subsystem" || echo none)"; }
+gives_pictures() { [ "$(cat "$(in_sysfs "$1")/index" 2>/dev/null || echo 0)" = 0 ]; }
+by_id() {
+    local link
+    for link in "$devices"/v4l/by-id/*; do
+        [ "$(readlink -f "$link")" != "$(readlink -f "$1")" ] || { printf %s "$link" && return; }
+    done
+}
+
+list_cameras() {
+    local device kind id
+    usb_camera=
+    for device in "$devices"/video[0-9]*; do
+        is_video_device "$device" || continue
+        id=$(by_id "$device")
+        case $(camera_bus "$device") in
+        usb) gives_pictures "$device" && kind='USB camera' || kind='USB, gives no pictures' ;;
+        platform) kind="the board's own" ;;
+        *) kind='no hardware of its own' ;;
+        esac
+        [ "$kind" != 'USB camera' ] || usb_camera=${usb_camera:-${id:-$device}}
+        printf 'found    %s: %s, %s%s\n' "$device" "$kind" "$(camera_name "$device")" "${id:+, $id}"
+    done
+}
+
+# SETTING, DEVICE that it names.
+check_camera() {
+    local camera=$2 other=
+    [ -z "$usb_camera" ] || other=": $1=$usb_camera in .env"
+    if [ ! -e "$camera" ]; then
+        todo "$camera is not there${other:-: plug a camera in; $1 in .env names another, VIDEO_SOURCE one in the network}"
+    elif ! is_video_device "$camera"; then
+        todo "$camera is no camera${other:-: plug one in, and name it in $1 in .env}"
+    elif [ "$(camera_bus "$camera")" = platform ]; then
+        todo "$camera is the board's own camera ($(camera_name "$camera")), whose raw pictures no program here can read${other:-: plug a USB camera in}"
+    elif ! gives_pictures "$camera"; then
+        todo "$camera belongs to a camera and gives no pictures${other}"
+    else
+        ok "the camera is $camera, $(camera_name "$camera")"
+        [[ $camera != "$devices"/video* ]] || [ -z "$(by_id "$camera")" ] ||
+            echo "         $1=$(by_id "$camera") in .env stays right when it is plugged in anew"
+        group=$(stat -L -c %g "$camera")
+        see_to "VIDEO_GID in .env is the group of $camera, $group" camera_group_is_set set_camera_group
     fi
 }
 
@@ -122,14 +178,31 @@ see_to "the compose plugin is v2" compose_is_v2 install_compose
 see_to "libseccomp is 2.4.4 or later" seccomp_is_new upgrade_seccomp
 see_to "$user may use Docker" user_may add_user
 see_to ".env is there" settings_are_there copy_settings
-camera=$(setting VIDEO_DEVICE)
-camera=${camera:-/dev/video0}
-if [ -n "$(setting VIDEO_SOURCE)" ]; then
-    ok "the camera is in the network: VIDEO_SOURCE is set in .env"
-elif group=$(stat -L -c %g "$camera" 2>/dev/null); then
-    see_to "VIDEO_GID in .env is the group of $camera, $group" camera_group_is_set set_camera_group
+read_env .env
+camera=''
+for name in "${!cut_in_env[@]}"; do
+    # Not with the value: it may be a password.
+    todo "$name in .env has a \$ and a word behind it, which compose takes away: put the value in single quotes, or write \$\$"
+done
+list_cameras
+source=$(setting VIDEO_SOURCE) where='VIDEO_SOURCE is set in .env'
+if [ -z "$source" ] && [ -e secrets/edge_face_detection/video_source ]; then
+    source='://' where='secrets/edge_face_detection/video_source is there'
+fi
+if [[ $source == *://* && $(setting COMPOSE_FILE) == *compose/camera.yml* ]]; then
+    todo "$where, but compose/camera.yml counts before it: take that out of COMPOSE_FILE in .env for a camera in the network"
+elif [[ $source == *://* ]]; then
+    ok "the camera is in the network: $where"
 else
-    todo "$camera is not there: plug a camera in; VIDEO_DEVICE in .env names another, VIDEO_SOURCE one in the network"
+    camera=$(setting VIDEO_DEVICE)
+    camera=${camera:-/dev/video0}
+    check_camera VIDEO_DEVICE "$camera"
+fi
+second=$(setting VIDEO_DEVICE_2)
+if [ -n "$second" ] && [ -n "$camera" ] && [ "$(readlink -f "$second")" = "$(readlink -f "$camera")" ]; then
+    todo "VIDEO_DEVICE and VIDEO_DEVICE_2 in .env name the same camera: two programs cannot use it at once"
+elif [ -n "$second" ]; then
+    check_camera VIDEO_DEVICE_2 "$second"
 fi
 see_to "the clock is set by NTP" clock_is_set set_clock
 free=$(df --output=avail -BG . | tail -n 1 | tr -dc 0-9)

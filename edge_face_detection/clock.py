@@ -1,4 +1,4 @@
-"""When a frame was captured, told so that keys sort in that order, whatever the wall clock does meanwhile."""
+"""Time stamps of frames that sort in the order of capture, whatever the wall clock does."""
 
 from __future__ import annotations
 
@@ -16,25 +16,21 @@ _log = logging.getLogger(__name__)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
-#: A clock that says less was never set: without a battery it begins in 1970, or when its system was built.
+#: An earlier clock was never set: without a battery it begins in 1970, or when its system was built.
 NOT_SET_BEFORE = datetime(2025, 1, 1, tzinfo=UTC)
-#: A smaller step back is a correction, which is evened out; a larger one means that the clock was wrong.
+#: A smaller step back is a correction and is evened out. After a larger one the clock was wrong before.
 LARGEST_CORRECTION = timedelta(minutes=5)
 
 
 class CaptureClock:
-    """Stamps frames with the wall clock, without its steps back where that can be had.
+    """Stamps frames with the wall clock, and evens out its small steps back.
 
-    * A clock that is not set is not believed: time goes on from the newest that is known.
-    * After a step back of up to LARGEST_CORRECTION time goes on at half speed until the wall clock has caught up, as
-      adjtime(3) does it.
-    * A larger step, in either direction, is followed: somebody has set a wrong clock right.
+    * A clock that is not set is not used: time goes on from the newest known time.
+    * After a step back of up to LARGEST_CORRECTION, time goes on at half speed until the wall clock has caught up, as
+      with adjtime(3).
+    * A larger step, in either direction, is followed: somebody has corrected the clock.
 
-    No two frames in a row get the same time.
-
-    Args:
-        known: a time that is over (aware).
-
+    No two frames in a row get the same time. `known` is a past time (aware).
     """
 
     def __init__(self, known: datetime = NOT_SET_BEFORE) -> None:
@@ -43,7 +39,7 @@ class CaptureClock:
         self._is_set = True
 
     def stamped(self, frame: Frame) -> Frame:
-        """The frame, its time mended; to be called in the order of capture."""
+        """The frame, with its time corrected. To be called in the order of capture."""
         wall, since = frame.captured_at, self._last_monotonic
         elapsed = timedelta(seconds=0 if since is None else frame.captured_monotonic - since)
         expected = self._last + elapsed
@@ -70,7 +66,7 @@ class CaptureClock:
 
 
 def last_face_at(outbox: Path) -> datetime:
-    """When the last face that this outbox was given had been captured; long ago where that is not known."""
+    """When the last face in this outbox was captured; 1970 where that is not known."""
     try:
         return _EPOCH + timedelta(microseconds=_marker(outbox).stat().st_mtime_ns // 1000)
     except (OSError, OverflowError):
@@ -80,11 +76,11 @@ def last_face_at(outbox: Path) -> datetime:
 def remember_face(outbox: Path, captured_at: datetime) -> None:
     """Notes when a face was captured, for a restart with a clock that is not set.
 
-    The note is the modification time of an empty file beside the outbox. Those of the outbox's own files would not
-    do: they are 1970 after the first run without a set clock.
+    The note is the modification time of an empty file beside the outbox. The outbox's own files will not do: they are
+    of 1970 after a run without a set clock.
     """
     marker, ns = _marker(outbox), (captured_at - _EPOCH) // _TICK * 1000
-    # Nothing is lost without it, and a disk that refuses it refuses the outbox, which tells.
+    # Nothing is lost without the note. A disk that refuses it also refuses the outbox, which says so.
     with contextlib.suppress(OSError):
         marker.touch()
         os.utime(marker, ns=(ns, ns))

@@ -1,4 +1,4 @@
-"""An operator's switch: pauses and resumes a camera by a retained message."""
+"""An operator pauses and resumes a camera by a retained message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_face_detection.sources.open_source import Source
+from edge_face_detection.sources.source import Source
 from face_messages.message import Incoming, Received, printable
 from face_messages.mqtt.endpoint import Endpoint
 
@@ -25,21 +25,21 @@ _LONGEST = 64
 class PauseSwitch(Endpoint):
     """Pauses and resumes `source` as the messages on `topic` say; an endpoint of the session with the broker.
 
-    What was heard last holds until something else is heard. A broker that is away or has forgotten the message changes
-    nothing, nor does a restart: while the source is paused, an empty file beside the outbox says so.
+    The last word holds until the next one. Neither a broker that is away or has lost the message changes that, nor a
+    restart: while the source is paused, there is an empty file beside the outbox.
     """
 
     def __init__(self, source: Source, *, topic: str, outbox: Path) -> None:
         self._source = source
         self._topic = topic
-        # Sent again with each connection, so that a note that was lost is made good for.
+        # Sent again with each connection, in case the note was lost.
         always = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
         self.subscriptions = [(topic, SubscribeOptions(qos=1, retainHandling=always))]
         self._note = outbox.with_name(f"{outbox.name}.paused")
         self._is_puzzled = False
-        #: How often it has paused the source since the start.
+        #: Pauses since the start.
         self.pauses = 0
-        #: Set when the broker has told what it knows.
+        #: Set when the broker has said what it knows.
         self.told = threading.Event()
         if os.path.exists(self._note):  # noqa: PTH110 - Path.exists raises on a disk that fails
             source.pause()
@@ -60,8 +60,8 @@ class PauseSwitch(Endpoint):
             self.link.acknowledge(packet.packet_id)
 
     def acknowledged(self, packet_id: int, reason: int) -> None:
-        """What was published behind the subscription is at the broker, so what is retained there has come before."""
-        del packet_id, reason  # whichever was the first
+        """The first PUBACK comes after the subscription, and so after what is retained."""
+        del packet_id, reason
         self.told.set()
 
     def _turn(self, *, pause: bool) -> None:
@@ -74,7 +74,7 @@ class PauseSwitch(Endpoint):
         else:
             self._source.resume()
             _log.info("resumed, as was said on %s", self._topic)
-        # Behind it, as a slow disk must not hold up a pause. The broker has the message until it is acknowledged.
+        # The note comes last: a slow disk must not delay a pause. The broker keeps the message until we acknowledge it.
         try:
             if pause:
                 self._note.touch()
@@ -86,4 +86,4 @@ class PauseSwitch(Endpoint):
             finally:
                 os.close(folder)
         except OSError as error:
-            _log.warning("%s cannot be changed (%s): a restart will not know what was said last", self._note, error)
+            _log.warning("%s cannot be changed (%s): a restart will not know the last word", self._note, error)

@@ -6,23 +6,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
-from pathlib import Path
 
-from edge_face_detection.clock import CaptureClock, last_face_at, remember_face
+from edge_face_detection.detection import Detection
 from edge_face_detection.faces.detector import DetectorError, FaceDetector
 from edge_face_detection.faces.haar import HaarFinder
 from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.faces.yunet import YuNetFinder
 from edge_face_detection.pause import PauseSwitch
 from edge_face_detection.pictures.cutter import FaceCutter
-from edge_face_detection.pictures.mask import Mask
 from edge_face_detection.preview.server import PORT as PREVIEW_PORT
 from edge_face_detection.preview.server import Preview
 from edge_face_detection.settings import DetectorSettings
-from edge_face_detection.sources.frame import SourceError, UnreadableFrameError
-from edge_face_detection.sources.open_source import Source, open_source
-from face_messages import FaceEvent, Monitor, Outbox, Sender, Session
+from edge_face_detection.sources.frame import SourceError
+from edge_face_detection.sources.open_source import open_source
+from edge_face_detection.sources.source import Source
+from face_messages import Monitor, Outbox, Sender, Session
 from face_messages.message import MAX_MESSAGE_BYTES, control_topic
 from face_messages.mqtt.endpoint import Multiplexer
 from face_messages.outbox.progress import report_backlog
@@ -33,104 +31,22 @@ from face_messages.service.settings import broker_url
 
 log = logging.getLogger(__name__)
 
-# Faces that may wait for the outbox's disk while detection goes on with the next frames.
-_WAITING_FACES = 64
-# What the broker gets to tell whether the camera is paused, before the camera is opened all the same.
+# The broker has this time to say whether the camera is paused. After that the camera is opened all the same.
 _BROKER_SECONDS = 1.0
-
-
-class Detection:
-    """Publishes every face of every frame it gets round to.
-
-    The outbox takes faces in the background; when it takes no more, detection waits for it, and a live camera's
-    frames are skipped meanwhile. So whatever was found is kept.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        cutter: FaceCutter,
-        outbox: Outbox,
-        *,
-        mask: Mask,
-        switch: PauseSwitch,
-        outbox_path: Path,
-        topic: str,
-        stop: threading.Event,
-    ) -> None:
-        self._source = source
-        self._cutter = cutter
-        self._outbox = outbox
-        self._mask = mask
-        self._switch = switch
-        self._outbox_path = outbox_path
-        self._clock = CaptureClock(last_face_at(outbox_path))
-        self._topic = topic
-        self._stop = stop
-        self._room = threading.Semaphore(_WAITING_FACES)
-        #: Frames looked at, and faces found in them, since the start.
-        self.frames = 0
-        self.faces = 0
-        #: Frames that could not be decoded.
-        self.unreadable = 0
-        #: When the last face was seen.
-        self.last_face: datetime | None = None
-
-    def run(self) -> None:
-        """Returns at the source's end or when `stop` is set; what was found is then in the outbox, if it has room."""
-        pauses = 0
-        for frame in map(self._clock.stamped, self._source.frames()):
-            frame.hide(self._mask.paint)
-            if self._switch.pauses != pauses:
-                pauses = self._switch.pauses
-                if not self._put(self._cutter.finish()):
-                    return
-            try:
-                faces = self._cutter.faces_in(frame)
-            except UnreadableFrameError as error:
-                if not self.unreadable:
-                    log.warning("frame %d is passed over, and further ones like it: %s", frame.number, error)
-                self.unreadable += 1
-                continue
-            if faces:
-                remember_face(self._outbox_path, frame.captured_at)
-            if not self._put(faces):
-                return
-            self.frames += 1
-            if self._stop.is_set():
-                break
-        if not self._put(self._cutter.finish()):
-            return
-        for _ in range(_WAITING_FACES):
-            if not self._wait_for_room():
-                return
-
-    def _put(self, faces: list[tuple[FaceEvent, bytes]]) -> bool:
-        for event, png in faces:
-            if not self._wait_for_room():
-                return False
-            self._outbox.put(event.id.encode(), event.to_message(self._topic, png), self._room.release)
-            self.faces += 1
-            self.last_face = event.time
-        return True
-
-    def _wait_for_room(self) -> bool:
-        while not self._room.acquire(timeout=0.5):
-            if self._stop.is_set():
-                return self._room.acquire(timeout=1.0)
-        return True
 
 
 def work(settings: DetectorSettings, stop: program.Stop) -> int:
     """Runs until the source ends or `stop` is set."""
     try:
         source = open_source(
-            settings.video_source,
+            settings.video_source.get_secret_value(),
             realtime=settings.video_realtime,
             loop=settings.video_loop,
             size=settings.video_size_pixels,
             rate=settings.video_fps,
             stall_seconds=settings.stall_seconds,
+            transport=settings.rtsp_transport,
+            snapshot_seconds=settings.snapshot_seconds,
         )
         detector: FaceDetector = _tracker(settings)
         finer = _tracker(settings, finer=2) if settings.preview else None
@@ -159,16 +75,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             best_seconds=settings.best_seconds if settings.face_selection == "best" else None,
             max_png=min(MAX_MESSAGE_BYTES, outbox.largest_message),
         )
-        detection = Detection(
-            source,
-            cutter,
-            outbox,
-            mask=Mask(settings.privacy_mask),
-            switch=switch,
-            outbox_path=settings.outbox_path,
-            topic=settings.mqtt_topic,
-            stop=stop,
-        )
+        detection = Detection(settings, source, cutter, outbox, switch, stop)
         sender = Sender(outbox, client_id=settings.client_id)
         reporter = Reporter(
             settings.client_id,
@@ -189,18 +96,18 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         backlog = threading.Thread(target=report_backlog, args=(outbox, stop), name="backlog", daemon=True)
         backlog.start()
         threading.Thread(target=_close_on_stop, args=(stop, source), name="closer", daemon=True).start()
-        # A pause that was said while this program was off holds from the first frame on, where the broker is there.
+        # A pause that was said while this program was off should hold from the first frame on.
         switch.told.wait(_BROKER_SECONDS)
-        status = _run(detection)
+        status = detection.run()
         source.close()
         _drain(outbox, stop, 0.0 if source.live else settings.drain_seconds)
-        # A recording ends without a signal; the backlog's thread must not ask an outbox that is closed.
+        # A recording ends without a signal. The backlog's thread must not ask a closed outbox.
         stop.set()
         backlog.join()
         session.stop()
         outbox.close()
         if gone := len(outbox) - outbox.totals.messages:
-            log.error("%d faces that were found had no room in the outbox, and are lost with this stop", gone)
+            log.error("%d faces that were found had no room in the outbox: they are lost with this stop", gone)
         log.info(
             "stopped: frames=%d skipped=%d faces=%d confirmed=%d waiting=%d",
             detection.frames,
@@ -213,21 +120,12 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
 
 
 def _tracker(settings: DetectorSettings, *, finer: int = 1) -> Tracker:
-    """`finer` times smaller faces are found. Raises DetectorError."""
+    """Finds faces that are `finer` times smaller. Raises DetectorError."""
     return Tracker(
         HaarFinder() if settings.detector == "haar" else YuNetFinder(settings.yunet_model),
         min_face_size=max(1, settings.min_face_size // finer),
         max_side=settings.detection_max_side * finer,
     )
-
-
-def _run(detection: Detection) -> int:
-    try:
-        detection.run()
-    except SourceError as error:
-        log.log(logging.ERROR, "%s", error)  # no traceback: the line says it all
-        return program.EXIT_FAILED
-    return 0
 
 
 def _health(
@@ -238,8 +136,8 @@ def _health(
     def read() -> CameraHealth:
         return CameraHealth(
             camera=settings.camera_id,
-            state="paused" if source.paused else "up" if source.is_up else "down",
-            why=None if source.is_up or source.paused else source.trouble,
+            state=source.state,
+            why=source.trouble if source.state == "down" else None,
             selection=settings.face_selection,
             frames_per_second=frames.per_second(detection.frames),
             faces_per_minute=round(60 * faces.per_second(detection.faces), 1),
@@ -256,7 +154,7 @@ def _close_on_stop(stop: threading.Event, source: Source) -> None:
 
 
 def _drain(outbox: Outbox, stop: threading.Event, seconds: float) -> None:
-    """A recording has come to its end: what it brought is given the time to be confirmed."""
+    """A recording has ended: its faces get this time to be confirmed."""
     deadline = time.monotonic() + seconds
     while len(outbox) and time.monotonic() < deadline and not stop.wait(0.02):
         pass
@@ -276,5 +174,5 @@ def _show(monitor: Monitor, source: Source, detection: Detection) -> None:
     monitor.counter("source_stalls", "times the camera gave nothing new, or its driver hung", lambda: source.stalls)
     monitor.gauge("paused", "1 while an operator has paused the camera", lambda: source.paused)
     monitor.gauge("source_up", "1 while frames are coming", lambda: source.is_up)
-    monitor.state("source", lambda: "paused" if source.paused else "up" if source.is_up else source.trouble or "down")
+    monitor.state("source", lambda: (source.trouble if source.state == "down" else None) or source.state)
     monitor.check("camera", lambda: source.is_well)

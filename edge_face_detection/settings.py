@@ -1,4 +1,4 @@
-"""The detector's settings."""
+"""Settings of edge_face_detection."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from edge_face_detection.pictures.mask import Mask
 from face_messages.service.settings import MqttSettings, MqttUrl, Name, OutboxSettings
@@ -23,14 +23,15 @@ def _check_size(text: str) -> str:
     return text
 
 
-VideoSize = Annotated[str, AfterValidator(_check_size)]
+def _check_turn(value: object) -> object:
+    if str(value).strip() not in ("0", "90", "180", "270"):
+        raise ValueError("must be 0, 90, 180 or 270")
+    return value
 
 
 class DetectorSettings(MqttSettings, OutboxSettings):
-    """What `edge_face_detection` can be told."""
-
-    video_source: str = Field(
-        "0",
+    video_source: SecretStr = Field(
+        SecretStr("0"),
         min_length=1,
         description="a camera's number or device (0, /dev/video0), a video file, a folder of pictures,"
         " or an rtsp:// or http:// URL",
@@ -39,18 +40,33 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         True, description="a file plays at its own pace, as a camera would; false: as fast as it goes, every frame"
     )
     video_loop: bool = Field(False, description="a file begins again when it has come to its end")
-    video_size: VideoSize = Field(
+    video_size: Annotated[str, AfterValidator(_check_size)] = Field(
         "640x480", description="what a USB camera is asked for, width x height in pixels; it may choose otherwise"
     )
     video_fps: float = Field(
         30, gt=0, le=1000, description="what a USB camera is asked for, frames a second; it may choose otherwise"
+    )
+    video_rotate: Annotated[int, BeforeValidator(_check_turn)] = Field(
+        0,
+        description="degrees clockwise by which each picture is turned, for a camera on its side or upside down:"
+        " 0, 90, 180 or 270",
+    )
+    rtsp_transport: Literal["auto", "tcp", "udp"] = Field(
+        "auto", description="how the video of an rtsp:// camera comes: tcp, udp, or auto, which tries tcp and then udp"
+    )
+    snapshot_seconds: float = Field(
+        1,
+        ge=0.05,
+        le=86400,
+        allow_inf_nan=False,
+        description="how often a URL is asked that gives one picture at a time, in seconds",
     )
     stall_seconds: float = Field(
         10,
         ge=0,
         le=86400,
         allow_inf_nan=False,
-        description="a camera is opened anew that gives no new frame for so long, or the very same one over and over,"
+        description="a camera is opened anew when it gives no new frame, or only the very same one, for this long,"
         " in seconds; 0 = never",
     )
     edge_id: Name = Field(description="name of this edge device")
@@ -67,8 +83,8 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         640,
         ge=64,
         le=16384,
-        description="larger frames are shrunk to this largest side for detection, in pixels; where a face then has"
-        " less than 20 (haar) or 11 (yunet) of them it is not found",
+        description="larger frames are shrunk to this largest side for detection, in pixels; a face that then has"
+        " less than 20 pixels (haar) or 11 (yunet) is not found",
     )
     min_face_size: int = Field(
         40,
@@ -78,7 +94,10 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         " in pixels",
     )
     face_margin: float = Field(
-        0.1, ge=0, le=2, description="what is cut out around a face's box, as a fraction of its sides"
+        0.1,
+        ge=0,
+        le=2,
+        description="part of the picture that is cut out around a face's box, as a fraction of its sides",
     )
     min_sharpness: float = Field(
         0,
@@ -88,8 +107,8 @@ class DetectorSettings(MqttSettings, OutboxSettings):
     )
     privacy_mask: Annotated[str, AfterValidator(_check_mask)] = Field(
         "",
-        description="what is painted over before anything looks at the picture: polygons as fractions of its width and"
-        " height, such as 0,0 0.5,0 0.5,1 0,1; 0.8,0 1,0 1,0.3",
+        description="parts of the picture that are painted over before anything looks at it: polygons as fractions of"
+        " its width and height, such as 0,0 0.5,0 0.5,1 0,1; 0.8,0 1,0 1,0.3",
     )
     face_selection: Literal["all", "best"] = Field(
         "all",

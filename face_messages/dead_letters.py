@@ -26,10 +26,10 @@ on the way, refuses it. It takes up room in the outbox until somebody decides: m
 `retry`, or `discard`. `list` and `export` change nothing and work while the program runs."""
 
 _STOP = """{outbox} is in use: stop the program first, and start it again afterwards. In containers:
-  docker compose -f docker-compose.edge.yml stop edge_forwarder
-  docker compose -f docker-compose.edge.yml run --rm --no-deps --entrypoint python3 edge_forwarder \\
+  docker compose stop edge_forwarder
+  docker compose run --rm --no-deps --entrypoint python3 edge_forwarder \\
       -m face_messages.dead_letters {command} --all
-  docker compose -f docker-compose.edge.yml start edge_forwarder"""
+  docker compose start edge_forwarder"""
 
 
 class DeadLetterError(Exception):

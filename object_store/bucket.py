@@ -74,6 +74,8 @@ class Bucket:
         self._errors = Errors(settings.cos_bucket, settings.cos_endpoint)
         self._credentials = _credentials(settings)
         self._client = Client(settings.cos_bucket, self._ask, self._errors)
+        #: Makes the error for an answer that makes no sense.
+        self.is_no_store = self._errors.is_no_store
         self._encryption: dict[str, str] = {}
         if isinstance(settings, StoreSettings) and settings.cos_sse:
             self._encryption = {_SSE: settings.cos_sse}
@@ -186,10 +188,6 @@ class Bucket:
     def ask(self, operation: str, **what: Any) -> dict[str, Any]:
         """Asks the SDK's client for something that concerns the bucket; see `Client.ask`."""
         return self._client.ask(operation, **what)
-
-    def is_no_store(self, why: str) -> StoreError:
-        """The error for an answer that makes no sense."""
-        return self._errors.is_no_store(why)
 
     def _base(self, endpoint: str) -> str:
         """The URL of the bucket, without a slash at the end."""

@@ -11,21 +11,20 @@ import os
 import select
 import ssl
 import time
-import urllib.request
 import weakref
 from collections import deque
 from collections.abc import Mapping
 from functools import cached_property
 from http.client import HTTPException
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 from urllib3.util import make_headers
 
+from face_messages.mqtt.proxy import proxy_for
 from object_store.answers import MAX_BYTES, NO_HTTP, Answer, Reader
 
 # A new connection looks the name up again and reads the CAs again. In seconds.
@@ -41,8 +40,7 @@ class KeptConnectionClosedError(ConnectionError):
 class Connections:
     """Safe to use from many threads. Keeps as many connections as there were requests at once. Follows no redirects.
 
-    Proxies come from the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`); this machine and hosts without a
-    domain are asked directly. The system's CAs are trusted, or those in the PEM file that `AWS_CA_BUNDLE` or
+    Proxies come from the environment. The system's CAs are trusted, or those in the PEM file that `AWS_CA_BUNDLE` or
     `REQUESTS_CA_BUNDLE` names. Making a connection may take `connect_seconds` for each address of the host, sending a
     request and reading the whole answer `read_seconds` each.
     """
@@ -112,16 +110,11 @@ class Connections:
 
     @cached_property
     def _proxy(self) -> tuple[tuple[str, int], dict[str, str]] | None:
-        """Host, port and headers of the proxy; None where there is none."""
-        scheme, _, netloc = self.origin.partition("://")
-        url = urllib.request.getproxies().get(scheme)
-        if not url or _is_near(self._address[0]) or urllib.request.proxy_bypass(netloc):
+        """Address and headers of the proxy; None where there is none."""
+        if (proxy := proxy_for(*self._address, tls=self._tls)) is None:
             return None
-        parts = urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme != "http":
-            raise OSError(f"a proxy of the kind {parts.scheme}:// is not supported")
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username is not None else None
-        return (parts.hostname or "", parts.port or 80), dict(make_headers(proxy_basic_auth=user))
+        user = None if proxy.username is None else f"{proxy.username}:{proxy.password or ''}"
+        return (proxy.host, proxy.port), dict(make_headers(proxy_basic_auth=user))
 
     def _trusting(self) -> ssl.SSLContext:
         """Made again when the file with the CAs has changed."""
@@ -205,14 +198,6 @@ def _request(method: str, path: str, headers: Mapping[str, str], body: bytes) ->
     if not head.count("\n") == head.count("\r") == len(lines) - 1:
         raise ValueError("a header with a line break")
     return b"%s\r\n\r\n%s" % (head.encode("latin-1"), body)
-
-
-def _is_near(host: str) -> bool:
-    """Whether the host is this machine, or in a network without domains such as that of the containers."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return "." not in host
 
 
 def _cause(error: BaseException) -> OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,6 +43,7 @@ class HmacKeys:
         self._signer = Signer(self._keys, "s3", region or _USUAL_REGION)
         self._tried = {self._signer.region}
         self._went_back = False
+        self._lock = threading.Lock()
         self._said = ""
 
     def sign(self, request: Request) -> None:
@@ -49,22 +51,23 @@ class HmacKeys:
 
     def learn(self, request: Request, answer: Answer) -> bool:
         """Whether the answer to this request has changed the region, so that another try may succeed."""
-        region, told = self._signer.region, region_in(answer)
-        if answer.status < 300:
-            self._tried, self._went_back = {region}, False
-            if region != self._said:
-                self._said = region
-                log.info("the store is in region %s: requests are signed for it from now on", region)
-            return False
-        if f"/{region}/s3/" not in request.headers["Authorization"]:
-            return True  # another thread has learnt it meanwhile
-        if not self._may_adopt or told in ("", region) or (told in self._tried and self._went_back):
-            return False
-        # Where two regions send us to each other, the first is the endpoint's and the second the bucket's.
-        self._went_back = told in self._tried
-        self._tried |= {told}
-        self._signer = Signer(self._keys, "s3", told)
-        return True
+        with self._lock:
+            region, told = self._signer.region, region_in(answer)
+            if answer.status < 300:
+                self._tried, self._went_back = {region}, False
+                if region != self._said:
+                    self._said = region
+                    log.info("the store is in region %s: requests are signed for it from now on", region)
+                return False
+            if f"/{region}/s3/" not in request.headers["Authorization"]:
+                return True  # another thread has learnt it meanwhile
+            if not self._may_adopt or told in ("", region) or (told in self._tried and self._went_back):
+                return False
+            # Where two regions send us to each other, the first is the endpoint's and the second the bucket's.
+            self._went_back = told in self._tried
+            self._tried |= {told}
+            self._signer = Signer(self._keys, "s3", told)
+            return True
 
     def link(self, url: str, *, seconds: int) -> str:
         """The URL, signed for anybody to read for this long."""

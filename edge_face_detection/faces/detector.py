@@ -16,39 +16,6 @@ class DetectorError(Exception):
     """A detector that cannot be used; the message says what to install or to set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Face:
-    """Where a face is, in pixels of the frame and always inside it, and how sure that is: more is surer.
-
-    `track` is the same for a face as long as it is in view. `seen` is False where the face was not detected
-    in this very frame but followed from the frames before; `score` is then that of its last detection.
-    `frontality` is more the more the face looks at the camera, and compares only with others of its track.
-    """
-
-    x: int
-    y: int
-    width: int
-    height: int
-    score: float
-    track: int = 0
-    seen: bool = True
-    frontality: float = 1.0
-
-    @property
-    def side(self) -> float:
-        """Of the square with the same area."""
-        return math.sqrt(self.width * self.height)
-
-
-class FaceDetector(Protocol):
-    @property
-    def tracks(self) -> frozenset[int]:
-        """The tracks that go on; one that is not among them has ended."""
-
-    def faces(self, frame: Frame) -> list[Face]:
-        """The faces in the next frame. Raises UnreadableFrameError."""
-
-
 class Box(NamedTuple):
     """A rectangle, in pixels."""
 
@@ -64,7 +31,7 @@ class Box(NamedTuple):
 
     @property
     def side(self) -> float:
-        """Of the square with the same area."""
+        """Side of the square with the same area."""
         return math.sqrt(self.width * self.height)
 
     @property
@@ -82,8 +49,44 @@ class Box(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Face:
+    """A face: whole pixels of the frame, always inside it, and the detector's score (higher is surer).
+
+    `track` stays the same while the face is in view. `seen`: whether it was detected in this very frame. Otherwise it
+    was followed, and `score` is that of its last detection. `frontality` is higher the more the face looks at the
+    camera; it compares only within a track.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    score: float
+    track: int = 0
+    seen: bool = True
+    frontality: float = 1.0
+
+    @property
+    def box(self) -> Box:
+        return Box(self.x, self.y, self.width, self.height)
+
+    @property
+    def side(self) -> float:
+        return self.box.side
+
+
+class FaceDetector(Protocol):
+    @property
+    def tracks(self) -> frozenset[int]:
+        """The tracks that go on; any other has ended."""
+
+    def faces(self, frame: Frame) -> list[Face]:
+        """The faces in the next frame. Raises UnreadableFrameError."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sighting:
-    """A face in a picture that was looked at; `score` and `frontality` as of a Face."""
+    """A face in a picture that was looked at; `score` and `frontality` as in Face."""
 
     box: Box
     score: float
@@ -91,26 +94,26 @@ class Sighting:
 
 
 class Finder(Protocol):
-    """A detector as the tracker uses it: roughly over the whole frame, thoroughly in a small part of it.
+    """A detector as the tracker uses it: a rough scan of the whole frame, a thorough look at a small part.
 
     All sides are those of a face, in pixels of the picture that is shown.
     """
 
     grey: ClassVar[bool]
-    """Whether it wants its pictures in grey (H×W uint8) or in colour (H×W×3 uint8, BGR)."""
+    """Whether pictures are in grey (H×W uint8) or in colour (H×W×3 uint8, BGR)."""
     scan_sides: ClassVar[Sequence[float]]
-    """What `scan` is asked for, ascending; together they cover an octave."""
+    """Sides that `scan` looks for, ascending; together they cover an octave."""
     reach: ClassVar[float]
-    """How many times as large as such a side the faces are that the scan for it finds besides."""
+    """A scan for side s also finds faces up to reach × s."""
     octave: ClassVar[float]
-    """By what the picture is shrunk when the scan of these sides is done, for larger faces."""
+    """Factor by which the picture shrinks between scans of all sides, to find larger faces."""
     look_side: ClassVar[int]
-    """`look` expects a face of about this side,"""
+    """Side of the face that `look` expects."""
     look_span: ClassVar[float]
-    """in a square picture of so many times that side."""
+    """Side of the square picture that `look` gets, in units of `look_side`."""
 
     def scan(self, picture: Image, smallest: float, largest: float) -> list[Box]:
-        """Where faces of these `scan_sides` may be, each up to the next; missing none matters most."""
+        """Places of possible faces of these `scan_sides`. False ones cost time only; missed ones are lost."""
 
     def look(self, picture: Image, *, sure: bool) -> list[Sighting]:
         """The faces of about `look_side`; `sure`: for a new face, where a wrong one is worse than none."""

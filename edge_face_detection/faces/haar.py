@@ -16,39 +16,31 @@ __all__ = ["HaarFinder"]
 SYSTEM_FOLDERS = ("/usr/share/opencv4/haarcascades", "/usr/share/opencv/haarcascades")
 
 _WINDOW = 20  # pixels, the side of the smallest face that the cascade knows
-_SCAN_FACTOR = 1.3
-_LOOK_FACTOR = 1.1
-_LOOK_BAND = 1.35
-_NEIGHBORS_SURE = 4
-_NEIGHBORS = 2
-# How often, how far around and of which sizes the second cascade is to see the same face, which it cuts out otherwise.
+_SCAN_FACTOR, _LOOK_FACTOR, _LOOK_BAND = 1.3, 1.1, 1.35
+_NEIGHBORS_SURE, _NEIGHBORS = 4, 2
+# The second cascade must see the same face this often, so far around, of these sizes: its boxes differ.
 _NEIGHBORS_SECOND, _SECOND_MARGIN, _SECOND_BAND = 1, 0.15, 1.25
-# Standard deviation of a picture's grey levels below which they are spread, and by how much at most.
-_DEVIATION = 30.0
-_MOST_GAIN = 4.0
+# Grey levels are spread where their standard deviation is lower, and by this factor at most.
+_DEVIATION, _MOST_GAIN = 30.0, 4.0
 
 
 class HaarFinder:
     """Frontal faces, by a cascade of boosted Haar-like features.
 
-    The method is that of P. Viola and M. Jones, "Rapid object detection using a boosted cascade of simple
-    features" (CVPR 2001); the cascade is one of R. Lienhart's: R. Lienhart and J. Maydt, "An extended set of
-    Haar-like features for rapid object detection" (ICIP 2002).
+    The method: P. Viola and M. Jones, "Rapid object detection using a boosted cascade of simple features" (CVPR 2001).
+    The cascade: R. Lienhart and J. Maydt, "An extended set of Haar-like features for rapid object detection" (ICIP
+    2002). A new face counts where a `second` cascade with another training also sees it: a pale patch with a soft edge
+    may be a face to one of them, but hardly ever to both.
 
-    A new face counts where a `second` cascade, which was trained otherwise, sees it as well: what only seems to be a
-    face to one of them, such as a pale patch with a soft edge, hardly ever does to both.
+    `score` is the sum of the cascade's last stage (OpenCV's level weight), the highest of the windows that were merged
+    into the face. It is no probability, and compares only with scores of the same cascade. `frontality` is always 1:
+    neither the score nor a face's symmetry tells which face is more frontal.
 
-    A face's `score` is the sum of the cascade's last stage (OpenCV's level weight), the highest of the
-    windows that were merged into the face: the further above the stage's threshold, the surer. It is no
-    probability, and compares only with scores of the same cascade. Its `frontality` is always 1: it is a
-    cascade of frontal faces, and neither its score nor a face's symmetry tells which are more so.
-
-    OpenCV slides a window of up to twice the smallest in steps of two pixels, a larger one in steps of one. So
-    the scan never takes larger ones but shrinks the picture by half instead: that is four times cheaper.
-
-    Raises DetectorError when the cascade is missing or broken. One finder serves one thread at a time.
+    Raises DetectorError when a cascade is missing or broken. One finder serves one thread at a time.
     """
 
+    # OpenCV slides a window of up to twice the smallest in steps of two pixels, a larger one in steps of one. So the
+    # scan takes no larger ones and halves the picture instead: that is four times cheaper.
     grey: ClassVar = True
     scan_sides: ClassVar[Sequence[float]] = tuple(_WINDOW * _SCAN_FACTOR**step for step in range(3))
     reach: ClassVar = _SCAN_FACTOR
@@ -80,14 +72,11 @@ class HaarFinder:
             outputRejectLevels=True,
             **_sizes(self.look_side, _LOOK_BAND),
         )
-        seen = [
-            Sighting(Box(*map(float, box)), float(weight), 1.0)
-            for box, weight in zip(boxes, np.ravel(weights), strict=True)
-        ]
-        return [one for one in seen if not sure or self._is_confirmed(contrasted, one.box)]
+        weighted = [(Box(*map(float, box)), float(w)) for box, w in zip(boxes, np.ravel(weights), strict=True)]
+        return [Sighting(box, w, 1.0) for box, w in weighted if not sure or self._is_confirmed(contrasted, box)]
 
     def _is_confirmed(self, picture: Image, box: Box) -> bool:
-        """Whether the second cascade sees that face as well."""
+        """Whether the second cascade also sees that face."""
         margin = box.width * _SECOND_MARGIN
         left, top = (max(0, round(value - margin)) for value in (box.x, box.y))
         right, bottom = round(box.x + box.width + margin), round(box.y + box.height + margin)
@@ -97,13 +86,13 @@ class HaarFinder:
 
 
 def _sizes(side: float, band: float) -> dict[str, Any]:
-    """What `detectMultiScale` is told to look for faces of about that side."""
+    """Arguments of `detectMultiScale` for faces of about that side."""
     smallest, largest = (round(side * factor) for factor in (1 / band, band))
     return {"scaleFactor": _LOOK_FACTOR, "minSize": (smallest, smallest), "maxSize": (largest, largest)}
 
 
 def _contrasted(picture: Image) -> Image:
-    """With its grey levels spread where they are close: OpenCV passes over windows whose deviation is below ten."""
+    """Spreads close grey levels: OpenCV passes over windows whose deviation is below ten."""
     mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(picture))
     gain = min(_DEVIATION / deviation, _MOST_GAIN) if deviation > 0 else 1.0
     if gain <= 1:
@@ -113,7 +102,7 @@ def _contrasted(picture: Image) -> Image:
 
 
 def load_cascade(cascade: str) -> cv2.CascadeClassifier:
-    """One of OpenCV's own, by its file's name. Raises DetectorError when it is missing or broken."""
+    """A cascade of OpenCV's own, by its file's name. Raises DetectorError when it is missing or broken."""
     bundled = getattr(cv2, "data", None)
     folders = ([bundled.haarcascades] if bundled else []) + list(SYSTEM_FOLDERS)
     path = next((path for folder in folders if (path := Path(folder, cascade)).is_file()), None)
@@ -124,8 +113,9 @@ def load_cascade(cascade: str) -> cv2.CascadeClassifier:
         )
     try:
         classifier = cv2.CascadeClassifier(str(path))
+        if not classifier.empty():
+            return classifier
+        reason = "install its package again"
     except (cv2.error, SystemError) as error:
-        raise DetectorError(f"{path} is no cascade that OpenCV can read: {error}") from error
-    if classifier.empty():
-        raise DetectorError(f"{path} is no cascade that OpenCV can read: install its package again")
-    return classifier
+        reason = str(error)
+    raise DetectorError(f"{path} is no cascade that OpenCV can read: {reason}")

@@ -14,24 +14,24 @@ __all__ = ["Scan"]
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
-    """A part of the frame, at the scale at which it is looked through for faces of some sizes."""
+    """A part of the frame, and the scale and sizes of faces for which it is searched."""
 
+    #: x, y, width and height in the frame, in pixels.
     region: tuple[int, int, int, int]
-    """x, y, width, height in the frame, in pixels."""
+    #: Width and height of the picture that is searched, in pixels.
     size: tuple[int, int]
-    """Width and height of the picture that is looked through, in pixels."""
+    #: The smallest and the largest of `scan_sides`.
     sides: tuple[float, float]
-    """The smallest and largest of `scan_sides` that is looked for."""
+    #: In pixels that are looked at.
     cost: float
-    """In pixels that are looked at."""
 
 
 class Scan:
-    """Looks through frames of one size, in passes of `turns` turns of about the same cost each.
+    """Searches frames of one size, in passes of `turns` turns of about the same cost.
 
-    A pass is an image pyramid (E. H. Adelson et al., "Pyramid methods in image processing", 1984) that begins where
-    faces of `min_face_size` (pixels of the frame) are as large as the finder needs them, though nowhere larger than
-    `max_side` (pixels). What of it is too much for one turn is cut by the sizes of faces, and then into strips that
+    A pass is an image pyramid (E. H. Adelson et al., "Pyramid methods in image processing", 1984). It begins at the
+    scale at which faces of `min_face_size` (pixels of the frame) are as large as the finder needs them, but nowhere
+    larger than `max_side` (pixels). What is too much for one turn is cut by the sizes of faces, then into strips that
     overlap by a face.
     """
 
@@ -39,7 +39,7 @@ class Scan:
         self, finder: Finder, size: tuple[int, int], *, min_face_size: float, max_side: float, turns: int
     ) -> None:
         self.size = size
-        #: Of the largest picture that is looked through.
+        #: Of the largest picture that is searched.
         self.scale = min(1.0, finder.scan_sides[0] / min_face_size, max_side / max(size))
         self._finder = finder
         self._turn = 0
@@ -50,31 +50,30 @@ class Scan:
             largest = finder.scan_sides[-1] * finder.reach / scale
             scale /= finder.octave
         share = sum(cost for scale in scales for _, cost in self._levels(scale)) / turns
-        slices = [part for scale in scales for part in self._slices_of(scale, share)]
         # A slice is done in the turn in whose share the middle of its cost falls.
         by_turn: list[list[_Slice]] = [[] for _ in range(turns)]
         done = 0.0
-        for part in slices:
+        for part in [part for scale in scales for part in self._slices_of(scale, share)]:
             by_turn[int((done + part.cost / 2) / share * (1 - 1e-9))].append(part)
             done += part.cost
         self._slices = [turn for turn in by_turn if turn]
 
     @property
     def turns(self) -> int:
-        """Of a pass: fewer where little is to be done, none where no face has room."""
+        """Turns of a pass: fewer where there is little to do, none where no face has room."""
         return len(self._slices)
 
     def next(self, frame: Frame) -> Iterator[Box]:
-        """Where faces may be, in pixels of the frame, by the pass's next turn."""
+        """Places of possible faces, in pixels of the frame, by the pass's next turn."""
         slices = self._slices[self._turn]
         self._turn = (self._turn + 1) % len(self._slices)
-        return self._look_through(frame, slices)
+        return self._search(frame, slices)
 
     def whole(self, frame: Frame) -> Iterator[Box]:
-        """Where faces may be, by a whole pass in this one frame."""
-        return self._look_through(frame, [part for slices in self._slices for part in slices])
+        """Places of possible faces, by a whole pass in this one frame."""
+        return self._search(frame, [part for slices in self._slices for part in slices])
 
-    def _look_through(self, frame: Frame, slices: list[_Slice]) -> Iterator[Box]:
+    def _search(self, frame: Frame, slices: list[_Slice]) -> Iterator[Box]:
         for part in slices:
             x, y, width, height = part.region
             across, down = width / part.size[0], height / part.size[1]
@@ -83,7 +82,7 @@ class Scan:
                 yield Box(x + box.x * across, y + box.y * down, box.width * across, box.height * down)
 
     def _levels(self, scale: float) -> list[tuple[float, float]]:
-        """The sides that are looked for in the picture of this scale, and what each costs."""
+        """The sides searched for at this scale, and the cost of each."""
         sides = self._finder.scan_sides
         pixels = self.size[0] * self.size[1] * scale**2
         return [(side, pixels * (sides[0] / side) ** 2) for side in sides if side <= min(self.size) * scale]

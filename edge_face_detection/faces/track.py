@@ -14,36 +14,38 @@ from edge_face_detection.sources.frame import Frame, Image
 __all__ = ["Claim", "Track", "Window"]
 
 # How fast the estimate of the speed follows what is seen, and how it fades while nothing is.
-_SPEED_GAIN = 0.25
-_SPEED_FADE = 0.98
-# Sizes are taken over smoothly: detections of the same face differ by a tenth.
+_SPEED_GAIN, _SPEED_FADE = 0.25, 0.98
+# Sizes are smoothed: detections of the same face differ by a tenth.
 _SIZE_GAIN = 0.7
-# What is compared is the middle of the face, without the background at its edges.
+# Only the middle of the face is compared, without the background at its edges.
 _MIDDLE = 0.8
-# By so many pixels of a window detections of the same face lie differently, which must not make it less alike.
+# Pixels of a window by which detections of the same face differ. That must not make it less alike.
 _PLAY = 2
-# Less of a window in the frame is not enough to look at.
+# A window of which less lies in the frame is not looked at.
 _LEAST_SHOWN = 0.6
 
 
 class Window:
-    """The square around a box, cut off at the frame's edge, and shown so large that a face of that box has `look_side`.
+    """The square around a box, cut off at the frame's edge, and scaled so that a face of that box has `look_side`."""
 
-    Raises ValueError when too little of it lies in the frame.
-    """
+    def __init__(self, finder: Finder, picture: Image, place: tuple[int, int], scale: float) -> None:
+        self._finder = finder
+        self._picture = picture
+        self._grey = picture if finder.grey else cast("Image", cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY))
+        (self._x, self._y), self._scale = place, scale
 
-    def __init__(self, frame: Frame, box: Box, finder: Finder) -> None:
+    @classmethod
+    def of(cls, frame: Frame, box: Box, finder: Finder) -> Window | None:
+        """None when too little of it lies in the frame."""
         (width, height), (across, down), side = frame.size, box.centre, box.side * finder.look_span
         left, right = max(0, round(across - side / 2)), min(width, round(across + side / 2))
         top, bottom = max(0, round(down - side / 2)), min(height, round(down + side / 2))
         if min(right - left, bottom - top) < side * _LEAST_SHOWN:
-            raise ValueError("outside of the frame")
+            return None
         full, scale = round(finder.look_side * finder.look_span), finder.look_side / box.side
         size = min(full, round((right - left) * scale)), min(full, round((bottom - top) * scale))
-        self._finder = finder
-        self._x, self._y, self._scale = left, top, size[0] / (right - left)
-        self._picture = frame.view((left, top, right - left, bottom - top), size, grey=finder.grey)
-        self._grey = self._picture if finder.grey else cast("Image", cv2.cvtColor(self._picture, cv2.COLOR_BGR2GRAY))
+        picture = frame.view((left, top, right - left, bottom - top), size, grey=finder.grey)
+        return cls(finder, picture, (left, top), size[0] / (right - left))
 
     def detect(self, near: Box, *, sure: bool) -> Sighting | None:
         """The face that overlaps most with the box, if any does; boxes are in pixels of the frame."""
@@ -56,7 +58,7 @@ class Window:
         return best
 
     def patch(self, box: Box, *, margin: int = 0) -> Image:
-        """What is shown in the middle of a box, in grey: look_side * _MIDDLE pixels wide and high, and a margin."""
+        """The middle of a box, in grey: look_side * _MIDDLE pixels wide and high, and a margin."""
         middle = round(self._finder.look_side * _MIDDLE)
         side = middle + 2 * margin
         across, down = box.centre
@@ -70,7 +72,7 @@ class Window:
         return cast("Image", patch)
 
     def match(self, template: Image) -> tuple[float, tuple[float, float]]:
-        """How like the template the most similar place is (-1 to 1), and that place's middle in the frame."""
+        """Likeness of the place that is most like the template (-1 to 1), and that place's middle in the frame."""
         height, width = template.shape
         if height > self._grey.shape[0] or width > self._grey.shape[1]:
             return -1.0, (0.0, 0.0)
@@ -80,24 +82,24 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Where a track has its face in this frame, and how much it is like the face as it was last detected (-1 to 1)."""
+    """Where a track has its face in this frame, and its likeness to the last detection of that face (-1 to 1).
+
+    `detected` is what was detected and its picture; None where the face was followed.
+    """
 
     box: Box
     likeness: float
     detected: tuple[Sighting, Image] | None = None
-    """What was detected and what it looks like; None where the face was followed."""
 
 
 class Track:
-    """A face's identity and its state: where it is, how fast it moves, what it looked like, how long it is away."""
+    """A face's identity and state: where it is, how fast it moves, how it looked, how long it is away."""
 
     def __init__(self, number: int, sighting: Sighting, patch: Image) -> None:
         self.number = number
         self.box = sighting.box
-        #: Frames since it was last there, and since it was last detected; and how often it was.
-        self.away = 0
-        self.undetected = 0
-        self.detections = 1
+        #: Frames since it was last there; frames since it was last detected; its detections.
+        self.away, self.undetected, self.detections = 0, 0, 1
         #: Whether it went behind another face.
         self.hidden = False
         self._speed = (0.0, 0.0)
@@ -127,12 +129,11 @@ class Track:
     def accept(self, claim: Claim) -> None:
         """The face is where the claim says."""
         (x, y), (old_x, old_y) = claim.box.centre, self.expected.centre
-        # After an absence the place alone is news: where it came from says nothing about its speed.
+        # After an absence the place alone is news: it says nothing about the speed.
         gain = 0.0 if self.away else _SPEED_GAIN
         self._speed = self._speed[0] + gain * (x - old_x), self._speed[1] + gain * (y - old_y)
         self.box = claim.box
-        self.away = 0
-        self.hidden = False
+        self.away, self.hidden = 0, False
         self.undetected += 1
         if claim.detected:
             self._sighting, self._template = claim.detected
@@ -140,7 +141,7 @@ class Track:
             self.undetected = 0
 
     def miss(self, *, hidden: bool) -> None:
-        """The face is not to be seen, perhaps as another is before it, and is expected to go on as it went."""
+        """The face is not seen, perhaps because another one hides it. It is expected to go on as it went."""
         self.box = self.expected
         self.hidden = hidden or self.hidden
         if not self.hidden:
@@ -151,13 +152,7 @@ class Track:
     def face(self, size: tuple[int, int]) -> Face:
         """As it is published: in whole pixels, cut off at the edge of the frame (width and height)."""
         left, top = max(0, round(self.box.x)), max(0, round(self.box.y))
-        return Face(
-            left,
-            top,
-            min(size[0], round(self.box.x + self.box.width)) - left,
-            min(size[1], round(self.box.y + self.box.height)) - top,
-            self._sighting.score,
-            track=self.number,
-            seen=self.undetected == 0,
-            frontality=self._sighting.frontality,
-        )
+        width = min(size[0], round(self.box.x + self.box.width)) - left
+        height = min(size[1], round(self.box.y + self.box.height)) - top
+        score, frontality = self._sighting.score, self._sighting.frontality
+        return Face(left, top, width, height, score, self.number, self.undetected == 0, frontality)

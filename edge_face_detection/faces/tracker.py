@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -14,93 +15,69 @@ from edge_face_detection.sources.frame import Frame
 
 __all__ = ["Tracker"]
 
-# Likeness (normalised correlation) at which a face is followed without detecting it again, and for how many frames at
-# most though the detector does not see it.
-_FOLLOW = 0.9
-_BRIDGE_FRAMES = 10
-# A track is detected in each frame until it has proved itself.
+# Likeness (normalised correlation) at which a face is followed without a new detection, and the frames that may pass so
+# while the detector does not see it.
+_FOLLOW, _BRIDGE_FRAMES = 0.9, 10
+# A track is detected in each frame until it has this many detections.
 _PROOF = 3
-# At which a face that is detected is still the same person, and so after a longer absence or when much has changed.
-_ALIKE = 0.5
-_ALIKE_LATE = 0.7
-# Two boxes are the same face from here on.
+# Likeness at which a detected face is still the same person; and after a longer absence or when much has changed.
+_ALIKE, _ALIKE_LATE = 0.5, 0.7
+# Two boxes that overlap this much (IoU) are the same face.
 _SAME = 0.35
-# Away for longer, a face is looked for only now and then.
-_KEEN_FRAMES = 5
-_SELDOM = 3
-# How far from where it is expected a lost face may come back: sides of its box, at once and for each frame away.
+# A face that is away for longer is looked for in each third frame only.
+_KEEN_FRAMES, _SELDOM = 5, 3
+# How far from its expected place a lost face may come back: sides of its box, at once and for each frame away.
 _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
-# A part of the picture has changed when it is so many grey levels of 255 from the frame before. Another scene has
-# changed by this share; something has come when it is this much besides a few times what is usual, which is learnt.
-_CHANGED = 25
-_CUT = 0.5
+# A part of the picture has changed when it differs by this many grey levels of 255 from the frame before. A new scene
+# has changed by the share _CUT. Something has come when the change is _STIR above a multiple of what is usual, which is
+# learnt.
+_CHANGED, _CUT = 25, 0.5
 _STIR, _STIR_USUAL, _USUAL_GAIN = 0.02, 2, 0.05
-# Frames from one such surprise to the next that counts, while there are no faces.
+# Frames between two such surprises, while there are no faces.
 _CALM = 3
-# A pass of the scan is done in so many turns.
+# Turns in which a pass of the scan is done.
 _TURNS = 2
 _GLANCE = (32, 24)
 
 
+@dataclass(eq=False)
 class Tracker:
     """Tracking by detection.
 
-    Each known face is looked for in a small window around the place where it is expected to be, shown so large that a
-    narrow band of sizes is enough: first by the likeness to what was last detected there (normalised correlation),
-    and in each `refresh`-th frame, or when that fails, by the detector. The rest of the frame is looked through for
-    new faces in slices, a whole pass in `scan_frames` frames; and in full at once in the first frame, and where more of
-    the picture changes from one frame to the next than is usual: somebody came, or all is another scene. What the pass
-    finds counts once the detector is sure of it in such a window.
+    Each known face is looked for in a small window around its expected place, scaled so that a narrow band of sizes is
+    enough: first by its likeness to the last detection (normalised correlation), and in each `refresh`-th frame, or
+    when that fails, by the detector. The rest of the frame is scanned for new faces in slices, one pass in
+    `scan_frames` frames. It is scanned in full in the first frame, and when more of the picture changes than is usual:
+    somebody came, or it is another scene. A find counts once the detector is sure of it in such a window.
 
-    A track that is not seen goes on at its speed for `patience` frames and keeps its number when its face is found
-    again near there. Where two tracks claim one face it goes to the one that it resembles and that expected it there.
+    A track that is not seen goes on at its speed for `patience` frames. It keeps its number when its face is found
+    near there. If two tracks claim one face, it goes to the one that is like it and expected it there.
 
     The outline is that of SORT (A. Bewley et al., "Simple online and realtime tracking", ICIP 2016), with the detector
-    asked only where a track is; the following in between is template matching as of J. P. Lewis, "Fast normalized
+    used only where a track is. Following in between is template matching as in J. P. Lewis, "Fast normalized
     cross-correlation" (1995).
-
-    Args:
-        finder: the detector.
-        min_face_size: smaller faces are passed over; side of the face's box, pixels of the frame.
-        max_side: larger frames are shrunk to this largest side for the scan, in pixels.
-        scan_frames: frames of a pass.
-        refresh: a face is detected again in each such frame.
-        patience: frames after which a face that is not seen is gone.
 
     Raises ValueError for what cannot work. One tracker serves one camera and one thread.
     """
 
-    def __init__(
-        self,
-        finder: Finder,
-        *,
-        min_face_size: int = 40,
-        max_side: int = 640,
-        scan_frames: int = 10,
-        refresh: int = 4,
-        patience: int = 30,
-    ) -> None:
-        for name, value in {
-            "min_face_size": min_face_size,
-            "max_side": max_side,
-            "scan_frames": scan_frames,
-            "refresh": refresh,
-        }.items():
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more, not {value}")
-        if patience < 0:
-            raise ValueError(f"patience must be 0 or more, not {patience}")
-        self._finder = finder
-        self._min_face_size = min_face_size
-        self._max_side = max_side
-        self._scan_frames = scan_frames
-        self._refresh = refresh
-        self._patience = patience
+    finder: Finder
+    _: KW_ONLY
+    #: Smaller faces are passed over; side of the face's box, pixels of the frame.
+    min_face_size: int = 40
+    #: Larger frames are shrunk to this largest side for the scan, in pixels.
+    max_side: int = 640
+    scan_frames: int = 10
+    refresh: int = 4
+    patience: int = 30
+
+    def __post_init__(self) -> None:
+        for name, least in {"min_face_size": 1, "max_side": 1, "scan_frames": 1, "refresh": 1, "patience": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
         self._scan: Scan | None = None
         self._glance = np.zeros(_GLANCE[::-1], np.uint8)
-        self._waited = 0
-        self._calm = 0
+        self._waited = self._calm = 0
         self._usual = 0.0
         self._alike = _ALIKE
         self._tracks: list[Track] = []
@@ -108,24 +85,23 @@ class Tracker:
 
     @property
     def tracks(self) -> frozenset[int]:
-        """The tracks that go on, lost ones included; one that is not among them has ended."""
+        """The tracks that go on, lost ones included; any other has ended."""
         return frozenset(track.number for track in self._tracks)
 
     def faces(self, frame: Frame) -> list[Face]:
         """The faces in the next frame, oldest track first. Raises UnreadableFrameError."""
         is_new_size = self._scan is None or frame.size != self._scan.size
         if self._scan is None or is_new_size:
-            limits = {"min_face_size": self._min_face_size, "max_side": self._max_side}
-            self._scan = Scan(self._finder, frame.size, turns=_TURNS, **limits)
+            sizes = {"min_face_size": self.min_face_size, "max_side": self.max_side}
+            self._scan = Scan(self.finder, frame.size, **sizes, turns=_TURNS)
         self._waited += 1
         self._calm += 1
         glance = frame.glance(_GLANCE, shrink=1 / self._scan.scale)
         changed = np.count_nonzero(cv2.absdiff(glance, self._glance) > _CHANGED) / glance.size
         self._glance = glance
         is_new_scene = is_new_size or changed > _CUT
-        is_stir = changed > _STIR + _STIR_USUAL * self._usual and self._calm >= (
-            self._scan_frames if self._present() else _CALM
-        )
+        calm = self.scan_frames if self._present() else _CALM
+        is_stir = changed > _STIR + _STIR_USUAL * self._usual and self._calm >= calm
         self._usual += _USUAL_GAIN * (min(changed, _CUT) - self._usual)
         self._alike = _ALIKE_LATE if is_stir else _ALIKE
         if is_new_scene:
@@ -134,7 +110,7 @@ class Tracker:
         if is_new_scene or is_stir:
             self._waited = self._calm = 0
             rough.extend(self._scan.whole(frame))
-        elif self._scan_frames <= self._waited * self._scan.turns:
+        elif self.scan_frames <= self._waited * self._scan.turns:
             self._waited = 0
             rough.extend(self._scan.next(frame))
         tried: list[Box] = []
@@ -142,15 +118,15 @@ class Tracker:
             if not any(_is_same(box, other) for other in [*tried, *self._present()]):
                 tried.append(box)
                 self._discover(frame, box)
-        self._tracks = [track for track in self._tracks if track.away <= self._patience]
+        self._tracks = [track for track in self._tracks if track.away <= self.patience]
         faces = [track.face(frame.size) for track in self._tracks if not track.away]
-        return [face for face in faces if face.side >= self._min_face_size]
+        return [face for face in faces if face.side >= self.min_face_size]
 
     def _present(self) -> list[Box]:
         return [track.box for track in self._tracks if not track.away]
 
     def _follow(self, frame: Frame) -> list[Box]:
-        """Look for the known faces; returns where others were seen in their place."""
+        """Look for the known faces. Returns where others were seen in their place."""
         claims, others = [], []
         for track in self._tracks:
             claim = self._claim(track, frame)
@@ -171,16 +147,15 @@ class Tracker:
         return others
 
     def _claim(self, track: Track, frame: Frame) -> Claim | None:
-        """Where the track has its face in this frame, if anywhere."""
+        """Where the track has its face in this frame; None if nowhere."""
         if track.away > _KEEN_FRAMES and track.away % _SELDOM:
             return None
-        try:
-            window = Window(frame, track.expected, self._finder)
-        except ValueError:
+        window = Window.of(frame, track.expected, self.finder)
+        if window is None:
             return None
         followed = track.followed(window)
         is_proved = track.detections >= _PROOF and not track.away
-        if not is_proved or followed.likeness < _FOLLOW or track.undetected + 1 >= self._refresh:
+        if not is_proved or followed.likeness < _FOLLOW or track.undetected + 1 >= self.refresh:
             near = followed.box if followed.likeness >= _FOLLOW else track.expected
             sighting = window.detect(near, sure=track.detections < _PROOF)
             if sighting is not None:
@@ -190,9 +165,9 @@ class Tracker:
         return None
 
     def _discover(self, frame: Frame, rough: Box) -> None:
-        """Look thoroughly where a new face may be, or one that was lost."""
+        """Look thoroughly where a new face may be, or a lost one."""
         seen = self._look(frame, rough)
-        # Again, centred on what was found: what only just looks like a face from there does not from here.
+        # Again, centred on the find: what is no face often looks like one from one place only.
         seen = seen and self._look(frame, seen[1].box)
         if not seen:
             return
@@ -206,21 +181,16 @@ class Tracker:
             self._tracks.append(Track(self._last_number, sighting, window.patch(sighting.box)))
 
     def _look(self, frame: Frame, near: Box) -> tuple[Window, Sighting] | None:
-        """A face that is not known to be there yet."""
-        try:
-            window = Window(frame, near, self._finder)
-        except ValueError:
-            return None
-        sighting = window.detect(near, sure=True)
-        if sighting is None or any(sighting.box.iou(box) >= _SAME for box in self._present()):
+        """A face at that place, unless a known one is there."""
+        window = Window.of(frame, near, self.finder)
+        sighting = window and window.detect(near, sure=True)
+        if not window or not sighting or any(sighting.box.iou(box) >= _SAME for box in self._present()):
             return None
         return window, sighting
 
     def _is_known(self, track: Track, claim: Claim) -> bool:
-        """Whether it is the same face: the longer it was away, the more alike it must be.
-
-        One that passed behind another is known by where it comes up again, since at first not all of it is to be seen.
-        """
+        """Whether it is the same face: the longer it was away, the more alike it must be."""
+        # A face that passed behind another one is known by its place, since at first only a part of it is seen.
         return track.hidden or claim.likeness >= (self._alike if track.away <= _KEEN_FRAMES else _ALIKE_LATE)
 
 
@@ -231,7 +201,7 @@ def _is_same(rough: Box, box: Box) -> bool:
 
 
 def _may_be(track: Track, box: Box) -> bool:
-    """Whether a face that was lost can be back there."""
+    """Whether a lost face can be back there."""
     if not track.away:
         return False
     (x, y), (old_x, old_y) = box.centre, track.box.centre

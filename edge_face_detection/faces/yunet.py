@@ -20,22 +20,19 @@ _WHERE = (
     f"take {_FILE} from https://github.com/opencv/opencv_zoo (models/face_detection_yunet) and name it in YUNET_MODEL"
 )
 
-# What only may be a face is looked at again: of small faces in poor light every other one has a score below a half.
-_SCAN_SCORE = 0.3
-_SURE_SCORE = 0.7
-_SCORE = 0.5
-# Each size that is shown has a network of its own, since OpenCV sets one up anew whenever its size changes.
+# What may be a face is looked at again: half of the small faces in poor light have a score below a half.
+_SCAN_SCORE, _SURE_SCORE, _SCORE = 0.3, 0.7, 0.5
+# Each size has a network of its own, since OpenCV builds a network anew when its size changes.
 _MAX_NETWORKS = 16
 
 
 class YuNetFinder:
     """Faces from all sides, by YuNet: W. Wu, H. Peng and S. Yu, "YuNet: A tiny millisecond-level face detector".
 
-    (Machine Intelligence Research 20, 2023.) A face's `score` is the network's, from 0 to 1. Its `frontality`, from
-    0 to 1, follows from its landmarks: 1 where the tip of the nose is midway between the eyes, 0 where it is
-    below one of them or beyond.
+    (Machine Intelligence Research 20, 2023.) `score` is the network's, from 0 to 1. `frontality` follows from the
+    landmarks: 1 where the tip of the nose is midway between the eyes, 0 where it is below one of them or beyond.
 
-    `model` is the file of OpenCV Zoo. Raises DetectorError when it is missing or another. One finder serves one
+    `model` is the file of OpenCV Zoo. Raises DetectorError when it is missing or not that file. One finder serves one
     thread at a time.
     """
 
@@ -52,19 +49,15 @@ class YuNetFinder:
         self._detect(np.zeros((64, 64, 3), np.uint8))  # an OpenCV that cannot run it says so now
 
     def scan(self, picture: Image, smallest: float, largest: float) -> list[Box]:
-        del smallest, largest  # it sees all at once
+        del smallest, largest  # one run finds all sizes
         return [Box(*map(float, row[:4])) for row in self._detect(picture)]
 
     def look(self, picture: Image, *, sure: bool) -> list[Sighting]:
-        least = _SURE_SCORE if sure else _SCORE
-        return [
-            Sighting(Box(*map(float, row[:4])), float(row[14]), frontality(row))
-            for row in self._detect(picture)
-            if row[14] >= least
-        ]
+        rows = [row for row in self._detect(picture) if row[14] >= (_SURE_SCORE if sure else _SCORE)]
+        return [Sighting(Box(*map(float, row[:4])), float(row[14]), frontality(row)) for row in rows]
 
     def _detect(self, picture: Image) -> NDArray[np.float32]:
-        """Of each face x, y, width, height, five landmarks (x, y each) and the score."""
+        """A row for each face: x, y, width, height, five landmarks (x, y each) and the score."""
         size = picture.shape[1], picture.shape[0]
         network = self._networks.pop(size, None)
         if network is None:
@@ -82,7 +75,7 @@ class YuNetFinder:
 
 
 def frontality(row: NDArray[np.float32]) -> float:
-    """Of a face as YuNet gives it: x, y, width, height, right eye, left eye, tip of the nose (x, y each) and more."""
+    """`row` is YuNet's: x, y, width, height, right eye, left eye, tip of the nose (x, y each) and more."""
     right_eye, left_eye, nose = row[4:6], row[6:8], row[8:10]
     between = left_eye - right_eye
     distance = float(between @ between)

@@ -1,9 +1,9 @@
-"""One picture a face: the best of those that its track showed."""
+"""The best picture of each track."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
@@ -16,26 +16,21 @@ from edge_face_detection.sources.frame import Frame, Image
 
 __all__ = ["BestShots", "Shot", "sharpness"]
 
-# Pixels; faces are compared at this size, so that a small one that had to be enlarged counts as blurred.
+# Pixels. Faces are compared at this size, so that a small face, which is enlarged, counts as blurred.
 _SIDE = 64
-# Where half of the marks for size and for sharpness are given: pixels, and sharpness as of webcam faces in focus.
-_HALF_SIZE = 80
-_HALF_SHARPNESS = 0.25
+# Size (pixels) and sharpness that count half. The sharpness is that of webcam faces in focus.
+_HALF_SIZE, _HALF_SHARPNESS = 80, 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A face cut out of its frame, of which it holds no more."""
+    """A face cut out of its frame (H×W×3 uint8, BGR), with the frame's number, time, and size in pixels."""
 
     face: Face
     image: Image
-    """H×W×3 uint8, BGR."""
     number: int
-    """The frame's,"""
     captured_at: datetime
-    """and as of the frame."""
     framesize: tuple[int, int]
-    """Width and height, in pixels."""
 
     @classmethod
     def of(cls, face: Face, frame: Frame, *, margin: float) -> Self:
@@ -46,11 +41,11 @@ class Shot:
 
 
 def sharpness(frame: Frame, face: Face) -> float:
-    """How sharp a face is: 0 for a blurred one, around 0.4 for one in focus, below 1 always.
+    """How sharp a face is: 0 for a blurred one, around 0.4 for one in focus, always below 1.
 
-    The variance of the Laplacian (LAPV in J. L. Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy",
-    ICPR 2000) of the face at 64×64 pixels, v, as a fraction of the variance of its grey levels, so that neither light
-    nor contrast counts; then v / (v + 0.25).
+    v is the variance of the Laplacian (LAPV in J. L. Pech-Pacheco et al., "Diatom autofocusing in brightfield
+    microscopy", ICPR 2000) of the face at 64×64 pixels, as a fraction of the variance of its grey levels, so that
+    neither light nor contrast counts. The result is v / (v + 0.25).
     """
     grey = frame.view((face.x, face.y, face.width, face.height), (_SIDE, _SIDE), grey=True)
     contrast = float(np.var(grey))
@@ -63,8 +58,7 @@ def sharpness(frame: Frame, face: Face) -> float:
 def _quality(frame: Frame, face: Face) -> float:
     """Size × sharpness × frontality: a product, so that no factor's unit matters within a track.
 
-    The size is s / (s + 80) for a face of s pixels a side: twice the pixels are worth less and less. The frontality is
-    the detector's, where it knows one: YuNet does, a cascade does not.
+    The size is s / (s + 80) for a face of s pixels a side. The frontality is the detector's; a cascade gives none.
     """
     return face.side / (face.side + _HALF_SIZE) * sharpness(frame, face) * face.frontality
 
@@ -76,30 +70,29 @@ class _Candidate:
     shot: Shot | None = None
 
 
+@dataclass(kw_only=True, eq=False)
 class BestShots:
-    """Keeps the best shot of each track, and gives it away when the track has ended or after `seconds`.
+    """Keeps the best shot of each track, and gives it away when the track ends and after each `seconds`.
 
-    A track that goes on begins anew then. Only frames in which the face was detected count. Holds one cut-out face a
-    track and no frames. No I/O.
+    Only frames in which the face was detected count. Holds one cut-out face a track and no frames. No I/O.
     """
 
-    def __init__(self, *, seconds: float, margin: float) -> None:
-        self._seconds = seconds
-        self._margin = margin
-        self._candidates: dict[int, _Candidate] = {}
+    seconds: float
+    margin: float
+    _candidates: dict[int, _Candidate] = field(default_factory=dict, init=False)
 
     def next(self, frame: Frame, faces: Iterable[Face], tracks: frozenset[int]) -> list[Shot]:
-        """The shots that are ready, once the next frame showed `faces` and the `tracks` go on."""
+        """The shots that are ready after the next frame, with its `faces` and the `tracks` that go on."""
         now = frame.captured_monotonic
         for face in faces:
             best = self._candidates.setdefault(face.track, _Candidate(began=now))
             if face.seen and (quality := _quality(frame, face)) > best.quality:
-                best.quality, best.shot = quality, Shot.of(face, frame, margin=self._margin)
+                best.quality, best.shot = quality, Shot.of(face, frame, margin=self.margin)
         ended = [number for number in self._candidates if number not in tracks]
         ready = [self._candidates.pop(number) for number in ended]
         for number, best in self._candidates.items():
-            # Either way: a clock that was set back must not put it off for as long again.
-            if abs(now - best.began) >= self._seconds:
+            # The absolute value: a clock that was set back must not put it off for as long again.
+            if abs(now - best.began) >= self.seconds:
                 ready.append(best)
                 self._candidates[number] = _Candidate(began=now)
         return [best.shot for best in ready if best.shot]

@@ -10,8 +10,8 @@ __all__ = ["crop", "encode_png"]
 def crop(image: Image, face: Face, *, margin: float) -> Image:
     """The face cut out of its frame (H×W×3 uint8, BGR), as a view on the frame.
 
-    `margin` is added at each side: a fraction of the box's width or height, cut off at the frame's edge.
-    Raises ValueError when the margin is no fraction from 0 up, or nothing of the face lies in the frame.
+    `margin` is added at each side, as a fraction of the box's width or height, and cut off at the frame's edge.
+    Raises ValueError when the margin is negative or not finite, or when the face lies outside the frame.
     """
     if not 0 <= margin < float("inf"):
         raise ValueError(f"the margin is a fraction of the face's box, 0 or more, not {margin}")
@@ -28,10 +28,11 @@ def crop(image: Image, face: Face, *, margin: float) -> Image:
 def encode_png(image: Image) -> bytes:
     """The picture (H×W×3 uint8, BGR) as a PNG file's bytes. Raises ValueError for what is no picture."""
     # OpenCV's default compression: higher levels take 20 times as long for files a tenth smaller.
+    complaint = f"no PNG can be made of a {image.shape} {image.dtype} picture"
     try:
         encoded, png = cv2.imencode(".png", image)
     except cv2.error as error:
-        raise ValueError(f"no PNG can be made of a {image.shape} {image.dtype} picture: {error}") from error
+        raise ValueError(f"{complaint}: {error}") from error
     if not encoded:
-        raise ValueError(f"no PNG can be made of a {image.shape} {image.dtype} picture")
+        raise ValueError(complaint)
     return png.tobytes()

@@ -1,8 +1,9 @@
-"""From a frame to face events with their pictures: detect, cut out, encode. No I/O."""
+"""From a frame to face events with their PNGs: detect, cut out, encode. No I/O."""
 
 from __future__ import annotations
 
 import secrets
+from dataclasses import KW_ONLY, dataclass
 
 from edge_face_detection.faces.detector import FaceDetector
 from edge_face_detection.pictures.best import BestShots, Shot, sharpness
@@ -12,69 +13,55 @@ from face_messages import FaceEvent, new_id
 from face_messages.message import MAX_MESSAGE_BYTES
 
 
+@dataclass(eq=False)
 class FaceCutter:
-    """Finds the faces of a frame and cuts them out.
+    """Finds the faces of a frame and cuts them out."""
 
-    Args:
-        detector: finds them.
-        edge_id: name of the edge device.
-        camera_id: name of the camera.
-        margin: what is cut out around a face, as a fraction of its sides.
-        min_sharpness: faces that are less sharp are passed over, see best.sharpness; 0 takes all.
-        best_seconds: one picture a track, once it ends and as often as this; None for each face of each frame.
-        max_png: what a picture may have at most, in bytes.
+    detector: FaceDetector
+    _: KW_ONLY
+    edge_id: str
+    camera_id: str
+    #: What is cut out around a face, as a fraction of its sides.
+    margin: float
+    #: Less sharp faces are passed over, see best.sharpness; 0 takes all.
+    min_sharpness: float = 0.0
+    #: Publishes the best picture of each track, when it ends and as often as this; None: every face.
+    best_seconds: float | None = None
+    #: Largest size of a picture, in bytes.
+    max_png: int = MAX_MESSAGE_BYTES
 
-    """
-
-    def __init__(
-        self,
-        detector: FaceDetector,
-        *,
-        edge_id: str,
-        camera_id: str,
-        margin: float,
-        min_sharpness: float = 0.0,
-        best_seconds: float | None = None,
-        max_png: int = MAX_MESSAGE_BYTES,
-    ) -> None:
-        self._detector = detector
-        self._edge_id = edge_id
-        self._camera_id = camera_id
-        self._margin = margin
-        self._min_sharpness = min_sharpness
-        self._best = None if best_seconds is None else BestShots(seconds=best_seconds, margin=margin)
-        self._max_png = max_png
-        # A track's number means something else in each run of the program, and after each `finish`.
+    def __post_init__(self) -> None:
+        best = self.best_seconds
+        self._best = None if best is None else BestShots(seconds=best, margin=self.margin)
+        # Tracks count from 1 again in each run of the program, and mean others after each `finish`.
         self._run = secrets.token_hex(4)
 
     def faces_in(self, frame: Frame) -> list[tuple[FaceEvent, bytes]]:
         """An event and a PNG file's bytes for each face to be published now. Raises UnreadableFrameError."""
-        if self._best is None and self._detector.tracks:
-            _ = frame.image  # it will be needed in colour, so it is not decoded in grey first
-        faces = self._detector.faces(frame)
-        if self._min_sharpness:
-            faces = [face for face in faces if sharpness(frame, face) >= self._min_sharpness]
+        if self._best is None and self.detector.tracks:
+            _ = frame.image  # decoded in colour first: the crop needs that, and grey besides would cost more
+        faces = self.detector.faces(frame)
+        if self.min_sharpness:
+            faces = [face for face in faces if sharpness(frame, face) >= self.min_sharpness]
         if self._best is None:
-            return [self._publish(Shot.of(face, frame, margin=self._margin)) for face in faces]
-        return [self._publish(shot) for shot in self._best.next(frame, faces, self._detector.tracks)]
+            return [self._publish(Shot.of(face, frame, margin=self.margin)) for face in faces]
+        return [self._publish(shot) for shot in self._best.next(frame, faces, self.detector.tracks)]
 
     def finish(self) -> list[tuple[FaceEvent, bytes]]:
-        """What is still to be published when no more frames come, or others; all tracks have ended then."""
+        """The faces that are still to be published at the end of the frames, or at a pause. It ends all tracks."""
         ready = [self._publish(shot) for shot in self._best.finish()] if self._best else []
         self._run = secrets.token_hex(4)
         return ready
 
     def _publish(self, shot: Shot) -> tuple[FaceEvent, bytes]:
         cut, face = shot.image, shot.face
-        png = encode_png(cut)
-        while len(png) > self._max_png:
+        while len(png := encode_png(cut)) > self.max_png:
             # A face that fills a frame of 4K or more. At half the size it is still a good picture of it.
             cut = cut[::2, ::2]
-            png = encode_png(cut)
         event = FaceEvent(
             id=new_id(),
-            edge_id=self._edge_id,
-            camera_id=self._camera_id,
+            edge_id=self.edge_id,
+            camera_id=self.camera_id,
             time=shot.captured_at,
             frame=shot.number,
             framesize=shot.framesize,

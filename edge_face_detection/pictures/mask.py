@@ -1,4 +1,4 @@
-"""The parts of the picture that nobody may see: painted over before anything looks at a frame."""
+"""Privacy masks: parts of the picture that are painted over before anything looks at a frame."""
 
 import json
 from itertools import combinations, pairwise
@@ -13,23 +13,21 @@ __all__ = ["Mask", "Polygon"]
 
 Point: TypeAlias = tuple[float, float]
 Polygon: TypeAlias = tuple[Point, ...]
-"""Its corners in order, as fractions of the frame: x from the left, y from the top, both from 0 to 1."""
+"""Corners in order, as fractions of the frame: x from the left, y from the top, both from 0 to 1."""
 
 # A flat area has no features, so no detector finds a face in it.
 _GREY = (128, 128, 128)
-# Fractions of a pixel in which OpenCV takes corners, as a power of two.
+# OpenCV takes corners in fractions of a pixel: 1/2 to this power.
 _SHIFT = 4
 
 
 class Mask:
-    """Polygons that are painted over in grey.
-
-    `text` has them in one of two forms, and no polygon when it is empty:
+    """Polygons that are painted over in grey. An empty `text` has none. Otherwise it has one of two forms:
 
         0,0 0.5,0 0.5,1 0,1; 0.8,0 1,0 1,0.3
         [[[0, 0], [0.5, 0], [0.5, 1], [0, 1]], [[0.8, 0], [1, 0], [1, 0.3]]]
 
-    Raises ValueError for what encloses no area, or leaves open what it encloses.
+    Raises ValueError for a polygon that encloses no area, or whose inside is not clear.
     """
 
     def __init__(self, text: str) -> None:
@@ -38,14 +36,14 @@ class Mask:
         )
 
     def paint(self, picture: Image) -> None:
-        """Paint over a frame in whatever size it was decoded in (H×W×3 or H×W, uint8), in place.
+        """Paint over a frame (H×W×3 or H×W, uint8, of any size), in place.
 
-        Each pixel of which the smallest part is covered is painted, and up to three around it.
+        Every pixel that is covered in part is painted, and up to three pixels around it.
         """
         for polygon in self.polygons:
-            # OpenCV's pixel has its middle, and not its corner, at whole numbers.
+            # In OpenCV the middle of a pixel is at whole numbers, not its corner.
             corners = (np.array(polygon) * picture.shape[1::-1] - 0.5) * 2**_SHIFT
-            # Each by itself: where two overlap, OpenCV would leave open what both cover.
+            # Each polygon by itself: OpenCV leaves open what two in one call both cover.
             outline = [np.rint(corners).astype(np.int32)]
             cv2.fillPoly(picture, outline, _GREY, shift=_SHIFT)
             cv2.polylines(picture, outline, isClosed=True, color=_GREY, thickness=3, shift=_SHIFT)
@@ -69,11 +67,9 @@ def _checked(number: int, points: list[Point]) -> Polygon:
         points = points[:-1]  # closed in writing, as in GeoJSON
     if not all(0 <= value <= 1 for point in points for value in point):
         raise ValueError(f"polygon {number} leaves the frame: its numbers are fractions of the frame, from 0 to 1")
-    closed = [*points, *points[:1]]
-    area = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairwise(closed))
-    if len(points) < 3 or area == 0:
+    sides = list(pairwise([*points, *points[:1]]))
+    if len(points) < 3 or sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in sides) == 0:
         raise ValueError(f"polygon {number} encloses nothing: give three corners or more that are not in one line")
-    sides = list(pairwise(closed))
     if len(set(points)) < len(points) or any(_cross(one, other) for one, other in combinations(sides, 2)):
         raise ValueError(
             f"polygon {number} has sides that cross, or a corner twice: name its corners in the order in which a pen"
@@ -83,11 +79,10 @@ def _checked(number: int, points: list[Point]) -> Polygon:
 
 
 def _cross(one: tuple[Point, Point], other: tuple[Point, Point]) -> bool:
-    """Whether two sides go through each other."""
     (a, b), (c, d) = one, other
     return _turn(a, b, c) * _turn(a, b, d) < 0 and _turn(c, d, a) * _turn(c, d, b) < 0
 
 
 def _turn(a: Point, b: Point, c: Point) -> float:
-    """Positive where the way from a over b to c turns to one side, negative to the other."""
+    """Positive where the way from a over b to c turns to one side, negative where it turns to the other."""
     return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])

@@ -1,4 +1,4 @@
-"""A page that shows what the camera sees and what becomes of each face, for a person who aims it."""
+"""A page for aiming the camera: it shows the picture, the faces found, and what becomes of each."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qs
 
-from edge_face_detection.faces.detector import Box, Face, FaceDetector
+from edge_face_detection.faces.detector import Face, FaceDetector
 from edge_face_detection.opencv import cv2
 from edge_face_detection.pictures.best import sharpness
 from edge_face_detection.pictures.mask import Mask
 from edge_face_detection.settings import DetectorSettings
 from edge_face_detection.sources.frame import Frame, Image, UnreadableFrameError
-from edge_face_detection.sources.open_source import Source
+from edge_face_detection.sources.source import Source
 from face_messages.service.monitor import Answer
 
 __all__ = ["PORT", "Preview"]
@@ -31,17 +31,16 @@ PORT = 9100
 """Where the page is served unless METRICS_PORT says otherwise."""
 
 MAX_VIEWERS = 4
-# A viewer that has not asked for so long is gone.
+# A viewer that does not ask for this long is gone.
 _VIEWER_SECONDS = 3.0
-_PICTURE_SECONDS = 0.1
-_PICTURE_SIDE = 960
-_JPEG_QUALITY = 80
-# Figures are the mean of so long, and none are told of less.
+# One picture in this time for all viewers together, its largest side in pixels, and its quality as a JPEG.
+_PICTURE_SECONDS, _PICTURE_SIDE, _JPEG_QUALITY = 0.1, 960, 80
+# Figures are the mean of this time; none are shown for less.
 _MEAN_SECONDS, _LEAST_SECONDS = 3.0, 0.5
-# A face of the preview's own tracker that overlaps a known one so much is that one.
+# A face of the preview's own tracker that overlaps a known face by this much is that face.
 _SAME = 0.2
 
-# What a person decides by eye; no other setting is shown, as some are secret.
+# Settings that a person chooses by eye. No others are shown: some are secret.
 _SHOWN = re.compile("DETECT.*|MIN_.*|FACE_.*|BEST_.*|PRIVACY_MASK|VIDEO_(SIZE|FPS)")
 
 _LOCAL = re.compile(r"(?i)(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?")
@@ -62,53 +61,38 @@ _HEADERS = {
 
 
 class Preview:
-    """Stands between a detector and those who use it, and shows its work to whoever looks.
+    """A detector that shows the work of another one, `detector`, on a page.
 
-    It keeps a frame only while somebody looks, and draws in the threads of those who do, ten pictures a second at most
-    for all together: detection is not held up, and costs nothing more while nobody looks. Who looks asks for
-    each picture anew, so a slow viewer gets fewer of them, and one that stalls none.
+    It keeps a frame only while somebody looks, and draws in the viewers' threads, ten pictures a second for all
+    together: detection does not wait, and costs nothing more while nobody looks. A viewer asks for each picture, so a
+    slow one gets fewer.
 
-    Local only: the page answers under the names of this machine for itself alone, which keeps out other sites'
-    scripts (DNS rebinding), and its address has a key in it that is new with each start, which keeps out other users
-    and containers.
+    The page is local. It answers under this machine's own names only, which keeps out other sites' scripts (DNS
+    rebinding). Its address holds a key that is new with each start, which keeps out other users and containers.
 
-    Args:
-        detector: the one that is watched.
-        settings: what is shown of them is what a person decides by eye.
-        source: where the frames come from.
-        finer: a detector that finds smaller faces, so that they can be shown as passed over. It is used in those
-            threads too, and only while somebody looks.
-
+    `finer` finds smaller faces, which are shown as passed over. It is used in the viewers' threads only.
     """
 
     def __init__(
-        self,
-        detector: FaceDetector,
-        *,
-        settings: DetectorSettings,
-        source: Source,
-        finer: FaceDetector,
+        self, detector: FaceDetector, *, settings: DetectorSettings, source: Source, finer: FaceDetector
     ) -> None:
         self._detector = detector
         self._settings = settings
         self._shown_settings = {
-            setting.variable: {
-                "value": str(getattr(settings, setting.variable.lower())),
-                "description": setting.description,
-            }
+            name: {"value": str(getattr(settings, name.lower())), "description": setting.description}
             for setting in settings.listed()
-            if _SHOWN.fullmatch(setting.variable)
+            if _SHOWN.fullmatch(name := setting.variable)
         }
         self._source = source
         self._mask = Mask(settings.privacy_mask).polygons
         self._finer = finer
         self._key = secrets.token_urlsafe(16)
         self._frames = 0
-        # The frame in the works, and the one before, which nobody else has any more: a Frame is for one thread only.
+        # The current frame, and the one before. A Frame is for one thread only, and nobody else uses that one any more.
         self._current: tuple[Frame, list[Face]] | None = None
         self._done: tuple[Frame, list[Face]] | None = None
         self._watched_until = 0.0
-        # All below is for who has the lock.
+        # Guards all below.
         self._lock = threading.Lock()
         self._viewers: dict[str, float] = {}
         self._drawn: dict[str, Any] = {}
@@ -132,7 +116,7 @@ class Preview:
         return faces
 
     def answer(self, path: str, host: str) -> Answer:
-        """To a request for what is below /preview/, see Monitor.page."""
+        """The answer to a request below /preview/, see Monitor.page."""
         if not _LOCAL.fullmatch(host):
             return _refusal("The preview is for this machine only; from another one: ssh -L 9100:127.0.0.1:9100 HOST")
         key, _, rest = path.partition("/")
@@ -147,7 +131,7 @@ class Preview:
         return Answer(Path(__file__).with_name(file).read_bytes(), content_type, headers=_HEADERS)
 
     def _state(self, query: dict[str, str]) -> Answer:
-        """What there is to be seen, as JSON; with a picture unless the viewer has it."""
+        """What is to be seen, as JSON; with a picture unless the viewer has it."""
         with self._lock:
             now = time.monotonic()
             viewer = query.get("viewer", "")[:40]
@@ -156,7 +140,7 @@ class Preview:
                 return _refusal(f"{MAX_VIEWERS} are looking already.", HTTPStatus.SERVICE_UNAVAILABLE)
             self._viewers[viewer] = now
             if now > self._watched_until or not self._source.is_up:
-                self._drawn = {}  # of what was, nothing is shown
+                self._drawn = {}  # no picture of the past is shown
             self._watched_until = now + _VIEWER_SECONDS
             if self._source.is_up and now - self._drawn_at >= _PICTURE_SECONDS:
                 self._draw(now)
@@ -173,9 +157,8 @@ class Preview:
             picture = frame.image
         except UnreadableFrameError:
             return
-        shrink = _PICTURE_SIDE / max(frame.size)
-        if shrink < 1:
-            size = max(1, round(frame.size[0] * shrink)), max(1, round(frame.size[1] * shrink))
+        if (shrink := _PICTURE_SIDE / max(frame.size)) < 1:
+            size = [max(1, round(side * shrink)) for side in frame.size]
             picture = cast("Image", cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
         _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         self._drawn_at = now
@@ -191,16 +174,15 @@ class Preview:
         return [
             replace(face, track=0)
             for face in self._finer.faces(frame)
-            if face.side < self._settings.min_face_size
-            and not any(_box(face).iou(_box(known)) > _SAME for known in faces)
+            if face.side < self._settings.min_face_size and not any(face.box.iou(known.box) > _SAME for known in faces)
         ]
 
     def _situation(self, now: float) -> dict[str, Any]:
-        sample = now, self._frames, time.process_time()
         if self._samples and now - self._samples[-1][0] > _VIEWER_SECONDS:
             self._samples.clear()  # nobody looked meanwhile
         while self._samples and now - self._samples[0][0] > _MEAN_SECONDS:
             self._samples.popleft()
+        sample = now, self._frames, time.process_time()
         self._samples.append(sample)
         seconds, frames, cpu = (new - old for new, old in zip(sample, self._samples[0], strict=True))
         source = self._source
@@ -208,7 +190,7 @@ class Preview:
             "edge": self._settings.edge_id,
             "camera": self._settings.camera_id,
             "source": source.description,
-            "source_is": "paused" if source.paused else "up" if source.is_up else "down",
+            "source_is": source.state,
             "trouble": source.trouble,
             "fps": frames / seconds if seconds > _LEAST_SECONDS else None,
             "cpu_ms": cpu / frames * 1000 if frames and seconds > _LEAST_SECONDS else None,
@@ -221,14 +203,5 @@ def _refusal(text: str, status: HTTPStatus = HTTPStatus.FORBIDDEN) -> Answer:
     return Answer(f"{text}\n".encode(), status=status, headers=_HEADERS)
 
 
-def _box(face: Face) -> Box:
-    return Box(face.x, face.y, face.width, face.height)
-
-
 def _shown(face: Face, frame: Frame) -> dict[str, Any]:
-    return {
-        "box": [face.x, face.y, face.width, face.height],
-        "track": face.track,
-        "score": face.score,
-        "sharpness": sharpness(frame, face),
-    }
+    return {"box": face.box, "track": face.track, "score": face.score, "sharpness": sharpness(frame, face)}

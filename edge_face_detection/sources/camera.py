@@ -1,32 +1,33 @@
-"""Opening a live camera, a Video4Linux device or a stream behind a URL, and saying why that fails."""
+"""What a live camera is; and a Video4Linux device as one."""
 
 import logging
 import os
-import socket
 import stat
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import parse_qsl, urlsplit
 
 from edge_face_detection.opencv import cv2
-from edge_face_detection.sources.capture import MJPG, Capture, leave_jpegs_to_us
-from edge_face_detection.sources.frame import SourceError
+from edge_face_detection.sources.capture import MJPG, Capture, LiveCapture
+from edge_face_detection.sources.devices import why_not_opened
 
-__all__ = ["URL_SCHEMES", "Camera", "CameraError", "DeviceCamera", "UrlCamera"]
+__all__ = ["Camera", "CameraError", "DeviceCamera"]
 
-URL_SCHEMES = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-"""The schemes that may reach FFmpeg, with their default ports."""
-
-URL_TIMEOUT_SECONDS = 8.0
 VIDEO4LINUX_MAJOR = 81  # Linux, Documentation/admin-guide/devices.txt
-# One that is shown, and one that the camera fills meanwhile: with more, what is shown is older.
+# We show one while the camera fills the other. More of them would make the picture older.
 BUFFERS = 2
 
 _log = logging.getLogger(__name__)
 
 
 class CameraError(Exception):
-    """A camera that cannot be used at the moment; the message says why and what to do."""
+    """A camera that cannot be used at the moment; the message says why and what to do.
+
+    `retry_after`: the camera asked not to be tried again before, in seconds.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Camera(Protocol):
@@ -34,7 +35,7 @@ class Camera(Protocol):
     def description(self) -> str:
         """What it is, without credentials."""
 
-    def open(self) -> Capture:
+    def open(self) -> LiveCapture:
         """The camera, opened. Raises CameraError."""
 
 
@@ -78,10 +79,7 @@ class DeviceCamera:
         ):
             capture.set(name, value)
         if not capture.isOpened():
-            raise CameraError(
-                f"{path} cannot be opened: is another program using it (fuser -v {path})? A camera may have"
-                " several devices of which one gives pictures: try the others of ls /dev/video*"
-            )
+            raise CameraError(why_not_opened(path, status.st_rdev))
         self._tell_of_choice(capture)
         is_jpeg = capture.get(cv2.CAP_PROP_FOURCC) == MJPG
         return Capture(capture, is_raw=is_jpeg and capture.set(cv2.CAP_PROP_CONVERT_RGB, 0))
@@ -97,68 +95,3 @@ class DeviceCamera:
             asked = f"MJPG {self._size[0]}x{self._size[1]} at {self._rate:g}"
             _log.info("Camera %s: asked for %s, gives %s frames/s", self._path, asked, gives or asked)
             self._told = gives
-
-
-class UrlCamera:
-    """A stream behind an rtsp, rtsps, http or https URL, read by FFmpeg.
-
-    `timeout`: after so many seconds without any data, reading ends; 0 for never.
-    Raises SourceError for a URL that cannot be one.
-    """
-
-    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
-        self.description = _without_credentials(url)
-        if not url.isprintable() or " " in url:
-            raise SourceError("the URL of the camera has spaces or control characters in it: percent-encode them")
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise SourceError(f"{self.description} is no valid URL: {error}") from None
-        scheme = parts.scheme.lower()
-        if scheme not in URL_SCHEMES:
-            raise SourceError(f"cannot read {scheme}: URLs; these can be: {', '.join(URL_SCHEMES)}")
-        if not host:
-            raise SourceError(f"{self.description} names no host: write the URL as {scheme}://host/path")
-        self._url = url
-        self._timeout = timeout
-        self._address = (host, port or URL_SCHEMES[scheme])
-
-    def open(self) -> Capture:
-        timeouts = [
-            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-            round(URL_TIMEOUT_SECONDS * 1000),
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-            round(self._timeout * 1000),
-        ]
-        capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts)
-        if not capture.isOpened():
-            raise CameraError(self._why())
-        return Capture(capture, is_raw=leave_jpegs_to_us(capture))
-
-    def _why(self) -> str:
-        """FFmpeg's own reason is not to be had from OpenCV, so the first of its steps is tried again."""
-        host, port = self._address
-        try:
-            socket.create_connection(self._address, timeout=URL_TIMEOUT_SECONDS).close()
-        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
-            return f"cannot reach {host}:{port} ({error}): is the camera on, and are host and port right?"
-        return f"{host}:{port} is there but gives no video: are path, user and password right?"
-
-
-def _without_credentials(url: str) -> str:
-    """The URL without user, password and the values of its query, where cameras like to take a password."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return f"{url.partition(':')[0]}:***"
-    place, mark, query = rest.partition("?")
-    authority, slash, path = place.partition("/")
-    # A password with a bare "/" or "?" in it ends the authority too early: then hide all up to the last "@".
-    if "@" in path or "@" in query:
-        return f"{scheme}://***@{rest.rpartition('@')[2].partition('/')[0]}/***"
-    if "@" in authority:
-        authority = "***@" + authority.rpartition("@")[2]
-    shown = f"{scheme}://{authority}{slash}{path}"
-    if mark:
-        shown += "?" + "&".join(f"{name}=***" for name, _ in parse_qsl(query, keep_blank_values=True))
-    return "".join(character if character.isprintable() else "�" for character in shown)

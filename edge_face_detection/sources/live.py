@@ -9,7 +9,8 @@ from datetime import datetime
 from edge_face_detection.sources.camera import Camera
 from edge_face_detection.sources.frame import Frame, Image, Jpeg, SourceError
 from edge_face_detection.sources.outage import Outage
-from edge_face_detection.sources.reading import UNDECODABLE, UNDECODABLE_FRAMES, Reading
+from edge_face_detection.sources.reading import UNDECODABLE_FRAMES, Reading, undecodable
+from edge_face_detection.sources.source import Source
 from face_messages.service.backoff import Backoff
 
 __all__ = ["LiveSource"]
@@ -18,32 +19,31 @@ FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 10.0
 # Up for so long, the camera counts as well again, and the next retry is a quick one.
 STEADY_SECONDS = 10.0
-# What opening may take: longer than an opening's own time limits, which say more about the reason.
-OPENING_SECONDS = 20.0
-# What a camera's thread gets to let it go, before another one opens it.
+# What opening may take. An opening's own time limits are shorter, and say more about the reason.
+OPENING_SECONDS = 30.0
+# What a camera's thread gets to let the camera go, before another one opens it.
 LEAVING_SECONDS = 3.0
-# Threads that do not come back from the driver, and how long one of them may take while the camera is away: what
-# they hold is free again only when the process ends. A resolver of host names may take 90 s.
+# How many threads may be stuck in the driver, and for how long one may be while the camera is away. What they hold
+# is free again only when the process ends. A resolver of host names may take 90 s.
 MOST_HUNG = 5
 HUNG_SECONDS = 120.0
 # A picture that stays the same may be the truth: it is doubted ever more rarely.
 LONGEST_DOUBT_SECONDS = 3600.0
-# What a camera's thread gets to end after closing. Python ends abruptly a thread that returns from C++ while the
-# interpreter shuts down, and C++ answers that with abort(): a camera that works must be let go before.
+# What a camera's thread gets to end after closing. If it returns from C++ while the interpreter shuts down, Python
+# ends it abruptly, and C++ answers that with abort().
 CLOSING_SECONDS = 0.5
-# How soon a close() is seen that a signal handler made just as this thread went to wait; and a stall.
+# How soon we see a stall, and a close() that a signal handler made just as this thread went to wait.
 WAKE_SECONDS = 0.2
 
 _log = logging.getLogger(__name__)
 
 
-class LiveSource:
+class LiveSource(Source):
     """Frames of a live camera.
 
-    A thread (`Reading`) reads the camera all the time, of which only the newest frame is kept, so that a slow consumer
-    sees what is now, never a backlog. That thread may block within the camera's driver for as long as it likes, so
-    another one watches it, and opens the camera anew when it ends or stalls. Nobody waits for a thread that blocks:
-    it is left behind.
+    A thread (`Reading`) reads the camera all the time and keeps only the newest frame: a slow consumer sees what is
+    now, never a backlog. That thread may block in the camera's driver for ever. So a second thread watches it, and
+    opens the camera anew when it ends or stalls. A thread that blocks is left behind; nobody waits for it.
 
     Args:
         camera: what is opened, again and again.
@@ -55,10 +55,7 @@ class LiveSource:
     live = True
 
     def __init__(self, camera: Camera, *, stall_seconds: float = 10.0) -> None:
-        self.description = camera.description
-        self.frames_read = self.frames_skipped = self.frames_unreadable = 0
-        self.reconnects = self.stalls = 0
-        self.is_up = self.paused = False
+        super().__init__(camera.description)
         self._camera = camera
         self._stall_seconds = self._doubt_seconds = stall_seconds
         self._outage = Outage(camera.description)
@@ -76,13 +73,7 @@ class LiveSource:
 
     @property
     def trouble(self) -> str | None:
-        """Why frames are not coming; None when that is as it should be."""
         return str(self._failure) if self._failure else self._outage.reason
-
-    @property
-    def is_well(self) -> bool:
-        """False when `frames()` has raised, or will."""
-        return self._failure is None
 
     def frames(self) -> Iterator[Frame]:
         """The newest frame each time one is asked for; waits while there is none, ends after `close()`.
@@ -109,20 +100,18 @@ class LiveSource:
                 damaged = 0
                 with self._changed:
                     if self._reading is not None:
-                        self._reading.end = UNDECODABLE
+                        self._reading.end = undecodable("damaged")
 
     def pause(self) -> None:
-        """Let the camera go, from whichever thread; `frames()` waits meanwhile."""
         with self._changed:
             self.paused = True
-            self.is_up = self._was_up = False
+            self._is_running = self._was_up = False
             if self._newest is not None:
                 self.frames_skipped += 1
                 self._newest = None
             self._changed.notify_all()
 
     def resume(self) -> None:
-        """Open the camera again, from whichever thread."""
         with self._changed:
             self.paused = False
             self._changed.notify_all()
@@ -147,7 +136,8 @@ class LiveSource:
             self._watch_until_closed()
         except Exception as error:  # noqa: BLE001 - nobody waits for this thread: frames() raises it instead
             with self._changed:
-                self._failure, self._reading, self.is_up = error, None, False
+                self._failure, self._reading = error, None
+                self._is_running = self.is_well = False
                 self._changed.notify_all()
 
     def _watch_until_closed(self) -> None:
@@ -162,13 +152,13 @@ class LiveSource:
             if self.is_up and time.monotonic() - self._up_since > STEADY_SECONDS:
                 retries.reset()
             with self._changed:
-                self._reading, self.is_up = None, False
+                self._reading, self._is_running = None, False
             reading.leave()
             if reason is not None:
                 self._outage.failed(reason)
-                self._wait(lambda: self.paused, seconds=retries.next_delay())
+                self._wait(lambda: self.paused, seconds=max(retries.next_delay(), reading.retry_after))
             if self.paused:
-                self._outage.forget()
+                self._outage.ended(silently=True)
                 retries.reset()
             self._see_off(reading)
 
@@ -191,7 +181,7 @@ class LiveSource:
             reason = f"it could not be opened within {OPENING_SECONDS:.0f} s"
         elif not patience:
             return None
-        elif now - reading.grabbed_at > patience:
+        elif now - reading.heard_at > patience:
             reason = f"no new frame for {patience:g} s (STALL_SECONDS)"
         elif now - reading.changed_at > self._doubt_seconds:
             reason = f"the very same picture for {self._doubt_seconds:g} s (STALL_SECONDS)"
@@ -204,7 +194,7 @@ class LiveSource:
         return reason
 
     def _see_off(self, reading: Reading) -> None:
-        """Give it time to let the camera go. Raises SourceError when one that does not has no more hope left."""
+        """Give it time to let the camera go. Raises SourceError when threads are stuck in the driver for good."""
         if self._wait(lambda: reading.is_over, seconds=LEAVING_SECONDS) and not reading.is_over:
             _log.warning("Camera %s is not let go by its driver, which is left behind", self.description)
         hung = [time.monotonic() - reading.left_at for reading in self._readings if not reading.is_over]
@@ -214,7 +204,7 @@ class LiveSource:
                 " If that happens again: plug it in anew, or try another port or cable"
             )
 
-    def _take(self, reading: Reading, picture: Image | Jpeg | None, captured_at: datetime) -> None:
+    def _take(self, reading: Reading, picture: Image | Jpeg | None, captured_at: datetime, seen_at: float) -> None:
         with self._changed:
             if reading is not self._reading or self.paused:
                 return
@@ -224,20 +214,15 @@ class LiveSource:
                 self.frames_skipped += 1
                 self.frames_unreadable += 1
                 return
-            self._came_up()
+            if not self._is_running:
+                self.reconnects += self._was_up
+                self._is_running = self._was_up = True
+                self._up_since = time.monotonic()
+                self._outage.ended()
             if self._newest is not None:
                 self.frames_skipped += 1
-            self._newest = Frame(picture, number, captured_at, reading.grabbed_at)
+            self._newest = Frame(picture, number, captured_at, seen_at)
             self._changed.notify_all()
-
-    def _came_up(self) -> None:
-        if self.is_up:
-            return
-        if self._was_up:
-            self.reconnects += 1
-        self.is_up = self._was_up = True
-        self._up_since = time.monotonic()
-        self._outage.ended()
 
     def _wait(self, until: Callable[[], bool], *, seconds: float | None = None) -> bool:
         """Wait, for so long at most; return whether the source is not closed."""

@@ -1,4 +1,4 @@
-"""What is said of a camera that is away."""
+"""What the log says of a camera that is away: a line when it goes, and one when it is back."""
 
 import logging
 import time
@@ -12,13 +12,13 @@ _log = logging.getLogger(__name__)
 
 
 class Outage:
-    """Tells of an outage once when it begins and once when it is over."""
+    """A camera's outage, or none."""
 
     def __init__(self, description: str) -> None:
         self._description = description
         self._since: float | None = None
-        self._told = False
-        self._last_warning = float("-inf")
+        self._is_told = False
+        self._told_at = float("-inf")
         #: Why the camera is away; None while it is not.
         self.reason: str | None = None
 
@@ -32,17 +32,12 @@ class Outage:
         now = time.monotonic()
         if self._since is None:
             self._since = now
-        if not self._told and now - self._last_warning >= WARNING_INTERVAL_SECONDS:
-            _log.warning("Camera %s is down, trying again until it is back: %s", self._description, reason)
-            self._told = True
-            self._last_warning = now
+        if not self._is_told and now - self._told_at >= WARNING_INTERVAL_SECONDS:
+            self._is_told, self._told_at = True, now
+            _log.warning("Camera %s is down, retrying until it is back: %s", self._description, reason)
 
-    def ended(self) -> None:
-        if self._told:
+    def ended(self, *, silently: bool = False) -> None:
+        if self._is_told and not silently:
             _log.info("Camera %s is up after %.1f s", self._description, self.seconds)
-        self.forget()
-
-    def forget(self) -> None:
-        """It is over, and nothing to tell of."""
         self._since = self.reason = None
-        self._told = False
+        self._is_told = False

@@ -3,49 +3,53 @@
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.camera import Camera, CameraError
-from edge_face_detection.sources.capture import Capture
+from edge_face_detection.sources.capture import LiveCapture
 from edge_face_detection.sources.frame import Image, Jpeg
 
-__all__ = ["UNDECODABLE", "UNDECODABLE_FRAMES", "Reading"]
+__all__ = ["UNDECODABLE_FRAMES", "Reading", "undecodable"]
 
 # Some cameras begin with broken frames, and radio links spoil a few; so many in a row are no accident.
 UNDECODABLE_FRAMES = 100
-UNDECODABLE = "its frames cannot be decoded: choose another format or codec at the camera"
 # A grab that failed after so long had only nothing to fetch yet: V4L2's waits for a second (see opencv.py).
 SLOW_GRAB_SECONDS = 0.9
-# Of a decoded picture every so many-th row is compared with the last picture's: a clock shown in it has more.
+# We compare every eighth row of a decoded picture with the last one's. A clock in the picture covers more rows.
 ROWS = 8
 
 
 class Reading:
-    """Opens the camera and reads it until told to leave, or until it gives no more.
+    """Opens the camera and reads it until told to leave, or until the camera gives no more.
 
     Nobody needs to wait for its thread. Times are those of `time.monotonic()`.
 
     Args:
         camera: opened and let go in the thread.
-        give: called for each frame, with None for one that cannot be decoded, and when it was grabbed.
+        give: called for each frame, with None for one that cannot be decoded, and both times at which it was seen.
         wake: called when it has ended.
 
     """
 
     def __init__(
-        self, camera: Camera, give: Callable[["Reading", Image | Jpeg | None, datetime], None], wake: Callable[[], None]
+        self,
+        camera: Camera,
+        give: Callable[["Reading", Image | Jpeg | None, datetime, float], None],
+        wake: Callable[[], None],
     ) -> None:
         self._camera = camera
         self._give = give
         self._wake = wake
         self._left = False
         self._last: bytes | None = None
-        #: When the camera was open, the last frame came, and the last one that was not like the one before it.
+        self._capture: LiveCapture | None = None
+        #: When the camera was open; when it last answered, and with another picture. Both last until it is asked again.
         self.opened_at: float | None = None
-        self.grabbed_at = self.changed_at = self.began_at = self.left_at = time.monotonic()
-        #: Why it gives no more frames, or the mistake that ended it.
+        self.heard_at = self.changed_at = self.began_at = self.left_at = time.monotonic()
+        #: Why it gives no more frames, or the mistake that ended it; and how long the camera wants to be left alone.
         self.end: str | Exception | None = None
+        self.retry_after = 0.0
         #: Whether the camera has been let go.
         self.is_over = False
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
@@ -55,6 +59,8 @@ class Reading:
         """Let the camera go as soon as its driver returns."""
         self.left_at = time.monotonic()
         self._left = True
+        if self._capture is not None:
+            self._capture.cancel()
 
     def join(self, seconds: float) -> None:
         """Wait for the end of its thread, for so long at most."""
@@ -62,38 +68,41 @@ class Reading:
 
     def _run(self) -> None:
         try:
-            self.end = self._read()
+            self._capture = self._camera.open()
+            try:
+                self.opened_at = self.heard_at = self.changed_at = time.monotonic()
+                self.end = self._read(self._capture)
+            finally:
+                self._capture.release()
         except (CameraError, cv2.error) as error:
             self.end = str(error).strip()
-        except Exception as error:  # noqa: BLE001 - nobody waits for this thread: whoever reads `end` raises it
+            self.retry_after = getattr(error, "retry_after", 0.0)
+        except Exception as error:  # noqa: BLE001 - nobody waits for this thread: LiveSource raises it
             self.end = error
         self.is_over = True
         self._wake()
 
-    def _read(self) -> str:
-        capture = self._camera.open()
-        try:
-            self.opened_at = self.grabbed_at = self.changed_at = time.monotonic()
-            return self._read_on(capture)
-        finally:
-            capture.release()
-
-    def _read_on(self, capture: Capture) -> str:
-        undecodable = 0
+    def _read(self, capture: LiveCapture) -> str:
+        unreadable = 0
         while not self._left:
             asked_at = time.monotonic()
             if not capture.grab():
                 if time.monotonic() - asked_at > SLOW_GRAB_SECONDS:
                     continue
                 return "it gives no more frames: unplugged, switched off, or its stream ended?"
-            captured_at, self.grabbed_at = datetime.now(UTC), time.monotonic()
+            seen_at = capture.seen_at
+            captured_at = datetime.now(UTC) - timedelta(seconds=time.monotonic() - seen_at)
+            self.heard_at = time.monotonic() + capture.rest_seconds
+            if capture.is_same:
+                self.changed_at = self.heard_at
+                continue
             picture = capture.retrieve()
             if self._is_new(picture):
-                self.changed_at = self.grabbed_at
-            self._give(self, picture, captured_at)
-            undecodable = undecodable + 1 if picture is None else 0
-            if undecodable >= UNDECODABLE_FRAMES:
-                return UNDECODABLE
+                self.changed_at = self.heard_at
+            self._give(self, picture, captured_at, seen_at)
+            unreadable = unreadable + 1 if picture is None else 0
+            if unreadable >= UNDECODABLE_FRAMES:
+                return undecodable(capture.complaint)
         return "left"
 
     def _is_new(self, picture: Image | Jpeg | None) -> bool:
@@ -102,3 +111,7 @@ class Reading:
             return True
         last, self._last = self._last, (picture.data if isinstance(picture, Jpeg) else picture[::ROWS]).tobytes()
         return self._last != last
+
+
+def undecodable(why: str) -> str:
+    return f"its frames cannot be decoded ({why}): choose another format, codec or resolution at the camera"

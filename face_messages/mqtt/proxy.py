@@ -22,7 +22,6 @@ from face_messages.message import printable
 
 #: A value that may hold a password can be a file in here.
 _SECRETS = Path("/run/secrets")
-_VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")
 # Names that only Docker, or this machine, knows.
 _LOCAL = (".localhost", ".docker.internal", ".hw03")
 _MAX_ANSWER = 16 * 1024
@@ -61,7 +60,7 @@ class Proxy:
             raise ProxyError(f"{variable} is no URL; {_ENCODE}") from None
         if parts.scheme != "http":
             raise ProxyError(
-                f"{variable} must begin with http://; if none is needed for this broker, name it in NO_PROXY"
+                f"{variable} must begin with http://; if none is needed for this host, name it in NO_PROXY"
             )
         if not host:
             raise ProxyError(f"{variable} names no host; give http://proxy.example.org:3128")
@@ -117,14 +116,14 @@ class Proxy:
         return f"refuses to connect to {target} {said}"
 
 
-def proxy_for(host: str, port: int, environment: Mapping[str, str] = os.environ) -> Proxy | None:
-    """The proxy through which a TLS connection goes, or None: straight.
+def proxy_for(host: str, port: int, environment: Mapping[str, str] = os.environ, *, tls: bool = True) -> Proxy | None:
+    """The proxy through which a connection goes, or None: straight. `HTTP_PROXY` is for what has no TLS.
 
     Raises:
         ProxyError: the proxy's URL is wrong.
 
     """
-    for variable in _VARIABLES:
+    for variable in ("HTTPS_PROXY" if tls else "HTTP_PROXY", "ALL_PROXY"):
         if text := _value(variable, environment):
             direct = goes_direct(host, port, _value("NO_PROXY", environment))
             return None if direct else Proxy.parse(text, variable)

@@ -71,6 +71,8 @@ class Session:
         self._alive_at = self._last_out = 0.0
         #: Whether the link is up at this moment.
         self.is_up = False
+        #: The last failure, while the link is down.
+        self.trouble: str | None = None
         #: Times the link came up since the start.
         self.connects = 0
         #: Has the thread ask its endpoint for work. Callable from any thread, and cheap.
@@ -251,6 +253,7 @@ class Session:
 
     def _say_down(self, error: OSError) -> None:
         """Once per outage and broker: what happened, and what comes next."""
+        self.trouble = f"{self.url}: {error}"
         if not self._stop.is_set() and self._brokers.is_news():
             verb, following = "lost" if self.is_up else "cannot use", self._brokers.next_url
             what = f"trying the next one, {following}" if following else "retrying until it succeeds"
@@ -261,6 +264,7 @@ class Session:
         session = "its session was kept" if link.session_present else "a new session"
         log.info("connected to the broker %s as %s%s: %s", self.url, self.client_id, after, session)
         self._brokers.serves()
+        self.trouble = None
 
 
 def _watch(selector: selectors.BaseSelector, wire: Wire, events: int) -> None:

@@ -245,7 +245,7 @@ class Outbox:
             self._writer.say(_BROKEN.format(error))
             self._disk.fails()
             is_done = False
-            if len({message_id for message_id, counts in self._confirmed if counts}) >= self.totals.messages:
+            if len(dict(self._confirmed)) >= self.totals.messages:
                 self._disk.close()  # nothing is left to be read from it, and it can be unmounted
         with self._lock:
             self._writing = 0

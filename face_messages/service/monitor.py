@@ -45,8 +45,8 @@ class Monitor(Collector):
 
     It reads the program's own counts when asked, so that counting costs nothing while faces flow.
 
-    `/healthz` answers 200 while the program can do its work by itself, and 503 with the reason when only a
-    restart may help. A broker or store that is away is no such reason: that is told in the body and in the metrics.
+    `/healthz` answers 200 while the program can do its work by itself, and 503 with the reason when a restart may
+    help or this machine needs mending. A broker or store that is away is told in the body and in the metrics alone.
     """
 
     def __init__(self) -> None:
@@ -150,6 +150,7 @@ def show_session(monitor: Monitor, connection: Session, name: str) -> None:
     monitor.counter(f"{name}_broker_connects", f"connections made to the {name} broker", lambda: connection.connects)
     monitor.check(f"{name} connection", lambda: connection.is_alive)
     monitor.state(f"{name}_broker", lambda: "up" if connection.is_up else "down")
+    monitor.state(f"{name}_broker_trouble", lambda: connection.trouble)
 
 
 class _Server(ThreadingHTTPServer):

@@ -124,6 +124,7 @@ class Listed:
     def of(cls, name: str, field: FieldInfo) -> Self:
         default = "required" if field.is_required() else field.default
         default = default.value if isinstance(default, Enum) else default
+        default = default.get_secret_value() if isinstance(default, SecretStr) else default
         default = str(default).lower() if isinstance(default, bool) else default
         secret = SecretStr in (field.annotation, *get_args(field.annotation))
         return cls(name.upper(), "" if default is None else str(default), secret, field.description or "")

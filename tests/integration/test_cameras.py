@@ -17,7 +17,8 @@ import pytest
 from dev.stack.ports import free_port
 from dev.stack.processes import ManagedProcess, listens
 from edge_face_detection.sources.frame import Frame
-from edge_face_detection.sources.open_source import Source, open_source
+from edge_face_detection.sources.open_source import open_source
+from edge_face_detection.sources.source import Source
 from tests.support.mjpeg import MjpegServer, greys
 from tests.support.programs import Program
 from tests.support.waiting import at_least, eventually
@@ -190,11 +191,12 @@ def test_the_detector_counts_what_befalls_its_camera(tmp_path: Path) -> None:
 def test_the_detector_ends_when_its_cameras_driver_hangs_for_good(tmp_path: Path) -> None:
     """With status 1 and the reason, so that it is started again, and the driver's threads are gone."""
     hanging = """
-from edge_face_detection.sources import live
+from edge_face_detection.sources import http_capture, live
 from edge_face_detection.sources import open_source as sources
 live.MOST_HUNG, live.LEAVING_SECONDS = 1, 0.1
 camera = sources.UrlCamera
-sources.UrlCamera = lambda url, timeout: camera(url, timeout=0)
+sources.UrlCamera = lambda url, **_: camera(url, timeout=0)
+http_capture.HttpCapture.cancel = lambda self: None
 """
     with MjpegServer() as camera:
         camera.falls_silent_after = 10

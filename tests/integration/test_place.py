@@ -150,9 +150,11 @@ def test_a_head_is_told_no_region_and_learns_it_all_the_same() -> None:
         store.put(FACE)
 
 
-def test_threads_that_meet_it_together_all_get_through() -> None:
-    with FakeHttp(checking(named())) as fake, ThreadPoolExecutor(16) as pool:
+def test_threads_that_meet_it_together_all_get_through(caplog: pytest.LogCaptureFixture) -> None:
+    """It is said once."""
+    with caplog.at_level(logging.INFO), FakeHttp(checking(named())) as fake, ThreadPoolExecutor(16) as pool:
         list(pool.map(store_at(fake.url).put, [FACE] * 64))
+    assert len(caplog.records) == 1
 
 
 def test_a_store_that_moves_is_followed() -> None:

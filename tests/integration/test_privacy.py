@@ -303,3 +303,32 @@ def test_faces_and_control_share_a_connection(
         no_face_is_captured_later_than_a_second_after(said_at, keeper, program)
         assert {message.topic for message in keeper.messages} == {TOPIC}
         relay.expect("outbox_messages", 0)
+
+
+@pytest.mark.parametrize("decoded", [False, True])
+def test_faces_of_a_camera_on_its_side_are_cut_from_the_turned_picture(
+    tmp_path: Path, broker: Mosquitto, *, decoded: bool
+) -> None:
+    """Size, box and crop are the turned picture's, and so is the mask, which hides the other face."""
+    upright = scene([(80, 120, 80), (240, 120, 80)])
+    on_its_side = np.asarray(cv2.rotate(upright, cv2.ROTATE_90_COUNTERCLOCKWISE), np.uint8)
+    (tmp_path / "pictures").mkdir()
+    cv2.imwrite(str(tmp_path / "pictures" / "1.png"), on_its_side)
+    with MjpegServer() as camera:
+        camera.show([jpeg(np.roll(on_its_side, shift, axis=0)) for shift in range(5)])
+        settings = {
+            "VIDEO_SOURCE": str(tmp_path / "pictures") if decoded else camera.url,
+            "VIDEO_ROTATE": "90",
+            "PRIVACY_MASK": "0.5,0 1,0 1,1 0.5,1",
+        }
+        with TakingSide(broker.url) as keeper, detector(tmp_path, broker, **settings):
+            at_least(lambda: len(keeper.messages), 5)
+    for message in list(keeper.messages):
+        event = FaceEvent.from_message(message)
+        assert event.framesize == (320, 240)
+        assert event.facebox is not None
+        x, y, width, height = event.facebox
+        assert x < 80 < x + width < 170
+        assert y < 120 < y + height
+        crop = np.asarray(cv2.imdecode(np.frombuffer(message.payload, np.uint8), cv2.IMREAD_COLOR))
+        assert np.abs(crop.mean() - upright[y : y + height, x : x + width].mean()) < 15

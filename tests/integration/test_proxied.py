@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -119,6 +120,20 @@ def test_the_forwarder_goes_through_it_to_the_cloud_and_straight_to_its_own_brok
         detector.put(b"face")
         program.expect("messages_taken_total", 1)
     assert {request.splitlines()[0] for request in proxy.requests} == {f"CONNECT {CLOUD}:8883 HTTP/1.1"}
+
+
+def test_what_the_proxy_refuses_is_in_healthz(broker: Mosquitto, tmp_path: Path) -> None:
+    """As long as it lasts, without the password; and the program goes on."""
+    with HttpProxy(answer=b"HTTP/1.1 403 Forbidden\r\n\r\n") as refusing:
+        settings = {"HTTPS_PROXY": refusing.url("edge:hush-hush@")}
+        with forwarder(tmp_path, broker.url, URL, **settings) as program:
+            program.expect("edge_broker_up", 1)
+            program.expect_line("does not let this machine connect")
+            status, body = program.ask("/healthz")
+    health = json.loads(body)
+    assert (status, health["cloud_broker"], health["edge_broker_trouble"]) == (200, "down", None)
+    assert f"the proxy {refusing.url()} (HTTPS_PROXY) does not let this machine" in health["cloud_broker_trouble"]
+    assert "hush" not in body
 
 
 def test_a_proxy_that_is_none_is_a_wrong_setting(broker: Mosquitto, tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ class MjpegServer:
         self.silent = False
         #: Whether it has no picture for who comes now.
         self.refuses = False
+        #: Whether who comes now gets no answer.
+        self.mute = False
         #: Who comes now gets so many pictures and no more.
         self.falls_silent_after: int | None = None
         self._clients: set[socket.socket] = set()
@@ -60,6 +62,8 @@ class MjpegServer:
                 outer.came.append(time.monotonic())
                 outer._clients.add(self.connection)
                 try:
+                    if outer.mute:
+                        outer._ended.wait()
                     self.send_response(503 if refuses else 200)
                     self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
                     self.end_headers()

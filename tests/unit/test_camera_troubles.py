@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from edge_face_detection.sources import live
-from edge_face_detection.sources.camera import UrlCamera
+from edge_face_detection.sources.capture import LiveCapture
 from edge_face_detection.sources.frame import Frame, Jpeg, SourceError, UnreadableFrameError
+from edge_face_detection.sources.http_capture import HttpCapture
 from edge_face_detection.sources.live import LiveSource
 from edge_face_detection.sources.reading import UNDECODABLE_FRAMES
+from edge_face_detection.sources.url_camera import UrlCamera
 from face_messages.service.backoff import Backoff
 from tests.support.mjpeg import MjpegServer, greys, jpeg, number_shown
 from tests.support.waiting import at_least, eventually, never
@@ -39,10 +41,22 @@ def source(server: MjpegServer) -> Iterator[LiveSource]:
     source.close()
 
 
+class DeafCamera(UrlCamera):
+    """Blocks for as long as there is no data, and cannot be told to end: as a driver may."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, timeout=0)
+
+    def open(self) -> LiveCapture:
+        capture = super().open()
+        assert isinstance(capture, HttpCapture)
+        capture.cancel = lambda: None  # type: ignore[method-assign] # that is the point
+        return capture
+
+
 @pytest.fixture
 def hanging(server: MjpegServer) -> Iterator[LiveSource]:
-    """FFmpeg waits for this one for ever, as a driver may."""
-    source = LiveSource(UrlCamera(server.url, timeout=0), stall_seconds=STALL_SECONDS)
+    source = LiveSource(DeafCamera(server.url), stall_seconds=STALL_SECONDS)
     yield source
     server.kill()
     source.close()
@@ -157,10 +171,10 @@ def test_an_opening_that_hangs_is_left_behind(
 ) -> None:
     monkeypatch.setattr(live, "LEAVING_SECONDS", 0.1)
     monkeypatch.setattr(live, "OPENING_SECONDS", 2.0)
-    server.falls_silent_after = 0
+    server.mute = True
     threading.Thread(target=lambda: [None for _ in source.frames()], daemon=True).start()
     eventually(lambda: server.came)
-    server.falls_silent_after = None
+    server.mute = False
     eventually(lambda: source.is_up)
     assert "it could not be opened within" in caplog.text
     assert source.stalls >= 1

@@ -7,7 +7,8 @@ import pytest
 
 from dev.stack.clip import PICTURE
 from edge_face_detection.pause import PauseSwitch
-from edge_face_detection.sources.recorded import Pictures, RecordedSource
+from edge_face_detection.sources.picture_files import Pictures
+from edge_face_detection.sources.recorded import RecordedSource
 from face_messages.message import Message, Received, UnreadablePublish
 
 TOPIC = "facedetection_control/tx2/door"
@@ -17,7 +18,7 @@ class Camera:
     """A source with its switch, as after a start of the program."""
 
     def __init__(self, folder: Path) -> None:
-        self.source = RecordedSource(Pictures(str(PICTURE), [PICTURE]), realtime=False, loop=True)
+        self.source = RecordedSource(Pictures(PICTURE, [PICTURE]), realtime=False, loop=True)
         self.switch = PauseSwitch(self.source, topic=TOPIC, outbox=folder / "outbox.db")
 
     def hear(self, *words: bytes) -> bool:

@@ -12,11 +12,12 @@ from socket import create_server, socket
 import numpy as np
 import pytest
 
-from edge_face_detection.sources import camera as cameras
 from edge_face_detection.sources import outage
-from edge_face_detection.sources.camera import DeviceCamera, UrlCamera
+from edge_face_detection.sources import url_camera as cameras
+from edge_face_detection.sources.camera import DeviceCamera
 from edge_face_detection.sources.capture import Capture
 from edge_face_detection.sources.live import LiveSource
+from edge_face_detection.sources.url_camera import UrlCamera
 from face_messages.service.backoff import Backoff
 from tests.support.mjpeg import GREYS, MjpegServer, number_shown
 from tests.support.waiting import at_least, eventually
@@ -250,7 +251,7 @@ def test_a_process_ends_though_its_camera_blocks(mute: socket) -> None:
     """The thread that is within FFmpeg is not waited for."""
     program = """
 import sys, threading
-from edge_face_detection.sources import camera as cameras
+from edge_face_detection.sources import url_camera as cameras
 cameras.URL_TIMEOUT_SECONDS = 600
 source = open_source(sys.argv[1], realtime=False, loop=False)
 threading.Timer(0.5, source.close).start()

@@ -38,7 +38,7 @@ class Watched:
             edge_id="tx2", mqtt_url=SecretStr("mqtt://user:sesame@127.0.0.1"), min_face_size=40, **settings
         )
         self.source = LiveSource(DeviceCamera("/dev/video0"))  # never opened: a test says how it is
-        self.source.is_up = True
+        self.source._is_running = True
         self.preview = Preview(
             Tracker(HaarFinder(), min_face_size=40),
             settings=self.settings,
@@ -188,7 +188,7 @@ def test_a_camera_that_is_off_shows_nothing(watched: Watched, *, paused: bool) -
     """Not even what it saw before."""
     watched.see(LARGE, times=2)
     assert "picture" in watched.state()
-    watched.source.is_up, watched.source.paused = False, paused
+    watched.source._is_running, watched.source.paused = False, paused
     never(lambda: "picture" in watched.state(), during=0.3)
     assert watched.state()["source_is"] == ("paused" if paused else "down")
 
