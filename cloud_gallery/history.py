@@ -27,6 +27,8 @@ _KEPT_SECONDS = 1.0
 _DAY_SECONDS, _FIRST, _FACTOR, _LEAST = 86_400.0, 600.0, 16, 1e-4
 # Objects that a part should have, to fit one answer; a part with more than the second number is made smaller.
 _WANTED, _ENOUGH = 500, 2000
+# Faces that are looked at beyond those that are wanted, since the store's order and that of arrival differ a little.
+_SPARE = 15
 
 T = TypeVar("T")
 _stored = attrgetter("stored", "name")
@@ -88,7 +90,7 @@ class History:
 
         def listed() -> list[Face]:
             streams = self._pool.map(lambda folder: self._arrivals(folder, moments.get(folder, "")), folders)
-            return by_arrival(islice(merge(*chain(*streams), key=_stored, reverse=True), 2 * count))[:count]
+            return by_arrival(islice(merge(*chain(*streams), key=_stored, reverse=True), count + _SPARE))[:count]
 
         return self._once(("newest", *folders, count), listed)
 

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from cloud_gallery.faces import Face, by_arrival, folder_of
 from cloud_gallery.history import History
@@ -17,12 +16,6 @@ _SECONDS = 600.0
 # An announcement, and the list that has its face, may overtake each other by this many seconds.
 _CROSSING = 10.0
 _MAX_LISTS, _MAX_NEWS = 50, 5000
-
-
-class _List(NamedTuple):
-    at: float
-    live: int
-    faces: list[Face]
 
 
 class Latest:
@@ -42,7 +35,8 @@ class Latest:
         self._live = live
         self._moments = moments
         self._heard: dict[str, str] = {}
-        self._lists: dict[tuple[Sequence[str], int], _List] = {}
+        # By folders and count: when the list was made, during which connection, and the list.
+        self._lists: dict[tuple[Sequence[str], int], tuple[float, int | None, list[Face]]] = {}
         self._news: deque[tuple[float, Face]] = deque(maxlen=_MAX_NEWS)
         self._lock = threading.Lock()
 
@@ -62,12 +56,16 @@ class Latest:
 
         """
         with self._lock:
-            kept = self._lists.get((tuple(folders), count))
-        now = time.monotonic()
+            at, live, faces = self._lists.get((tuple(folders), count), (0.0, None, []))
+            news = list(self._news)
+        since = at - _CROSSING
+        is_old = time.monotonic() > at + _SECONDS or (len(news) == _MAX_NEWS and news[0][0] > since)
         # Where there are few faces, a list is quick.
-        if kept is None or len(kept.faces) < count or kept.live != self._live() or now > kept.at + _SECONDS:
+        if len(faces) < count or is_old or live is None or live != self._live():
             return self.listed(folders, count)
-        return self._with_news(kept, folders, count) or self.listed(folders, count)
+        told = [face for heard, face in news if heard > since and folder_of(face.key) in folders]
+        # The store's own time of arrival counts where it is known.
+        return by_arrival([*told, *faces])[:count]
 
     def listed(self, folders: Sequence[str], count: int) -> list[Face]:
         """The same, as the store lists it now.
@@ -77,21 +75,9 @@ class Latest:
 
         """
         at, live, moments = time.monotonic(), self._live(), {**self._moments(), **self._heard}
-        kept = _List(at, live or 0, self._history.newest(folders, count=count, moments=moments))
+        faces = self._history.newest(folders, count=count, moments=moments)
         with self._lock:
             if len(self._lists) >= _MAX_LISTS:
                 self._lists.clear()
-            if live is not None:
-                self._lists[tuple(folders), count] = kept
-        return kept.faces
-
-    def _with_news(self, kept: _List, folders: Sequence[str], count: int) -> list[Face] | None:
-        """A list and the announcements since; None where some of them are forgotten."""
-        since = kept.at - _CROSSING
-        with self._lock:
-            news = list(self._news)
-        if len(news) == _MAX_NEWS and news[0][0] > since:
-            return None
-        told = [face for at, face in news if at > since and folder_of(face.key) in folders]
-        # The store's own time of arrival counts where it is known.
-        return by_arrival([*told, *kept.faces])[:count]
+            self._lists[tuple(folders), count] = at, live, faces
+        return faces

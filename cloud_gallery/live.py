@@ -16,6 +16,7 @@ from typing import Any
 from cloud_gallery.faces import Face, name_of
 from face_messages.message import STATUS_TOPIC, STORED_TOPIC
 from face_messages.service.health import (
+    CLOCK_SECONDS,
     SILENT_SECONDS,
     EdgeHealth,
     ProgramHealth,
@@ -106,15 +107,20 @@ class Board:
         """
         now = time.monotonic()
         found: dict[str, Any] = {"edges": [], "savers": [], "clocks": {}}
+        told: dict[str, float] = {}
         with self._lock:
-            clocks = dict(self._stamped)
+            stamped = dict(self._stamped)
             for name, client in sorted(self._clients.items()):
                 about: dict[str, Any] = {"name": name[:128], "state": client.state(now), "age": None}
-                clocks |= client.clocks
+                told |= client.clocks
+                if isinstance(client.health, SaverHealth):
+                    for each in client.health.cameras:
+                        ahead = (each.captured - each.last_stored).total_seconds() if each.captured else 0.0
+                        stamped.setdefault(f"{each.edge}/{each.camera}", ahead if ahead > CLOCK_SECONDS else 0.0)
                 if client.health is not None:
                     about |= {"age": now - client.said, "health": client.health.model_dump(mode="json")}
                 found["savers" if name.startswith(_SAVER) else "edges"].append(about)
-        found["clocks"] = {name: round(error) for name, error in clocks.items() if error}
+        found["clocks"] = {name: round(error) for name, error in (stamped | told).items() if error}
         return found
 
     def moments(self) -> dict[str, str]:

@@ -134,7 +134,7 @@ class Pages:
         return JSONResponse({"cameras": self._history.cameras(fresh=True), "login": self._access.needs_password})
 
     def _days(self, request: Request) -> Response:
-        return JSONResponse({"days": self._history.days(self._folders(_scope(request)))})
+        return JSONResponse({"days": self._history.days(self._folders(request.query_params.get("in", "")))})
 
     def _faces(self, request: Request) -> Response:
         """With `before`, the faces before that moment by the cameras' time; else the last that arrived.
@@ -145,7 +145,8 @@ class Pages:
         if (before and not BOUND.fullmatch(before)) or not count.isdecimal():
             raise HTTPException(HTTPStatus.BAD_REQUEST)
         fresh = "fresh" in request.query_params
-        folders, most = self._folders(_scope(request), fresh=fresh), min(int(count[:4]), _MAX_COUNT)
+        folders = self._folders(request.query_params.get("in", ""), fresh=fresh)
+        most = min(int(count[:4]), _MAX_COUNT)
         if before:
             found = self._history.older(folders, before=before, count=most)
         elif fresh:
@@ -217,7 +218,3 @@ def _key(request: Request) -> str:
     if not name_of(key):
         raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such face.")
     return key
-
-
-def _scope(request: Request) -> str:
-    return request.query_params.get("in", "")

@@ -24,11 +24,9 @@ from object_store.bucket import Bucket
 
 log = logging.getLogger(__name__)
 
-# Connections and requests at a time; each page has a few.
-_MAX_REQUESTS = 500
-# In seconds: for the headers of a request to arrive, and for requests to end when the program does.
-_HEADER_SECONDS = 5.0
-_LAST_SECONDS = 2
+_MAX_REQUESTS = 500  # at a time; each page has a few
+_HEADER_SECONDS = 5.0  # for the headers of a request to arrive
+_LAST_SECONDS = 2  # for requests to end when the program does
 
 
 class Impatient(H11Protocol):

@@ -65,3 +65,4 @@ listen({
 });
 anew();
 cameras();
+document.body.dataset.runs = "yes";

@@ -4,7 +4,7 @@ import { $, about, ask, clock, dayOf, image, pad, shortDay, words } from "./face
 import { arrange, feed, findTracks, more } from "./feed.js";
 import { make } from "./health.js";
 import { show, within } from "./large.js";
-import { isLive } from "./menus.js";
+import { isLive, localDay } from "./menus.js";
 
 const SMALLEST = 150; // pixels, of a card's side
 const GAP = 10, CAPTION = 44;
@@ -63,9 +63,9 @@ function paint(isAnew = false) {
 function card(face) {
   const element = make("article", "", "face"), button = make("button"), picture = new Image();
   const told = about(face), caption = make("span");
-  // Now may show faces of any day: late ones, and those of cameras whose clocks are wrong.
-  const isToday = !isLive() || told.time?.toDateString() === new Date().toDateString();
-  caption.append(make("b", !told.time ? told.day : isToday ? clock(told.time) : `${shortDay(told.time)}, ${clock(told.time).slice(0, 5)}`));
+  // Now shows faces of any day: late ones, and those of cameras whose clocks are wrong. A day is followed by those before.
+  const isOfDay = told.time && localDay(told.time) === ($("day").value || localDay(Date.now()));
+  caption.append(make("b", !told.time ? told.day : isOfDay ? clock(told.time) : `${shortDay(told.time)}, ${clock(told.time).slice(0, 5)}`));
   caption.append(make("i", told.camera));
   picture.alt = "";
   picture.decoding = "async";

@@ -77,7 +77,7 @@ async function days() {
   if ($("day").selectedIndex < 0) $("day").value = "";
 }
 
-function localDay(time) {
+export function localDay(time) {
   const date = new Date(time);
   return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
 }

@@ -89,8 +89,9 @@ class UrlCamera:
             self._ways = [*self._ways[1:], way]
             tried.append({_TCP_FIRST: "TCP", _TCP: "TCP", _UDP: "UDP"}.get(way, self._transport))
             is_quick = time.monotonic() - began < QUICK_SECONDS
-            self._check_server()
-            if not is_quick:
+            wants_login = self._check_server() == 401
+            # A camera may lock a user out after some wrong passwords: no second try at once.
+            if wants_login or not is_quick:
                 break
         question = "are path, user and password right"
         if len(self._ways) == 1:
@@ -102,31 +103,35 @@ class UrlCamera:
         host = self._address.host
         return f"[{host}]:{self._address.port}" if ":" in host else f"{host}:{self._address.port}"
 
-    def _check_server(self) -> None:
-        """Raises CameraError for what can be told: OpenCV does not pass on FFmpeg's reasons."""
+    def _check_server(self) -> int:
+        """The status of an RTSP answer, 0 if there is none; OpenCV does not pass on FFmpeg's reasons.
+
+        Raises CameraError if that is why there is no video.
+        """
         address = self._address
         try:
             with socket.create_connection((address.host, address.port), timeout=URL_TIMEOUT_SECONDS) as server:
                 if address.scheme != "rtsp":
-                    return
+                    return 0
                 url = re.sub("//[^/?]*@", "//", address.url)
                 server.settimeout(ANSWER_SECONDS)
                 server.sendall(f"DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n".encode())
                 try:
                     begin = server.recv(100)
                 except OSError:
-                    return
+                    return 0
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
             raise CameraError(
                 f"cannot reach {self._place} ({error}): is the camera on, and are host and port right?"
             ) from error
         answer = re.match(rb"RTSP/1\.\d ([3-5]\d\d)\b", begin)
+        status = int(answer[1]) if answer else 0
         has_user = "@" in address.url
-        # Nobody has logged in here, so this says nothing of a user.
-        if answer and not (int(answer[1]) == 401 and has_user):
-            status = int(answer[1])
+        # Nobody has logged in here, so a 401 says nothing of a user.
+        if status and not (status == 401 and has_user):
             remedy = remedy_for(status, has_user=has_user).replace("http:", "rtsp:")
             raise CameraError(f"{self._place} answers {shown_status(status)}: {remedy}")
+        return status
 
     def _look(self, option: str, value: str) -> Capture | None:
         # We do not need the rate, for which FFmpeg would look at twenty frames. Cameras are near: no proxy.

@@ -28,11 +28,13 @@ class _Files:
     OSError: the place cannot be used at present: no disk, no rights, no space, locked by another program.
     """
 
-    def __init__(self, path: Path, *, log_bytes: int) -> None:
+    def __init__(self, path: Path, *, log_bytes: int, check: bool) -> None:
         with contextlib.ExitStack() as opened:
             self.claim = opened.enter_context(claim(path))
             try:
-                self.writing = opened.enter_context(contextlib.closing(open_or_set_aside(path, log_bytes=log_bytes)))
+                self.writing = opened.enter_context(
+                    contextlib.closing(open_or_set_aside(path, log_bytes=log_bytes, check=check))
+                )
                 self.reading = opened.enter_context(contextlib.closing(OutboxFile(path)))
             except sqlite3.Error as error:
                 raise OSError(f"{path}: {error}") from error
@@ -43,6 +45,10 @@ class _Files:
         for each in (self.reading, self.writing, self.claim):
             with contextlib.suppress(*BROKEN):
                 each.close()
+
+
+def _may_be_damage(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Disk:
@@ -57,6 +63,7 @@ class Disk:
         self._log_bytes = log_bytes
         self._files: _Files | None = None
         self._mount: Path | None = None
+        self._is_suspect = True  # reading all of it takes long, so that is done only then
         self._again_at = self._looked = self._touched = 0.0
         self._backoff = Backoff(first=2.0, longest=10.0)
         #: For the connection that reads.
@@ -73,16 +80,19 @@ class Disk:
         assert self._files is not None
         return self._files.writing
 
-    def open(self) -> None:
-        """OSError: the place cannot be used at present; OutboxInUseError: another program has it."""
+    def open(self, *, check: bool = True) -> None:
+        """Opens the file, and reads all of it to see whether it is sound.
+
+        OSError: the place cannot be used at present; OutboxInUseError: another program has it.
+        """
         mount = next((folder for folder in self._path.absolute().parents if os.path.ismount(folder)), None)
         if self._mount not in (None, mount):
             raise FileNotFoundError(f"{self._mount} is not mounted")
-        self._files = _Files(self._path, log_bytes=self._log_bytes)
+        self._files = _Files(self._path, log_bytes=self._log_bytes, check=check)
         self._mount = mount
         self._touched = time.monotonic()
-        self._backoff.reset()
         self.works = True
+        self._is_suspect = False
         self.openings += 1
 
     def is_ready(self) -> bool:
@@ -91,6 +101,7 @@ class Disk:
         if self.works and now - self._looked >= LOOK_SECONDS:
             self._looked = now
             self._look(now)
+            self._backoff.reset()
         if self.works:
             return True
         if now < self._again_at:
@@ -99,7 +110,7 @@ class Disk:
             if self._files is not None:
                 self._probe()  # where it has turned read-only, what is there can still be sent
                 self._close()
-            self.open()
+            self.open(check=self._is_suspect)
         return True
 
     def _look(self, now: float) -> None:
@@ -121,8 +132,9 @@ class Disk:
         with contextlib.suppress(FileNotFoundError), Path(self._files.claim.name).open("r+b", buffering=0) as file:
             file.read(1)
 
-    def fails(self) -> None:
+    def fails(self, error: Exception) -> None:
         """Called by the thread that writes, when it could not."""
+        self._is_suspect |= _may_be_damage(error)
         self._again_at = time.monotonic() + self._backoff.next_delay()
         with self.reading:
             self.works = False
@@ -130,6 +142,7 @@ class Disk:
                 if self._files is not None:
                     self._files.reading.oldest()
             except BROKEN:
+                self._is_suspect = True
                 self._close()  # a file system cannot be unmounted and mended while somebody has its files
 
     def read(self, look: Callable[[OutboxFile], T], nothing: T) -> T:
@@ -139,6 +152,7 @@ class Disk:
                 return nothing if self._files is None else look(self._files.reading)
             except BROKEN as error:
                 self.works = False
+                self._is_suspect = True
                 failure = error
         self.on_failure(failure)
         return nothing

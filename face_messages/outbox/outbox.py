@@ -243,7 +243,7 @@ class Outbox:
             is_done = self._disk.is_ready() and self._write(closing=closing)
         except BROKEN as error:
             self._writer.say(_BROKEN.format(error))
-            self._disk.fails()
+            self._disk.fails(error)
             is_done = False
             if len(dict(self._confirmed)) >= self.totals.messages:
                 self._disk.close()  # nothing is left to be read from it, and it can be unmounted
@@ -285,7 +285,7 @@ class Outbox:
         except OutboxInUseError:
             raise
         except BROKEN as error:
-            self._disk.fails()
+            self._disk.fails(error)
             if not without_disk:
                 self._disk.close()
                 if isinstance(error, OSError):

@@ -158,7 +158,7 @@ def test_messages_wait_until_somebody_takes_them(
     with SendingSide(broker.url, tmp_path / "outbox.db") as edge:
         for payload in numbered(300):
             edge.put(payload)
-        eventually(lambda: edge.sender.sent >= 3)
+        eventually(lambda: edge.sender.sent >= 3 and "nobody takes the messages" in caplog.text)
         sent_in_vain = edge.sender.sent
         assert edge.outbox.confirmed == 0
         with TakingSide(broker.url) as keeper:

@@ -60,9 +60,13 @@ def test_a_camera_that_is_ahead_hides_no_new_faces(
     first = page.locator(f"{CARDS} button").first
     key = announced(broker.port, s3, face(now(), camera="yard"))
     expect(first).to_have_attribute("data-key", key)
+    # A camera that says nothing of its health is known by its faces.
+    announced(broker.port, s3, face(AHEAD + timedelta(minutes=5)))
+    expect(page.locator("#programs .clock")).to_contain_text(re.compile(r"The clock of tx2/door is \d+ years ahead"))
     # The clock is set right.
     key = announced(broker.port, s3, face(now()))
     expect(first).to_have_attribute("data-key", key)
+    expect(page.locator("#programs .clock")).to_have_count(0)
     page.reload()
     expect(first).to_have_attribute("data-key", key)
     page.locator("#day").select_option("2099-07-01")

@@ -100,3 +100,13 @@ def test_a_tab_in_the_background_has_no_stream_and_catches_up_when_it_is_looked_
     expect(tab.locator(CARDS)).to_have_count(2)
     eventually(lambda: gallery.figure("gallery_viewers") == 1, what="it has no stream")
     all_see_the_next_one([tab], broker, s3)
+
+
+def test_a_page_of_which_a_part_did_not_come_says_so_and_loads_again(context: BrowserContext, gallery: Gallery) -> None:
+    """As where a proxy drops a request."""
+    tab = context.new_page()
+    tab.route("**/feed.js", lambda route: route.abort())
+    tab.goto(gallery.url)
+    expect(tab.locator("#status")).to_contain_text("loading it again")
+    tab.unroute("**/feed.js")
+    expect(tab.locator("#status")).to_have_text("live")

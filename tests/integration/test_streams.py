@@ -133,7 +133,7 @@ def test_udp_is_tried_where_tcp_is_refused_in_another_way_than_the_standards_and
     ("user", "status", "words"),
     [
         ("", "401 Unauthorized", ("401 Unauthorized", "rtsp://user:password@host")),
-        ("user:sesame@", "401 Unauthorized", ("no video over TCP or UDP", "user and password")),
+        ("user:sesame@", "401 Unauthorized", ("no video over TCP:", "user and password")),
         ("user:sesame@", "404 Stream Not Found", ("404 Not Found", "path")),
         ("", "503 Service Unavailable", ("503 Service Unavailable", "too many")),
         ("", "nothing of the kind", ("no video over TCP or UDP",)),

@@ -143,3 +143,29 @@ def test_a_file_that_fails_is_opened_anew(tmp_path: Path) -> None:
         assert outbox.trouble is None
     finally:
         outbox.close()
+
+
+def test_a_file_that_is_damaged_under_a_running_outbox_is_kept_and_a_new_one_begun(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is in memory goes into the new one, those it had told to be safe too."""
+    place = Place(tmp_path)
+    outbox = place.open()
+    try:
+        # What was written long ago is no longer in memory.
+        put_and_wait(outbox, [(b"%d" % i, Message("t", bytes(100_000))) for i in range(120)])
+        assert outbox._disk._files is not None
+        outbox._disk._files.writing._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with place.path.open("r+b") as file:
+            file.seek(8192)
+            file.write(b"rubbish!" * 200_000)
+        put_and_wait(outbox, [(b"later", Message("t", b"x"))])
+        eventually(lambda: outbox.take(0, limit=1, max_bytes=1))
+        for i in range(120):
+            outbox.get(b"%d" % i, i + 1)
+        eventually(lambda: "is damaged" in caplog.text)
+        eventually(lambda: outbox.disk_works and b"later" in on_disk(place.path))
+        assert len(list(place.path.parent.glob("outbox.db.damaged-*"))) >= 1
+        put_and_wait(outbox, [(b"last", Message("t", b"x"))])
+    finally:
+        outbox.close()
