@@ -69,9 +69,10 @@ test-cluster: $(STAMP_DEV) mosquitto ## tests with a cluster of RabbitMQ, three 
 test-camera: $(STAMP_DEV) mosquitto qemu ## tests with USB cameras, in a virtual machine that emulates them; needs Debian on x86_64
 	@$(BIN)/python -m tests.camera.machine $(BIN)/python -m pytest -p no:cacheprovider tests/camera
 
-chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count the bucket; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1 IMAGES=1
+chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count the bucket; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1 IMAGES=1 CLUSTER=1
 	@$(BIN)/python -m dev.chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS, \
-		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain) $(if $(IMAGES),--images)
+		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain) $(if $(IMAGES),--images) \
+		$(if $(CLUSTER),--cluster $(if $(SAVERS),,--savers 3))
 
 outage: $(STAMP_DEV) mosquitto ## the cloud is gone while 100,000 faces come in: memory, disk, and the backlog after it; minutes, and 6 GB in TMPDIR
 	@$(BIN)/python -m dev.bench outage
