@@ -27,15 +27,18 @@ class Node(ManagedProcess):
     def start(self) -> None:
         self.cluster.start(self.number)
 
+    # Something else may have happened to it meanwhile: what is down cannot be killed, nor paused, nor resumed.
+
     def kill(self) -> int | None:
-        self.cluster.kill(self.number)
+        with contextlib.suppress(ClusterError):
+            self.cluster.kill(self.number)
         return None
 
     def pause(self) -> None:
-        self.cluster.pause(self.number)
+        with contextlib.suppress(ClusterError):
+            self.cluster.pause(self.number)
 
     def resume(self) -> None:
-        # It may not be paused, as something else has happened to it meanwhile.
         with contextlib.suppress(ClusterError):
             self.cluster.resume(self.number)
 
