@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from face_messages.amqp.url import AmqpUrl
 from face_messages.mqtt.url import TlsFiles
@@ -30,13 +30,15 @@ AmqpUrls = Annotated[SecretStr, AfterValidator(_check_amqp_urls)]
 class SaverSettings(StoreSettings, MqttSettings):
     """What `cloud_saver` can be told."""
 
-    mqtt_url: MqttUrl | None = Field(
-        None, description="the cloud broker, such as mqtt://cloud_mosquitto:1883; required unless AMQP_URL is set"
-    )
     amqp_url: AmqpUrls | None = Field(
         None,
         description="in place of MQTT_URL, the nodes of a RabbitMQ cluster, such as"
         " amqp://cloud_rabbitmq1:5672,amqp://cloud_rabbitmq2:5672; the next is tried when one is away",
+    )
+    mqtt_url: MqttUrl | None = Field(
+        None,
+        validate_default=True,
+        description="the cloud broker, such as mqtt://cloud_mosquitto:1883; required unless AMQP_URL is set",
     )
     mqtt_ca_file: Path | None = Field(None, description="PEM file of the CA that signed the broker's certificate")
     mqtt_cert_file: Path | None = Field(None, description="PEM file of this client's certificate")
@@ -50,6 +52,13 @@ class SaverSettings(StoreSettings, MqttSettings):
         None, description="name of this saver among several, the same after a restart; the host's name unless set"
     )
     saver_workers: int = Field(16, ge=1, le=256, description="objects that are written at the same time")
+
+    @field_validator("mqtt_url")
+    @classmethod
+    def _one_is_needed(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if url is None and info.data.get("amqp_url", "wrong") is None:
+            raise ValueError("is not set")
+        return url
 
     @property
     def tls(self) -> TlsFiles:
@@ -67,11 +76,8 @@ class SaverSettings(StoreSettings, MqttSettings):
             lines += tls_contradictions(broker_urls(self.mqtt_url), self.tls, "MQTT_")
         if self.amqp_url is not None:
             lines += tls_contradictions(amqp_urls(self.amqp_url), self.tls, "MQTT_", url="AMQP_URL")
-        if (self.mqtt_url is None) == (self.amqp_url is None):
-            lines.append(
-                "MQTT_URL, AMQP_URL: one of them is needed, and not both; set MQTT_URL for Mosquitto, such as"
-                " mqtt://cloud_mosquitto:1883, AMQP_URL for RabbitMQ, such as amqp://cloud_rabbitmq1:5672"
-            )
+        if self.mqtt_url is not None and self.amqp_url is not None:
+            lines.append("MQTT_URL, AMQP_URL: only one of them; MQTT_URL is for Mosquitto, AMQP_URL for RabbitMQ")
         if self.amqp_url is not None and self.saver_group:
             lines.append("SAVER_GROUP: belongs to MQTT_URL; leave it out, as savers always share with AMQP_URL")
         if self.saver_id and not self.saver_group and self.amqp_url is None:
