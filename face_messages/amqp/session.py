@@ -201,6 +201,9 @@ class AmqpSession:
                 self._loop = loop
             if not self._stop.is_set():
                 loop.start()
+        except exceptions.AMQPError as error:
+            # A channel was closed under our hands; why was told before, if at all.
+            self._failed(None, error)
         finally:
             with self._lock:
                 self._loop = None
