@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import ssl
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from face_messages import TlsFiles
 
@@ -134,6 +136,11 @@ class Cluster:
 
     def diagnose(self, node: int, *arguments: str) -> str:
         return self.run("docker", "exec", NAMES[node], "rabbitmq-diagnostics", "--quiet", *arguments).decode()
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        """What Docker knows of it."""
+        told: list[dict[str, Any]] = json.loads(self.run("docker", "inspect", container))
+        return told[0]
 
     def log(self, node: int, lines: int = 40) -> str:
         done = subprocess.run(
