@@ -24,7 +24,7 @@ until [ -s "$pki/cluster/password" ] && [ -s "$pki/crl.pem" ]; do
     sleep 1
 done
 lay_out
-(while sleep 60; do lay_out || echo "start.sh: the certificates in $pki cannot be read; those in use stay" >&2; done) &
+(while sleep 5; do lay_out || echo "start.sh: the certificates in $pki cannot be read; those in use stay" >&2; done) &
 
 cp "$pki/cluster/cookie" "$home/.erlang.cookie"
 chown rabbitmq:rabbitmq "$home/.erlang.cookie"

@@ -178,6 +178,7 @@ def test_a_revoked_edge_is_out_at_once_and_its_certificate_stays_out(cluster: Cl
     anew = cluster.enrol("stolen", "enrol")
     with connect(anew, b"stolen") as outside:
         assert outside.reason == 0
+    refused(stolen)
 
 
 def refused(bundle: Bundle) -> None:

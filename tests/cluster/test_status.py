@@ -40,16 +40,19 @@ def test_the_gallery_shows_edges_savers_and_each_face(site: Site, tmp_path: Path
         gallery.expect("cloud_broker_up", 1)
         faces: set[str] = set()
         seen: set[str] = set()
-        sent = put(site.detector(), site.faces(1))
+        sent = None
         for kind, told in events(gallery):
             if kind == "face":
                 faces.add(str(told["key"]))
             elif kind == "health":
+                # The page listens now.
+                sent = sent or put(site.detector(), site.faces(1))
                 every = [*told["edges"], *told["savers"]]  # type: ignore[misc] # lists of programs
                 seen |= {each["name"] for each in every if each["state"] == "online" and "health" in each}
             if faces and {site.edge_id, "cloud_saver-a"} <= seen:
                 break
         assert {site.edge_id, "cloud_saver-a"} <= seen
+        assert sent is not None
         site.expect_all(sent)
         assert faces == set(site.s3.objects())
 
