@@ -5,7 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 from dev.stack import cluster as nodes
@@ -15,19 +16,18 @@ from tests.support.site import Site, put
 from tests.support.waiting import eventually
 
 
-def events(gallery: Gallery) -> Iterator[tuple[str, dict[str, object]]]:
+def events(gallery: Gallery) -> Generator[tuple[str, dict[str, object]]]:
     """What the page is told, for half a minute at most."""
     connection = http.client.HTTPConnection("127.0.0.1", gallery.port, timeout=30)
     connection.request("GET", "/events", headers={"Host": "localhost"})
-    answer = connection.getresponse()
     deadline, kind = time.monotonic() + 30, ""
-    while time.monotonic() < deadline:
-        name, _, value = answer.readline().decode().strip().partition(": ")
-        if name == "event":
-            kind = value
-        elif name == "data":
-            yield kind, json.loads(value)
-    connection.close()
+    with closing(connection), connection.getresponse() as answer:
+        while time.monotonic() < deadline:
+            name, _, value = answer.readline().decode().strip().partition(": ")
+            if name == "event":
+                kind = value
+            elif name == "data":
+                yield kind, json.loads(value)
 
 
 def test_the_gallery_shows_edges_savers_and_each_face(site: Site, tmp_path: Path) -> None:
@@ -41,7 +41,8 @@ def test_the_gallery_shows_edges_savers_and_each_face(site: Site, tmp_path: Path
         faces: set[str] = set()
         seen: set[str] = set()
         sent = None
-        for kind, told in events(gallery):
+        told_events = events(gallery)
+        for kind, told in told_events:
             if kind == "face":
                 faces.add(str(told["key"]))
             elif kind == "health":
@@ -51,6 +52,7 @@ def test_the_gallery_shows_edges_savers_and_each_face(site: Site, tmp_path: Path
                 seen |= {each["name"] for each in every if each["state"] == "online" and "health" in each}
             if faces and {site.edge_id, "cloud_saver-a"} <= seen:
                 break
+        told_events.close()
         assert {site.edge_id, "cloud_saver-a"} <= seen
         assert sent is not None
         site.expect_all(sent)
