@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import ssl
@@ -23,6 +24,10 @@ FILES = ("docker-compose.cloud.yml", "compose/cluster.yml", "dev/stack/cluster.y
 ADDRESSES = ("172.31.250.11", "172.31.250.12", "172.31.250.13")
 NAMES = ("cloud_rabbitmq1", "cloud_rabbitmq2", "cloud_rabbitmq3")
 IMAGE = "rabbitmq:4.3-alpine"
+
+
+# Each bundle has a folder of its own: a name may be enrolled again.
+_bundles = itertools.count(1)
 
 
 class ClusterError(Exception):
@@ -95,7 +100,7 @@ class Cluster:
         return self.run("env", f"COMPOSE={' '.join(self._compose)}", "deploy/cluster.sh", *arguments)
 
     def enrol(self, name: str, command: str = "enrol") -> Bundle:
-        folder = self._folder / f"{command}-{name}"
+        folder = self._folder / f"{name}-{next(_bundles)}"
         with tarfile.open(fileobj=io.BytesIO(self.script(command, name))) as tar:
             tar.extractall(folder, filter="data")
         return Bundle(folder / "cloud_ca.crt", folder / "cloud_client.crt", folder / "cloud_client.key")
