@@ -43,7 +43,7 @@ FULL_FILMS = {
     (1280, 720): {"one person": 90, "several people": 90, "nobody": 30},
     (1920, 1080): {"one person": 60, "several people": 45, "nobody": 20},
 }
-QUICK_FILMS = {(480, 360): {"one person": 40, "nobody": 10}}
+QUICK_FILMS = {(480, 360): {"one person": 40, "nobody": 5}}
 
 # The part of the picture that is the background (top, bottom), and its blur, of the frame's width: so the naive loop
 # takes about as long as for a webcam's picture of a room. A sharp background would cost it far more, which would

@@ -30,7 +30,7 @@ class Scale:
 
 
 FULL = Scale(rounds=3, messages=10_000, objects=5_000, seconds=30)
-QUICK = Scale(rounds=1, messages=1_000, objects=300, seconds=3)
+QUICK = Scale(rounds=1, messages=400, objects=150, seconds=2)
 
 
 def by_turns(

@@ -27,21 +27,34 @@ NOWHERE = "mqtt://127.0.0.1:9"
 HASH = hashed(PASSWORD)
 
 
-@pytest.fixture
-def key(s3: S3Server) -> str:
-    return put(real_store(s3), [face(NOON)])[0]
+# One gallery of each kind for all tests that leave it as it was: to start one costs more than most tests.
+pytestmark = pytest.mark.xdist_group("gallery_access")
 
 
-@pytest.fixture
-def closed(tmp_path: Path, s3: S3Server) -> Iterator[Gallery]:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A store with one face, which no test touches."""
+    server = S3Server(tmp_path_factory.mktemp("kept"))
+    server.create_bucket("faces")
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def key(kept: S3Server) -> str:
+    return put(real_store(kept), [face(NOON)])[0]
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory, kept: S3Server) -> Iterator[Gallery]:
     """A gallery that wants a password."""
-    with Gallery(tmp_path, NOWHERE, s3, GALLERY_PASSWORD=HASH) as gallery:
+    with Gallery(tmp_path_factory.mktemp("closed"), NOWHERE, kept, GALLERY_PASSWORD=HASH) as gallery:
         yield gallery
 
 
-@pytest.fixture
-def local(tmp_path: Path, s3: S3Server) -> Iterator[Gallery]:
-    with Gallery(tmp_path, NOWHERE, s3) as gallery:
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory, kept: S3Server) -> Iterator[Gallery]:
+    with Gallery(tmp_path_factory.mktemp("local"), NOWHERE, kept) as gallery:
         yield gallery
 
 
@@ -95,13 +108,14 @@ def test_strangers_see_nothing_but_the_way_in(closed: Gallery, key: str) -> None
     assert closed.request("/login")[0] == 200
 
 
-def test_guessing_is_slowed_down(closed: Gallery) -> None:
+def test_guessing_is_slowed_down(tmp_path: Path, kept: S3Server) -> None:
     """And who is in stays in meanwhile."""
-    cookie = session(closed)
-    assert [log_in(closed, f"guess {i}")[0] for i in range(12)] == [403] * 10 + [429] * 2
-    status, _, body = log_in(closed)
-    assert (status, b"Too many tries" in body) == (429, True)
-    assert closed.request("/api/cameras", Cookie=cookie)[0] == 200
+    with Gallery(tmp_path, NOWHERE, kept, GALLERY_PASSWORD=HASH) as guessed:
+        cookie = session(guessed)
+        assert [log_in(guessed, f"guess {i}")[0] for i in range(12)] == [403] * 10 + [429] * 2
+        status, _, body = log_in(guessed)
+        assert (status, b"Too many tries" in body) == (429, True)
+        assert guessed.request("/api/cameras", Cookie=cookie)[0] == 200
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", ""])
@@ -146,13 +160,22 @@ def test_every_answer_forbids_what_the_page_does_not_need(local: Gallery, key: s
     assert body.startswith(b"\x89PNG")
 
 
-def test_what_only_says_that_it_is_a_picture_is_not_served(local: Gallery, s3: S3Server, key: str) -> None:
+def test_what_only_says_that_it_is_a_picture_is_not_served(tmp_path: Path, s3: S3Server) -> None:
     """Nor anything else in the bucket."""
+    (key,) = put(real_store(s3), [face(NOON)])
     (s3.folder / "faces" / key).write_bytes(b"<html><script>alert(1)</script>")
     (s3.folder / "faces" / "secret.png").write_bytes(png())
-    for asked in (key, "secret.png", "faces/../secret.png", "faces/%2e%2e/secret.png", "", key.replace("door", "gate")):
-        assert local.request(f"/image?key={asked}")[0] == 404
-        assert local.request(f"/api/face?key={asked}")[0] == (200 if asked == key else 404)
+    with Gallery(tmp_path, NOWHERE, s3) as gallery:
+        for asked in (
+            key,
+            "secret.png",
+            "faces/../secret.png",
+            "faces/%2e%2e/secret.png",
+            "",
+            key.replace("door", "gate"),
+        ):
+            assert gallery.request(f"/image?key={asked}")[0] == 404
+            assert gallery.request(f"/api/face?key={asked}")[0] == (200 if asked == key else 404)
 
 
 @pytest.mark.parametrize("path", ["/api/faces?before='", "/api/faces?before=../..&count=5", "/api/faces?count=-1"])

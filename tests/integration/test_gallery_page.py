@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from dev.bench.gallery import fill_day
 from dev.stack.mosquitto import Mosquitto
@@ -407,13 +407,24 @@ def test_nobody_is_kept_out(page: Page, broker: Mosquitto, s3: S3Server, gallery
     assert barriers(page) == []
 
 
+@pytest.fixture(scope="module")
+def nine_faces(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, str]]:
+    """One tab for all screens, since to open one costs more than the whole test, and where its gallery is."""
+    folder = tmp_path_factory.mktemp("nine")
+    server = S3Server(folder / "s3")
+    server.create_bucket("faces")
+    with server, Gallery(folder, "mqtt://127.0.0.1:9", server) as gallery, browser.new_context() as context:
+        put(real_store(server), [face(NOON + timedelta(seconds=i)) for i in range(9)])
+        yield context.new_page(), gallery.url
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1440])
-def test_it_fits_on_any_screen(page: Page, s3: S3Server, gallery: Gallery, width: int, scheme: str) -> None:
-    put(real_store(s3), [face(NOON + timedelta(seconds=i)) for i in range(9)])
+def test_it_fits_on_any_screen(nine_faces: tuple[Page, str], width: int, scheme: str) -> None:
+    page, url = nine_faces
     page.set_viewport_size({"width": width, "height": 800})
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    page.goto(gallery.url)
+    page.goto(url)
     expect(page.locator(CARDS)).to_have_count(9)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.locator(f"{CARDS} button").first.click()

@@ -141,23 +141,14 @@ def posted(gallery: Gallery, **headers: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("urls", "origin", "status"),
     [
-        ("https://faces.example.org", "https://faces.example.org", 303),
-        ("https://FACES.Example.org:443/", "https://faces.example.org", 303),
-        ("http://faces.example.org", "http://faces.example.org:80", 303),
-        ("https://faces.example.org:8443", "https://faces.example.org:8443", 303),
         ("https://faces.example.org,http://10.0.0.5:8080", "http://10.0.0.5:8080", 303),
-        ("https://[2001:db8::1]:8443", "https://[2001:DB8::1]:8443", 303),
-        ("https://müller.example", "https://xn--mller-kva.example", 303),
-        ("https://example.org/faces", "https://example.org", 303),
-        ("https://faces.example.org", "http://faces.example.org", 403),
-        ("https://faces.example.org", "https://faces.example.org:8443", 403),
         ("https://faces.example.org", "https://evil.example.org", 403),
     ],
 )
 def test_a_login_from_its_own_address_is_accepted_whatever_host_the_proxy_names(
     tmp_path: Path, s3: S3Server, urls: str, origin: str, status: int
 ) -> None:
-    """Written in any way that browsers and people write it."""
+    """Further ways to write it: tests/unit/test_gallery_gate.py."""
     with Gallery(tmp_path, NOWHERE, s3, GALLERY_PASSWORD=HASH, GALLERY_URL=urls) as gallery:
         assert posted(gallery, Origin=origin, Host=f"127.0.0.1:{gallery.port}")[0] == status
         if status == 303:
@@ -176,17 +167,11 @@ def test_a_refused_login_tells_what_was_compared_and_what_to_set(tmp_path: Path,
 
 
 def test_an_address_that_is_none_is_refused_at_the_start(tmp_path: Path, s3: S3Server) -> None:
-    for url in (
-        "faces.example.org",
-        "ftp://x.example",
-        "https://u:p@x.example",
-        "https://x.example/?a",
-        "https://x:99999",
-    ):
-        gallery = Gallery(tmp_path, NOWHERE, s3, GALLERY_PASSWORD=HASH, GALLERY_URL=url)
-        super(Gallery, gallery).start()
-        assert gallery.wait(20) == 2
-        assert "GALLERY_URL: must be a URL such as" in gallery.log_text()
+    """Further ones: tests/unit/test_gallery_gate.py."""
+    gallery = Gallery(tmp_path, NOWHERE, s3, GALLERY_PASSWORD=HASH, GALLERY_URL="https://u:p@x.example")
+    super(Gallery, gallery).start()
+    assert gallery.wait(20) == 2
+    assert "GALLERY_URL: must be a URL such as" in gallery.log_text()
 
 
 def test_events_ask_proxies_not_to_hold_them_back(tmp_path: Path, s3: S3Server) -> None:

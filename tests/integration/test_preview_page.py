@@ -12,7 +12,7 @@ from typing import Self
 
 import cv2
 import pytest
-from playwright.sync_api import Page, Position, expect
+from playwright.sync_api import Browser, Page, Position, expect
 
 from edge_face_detection.pictures.mask import Mask
 from tests.conftest import StartBroker
@@ -58,12 +58,16 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector]:
         yield detector
 
 
-@pytest.fixture
-def opened(page: Page, detector: Detector) -> Page:
+def open_preview(page: Page, detector: Detector) -> None:
     page.goto(detector.url)
     expect(page.locator("#status")).to_have_text("live")
     expect(page.locator("#overlay rect.taken")).to_have_count(1)
     expect(page.locator("#overlay rect.passed")).to_have_count(1)
+
+
+@pytest.fixture
+def opened(page: Page, detector: Detector) -> Page:
+    open_preview(page, detector)
     return page
 
 
@@ -291,15 +295,25 @@ def test_viewers_that_stall_hold_nothing_up(opened: Page, detector: Detector) ->
     assert "Traceback" not in detector.log_text()
 
 
+@pytest.fixture(scope="module")
+def kept_open(browser: Browser, detector: Detector) -> Iterator[Page]:
+    """One tab for all screens: a new one costs more than the whole test."""
+    with browser.new_context() as context:
+        tab = context.new_page()
+        open_preview(tab, detector)
+        yield tab
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1440])
-def test_it_fits_on_any_screen(opened: Page, width: int, scheme: str) -> None:
+def test_it_fits_on_any_screen(kept_open: Page, width: int, scheme: str) -> None:
     """Nothing sticks out at the side, and the whole picture is to be seen at once, in light and dark."""
-    opened.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    opened.set_viewport_size({"width": width, "height": 800})
-    assert opened.evaluate("document.documentElement.scrollWidth") <= width
-    box = place(opened, "#stage")
+    kept_open.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    kept_open.set_viewport_size({"width": width, "height": 800})
+    expect_next_picture(kept_open)
+    assert kept_open.evaluate("document.documentElement.scrollWidth") <= width
+    box = place(kept_open, "#stage")
     assert box["y"] + box["height"] <= 800
     assert box["width"] / box["height"] == pytest.approx(4 / 3, rel=0.01)
-    ground = opened.evaluate("getComputedStyle(document.body).backgroundColor")
+    ground = kept_open.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(20, 21, 23)" if scheme == "dark" else "rgb(246, 246, 244)")

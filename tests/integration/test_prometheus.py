@@ -15,8 +15,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from dev.stack.clip import make_clip
+from dev.stack.mosquitto import Mosquitto
 from dev.stack.s3 import S3Server
-from tests.conftest import StartBroker
 from tests.support.cloud_broker import CloudBroker
 from tests.support.gallery import Gallery
 from tests.support.metrics import ROOT, documented, used
@@ -30,22 +30,34 @@ DASHBOARD = MONITORING / "grafana/dashboards/faces.json"
 Programs = dict[str, Program]
 
 
-@pytest.fixture
-def programs(s3: S3Server, start_broker: StartBroker, tmp_path: Path) -> Iterator[Programs]:
+# One run of everything for all tests, which leave it as it was.
+pytestmark = pytest.mark.xdist_group("prometheus")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prometheus")
+
+
+@pytest.fixture(scope="module")
+def programs(folder: Path) -> Iterator[Programs]:
     """Detector, forwarder, saver and gallery, with an edge that is enrolled and faces that keep coming."""
-    clip = tmp_path / "clip.avi"
+    clip = folder / "clip.avi"
     make_clip(clip, seconds=4, size=(320, 240))
-    edge_broker = start_broker()
+    store = S3Server(folder / "s3")
+    store.create_bucket("faces")
     with ExitStack() as stack:
-        cloud = stack.enter_context(CloudBroker(tmp_path / "cloud"))
+        stack.enter_context(store)
+        edge_broker = stack.enter_context(Mosquitto(folder / "broker"))
+        cloud = stack.enter_context(CloudBroker(folder / "cloud"))
         bundle = cloud.enrol("tx2")
         camera = {"VIDEO_SOURCE": str(clip), "VIDEO_LOOP": "true", "EDGE_ID": "tx2", "CAMERA_ID": "door"}
-        outbox = {"MQTT_URL": edge_broker.url, "OUTBOX_PATH": str(tmp_path / "detector.db")}
+        outbox = {"MQTT_URL": edge_broker.url, "OUTBOX_PATH": str(folder / "detector.db")}
         made = {
-            "saver": saver(tmp_path, cloud.url, s3),
-            "forwarder": forwarder(tmp_path, edge_broker.url, cloud.outside_url, **bundle.settings),
-            "detector": Program("edge_face_detection", tmp_path, camera | outbox),
-            "gallery": Gallery(tmp_path, cloud.url, s3),
+            "saver": saver(folder, cloud.url, store),
+            "forwarder": forwarder(folder, edge_broker.url, cloud.outside_url, **bundle.settings),
+            "detector": Program("edge_face_detection", folder, camera | outbox),
+            "gallery": Gallery(folder, cloud.url, store),
         }
         for program in made.values():
             stack.enter_context(program)
@@ -76,9 +88,9 @@ def shipped(text: str, *changes: tuple[str, str]) -> str:
     return text
 
 
-@pytest.fixture
-def prometheus(programs: Programs, tmp_path: Path) -> Iterator[Prometheus]:
-    rules = tmp_path / "alerts.yml"
+@pytest.fixture(scope="module")
+def prometheus(programs: Programs, folder: Path) -> Iterator[Prometheus]:
+    rules = folder / "alerts.yml"
     rules.write_text(shipped((ROOT / "docs/alerts.yml").read_text(), (r"> 60\b", "> 12"), ("for: [12]m", "for: 1s")))
     target = f"static_configs: [{{targets: ['127.0.0.1:{programs['saver'].metrics_port}']}}]"
     config = shipped(
@@ -87,7 +99,7 @@ def prometheus(programs: Programs, tmp_path: Path) -> Iterator[Prometheus]:
         ("/etc/prometheus/alerts.yml", str(rules)),
         (r"dns_sd_configs:\n *- \{names: \[cloud_saver\].*", target),
     )
-    with Prometheus(tmp_path, config) as running:
+    with Prometheus(folder, config) as running:
         yield running
 
 

@@ -11,13 +11,13 @@ from playwright.sync_api import Browser, Page, expect
 from dev.stack.browser import chromium
 
 # A module's tests that share a Chromium: to start one takes as long as some tests, and all in a row as long as the run.
-_GROUP = 12
+_GROUP = 13
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     count: Counter[str] = Counter()
     for item in items:
-        if "page" in getattr(item, "fixturenames", ()):
+        if "browser" in getattr(item, "fixturenames", ()):
             module = item.path.stem
             item.add_marker(pytest.mark.xdist_group(f"{module}-{count[module] // _GROUP}"))
             count[module] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,11 @@ def names_in(file: Path) -> set[str]:
     return names
 
 
+@cache
+def everywhere() -> set[str]:
+    return {name for package in PACKAGES for each in (ROOT / package).rglob("*.py") for name in names_in(each)}
+
+
 def rows() -> list[tuple[str, list[str]]]:
     return [(file, re.findall(r"`([A-Za-z_.]+)`", cell)) for file, cell in ROW.findall(TEXT)]
 
@@ -45,15 +51,13 @@ def test_what_a_row_names_is_in_its_file(file: str, names: list[str]) -> None:
         return
     first, *others = names
     assert first in names_in(ROOT / file)
-    everywhere = {name for package in PACKAGES for each in (ROOT / package).rglob("*.py") for name in names_in(each)}
-    assert [name for name in others if name not in everywhere] == []
+    assert [name for name in others if name not in everywhere()] == []
 
 
 def test_what_the_prose_names_exists() -> None:
-    everywhere = {name for package in PACKAGES for each in (ROOT / package).rglob("*.py") for name in names_in(each)}
     named = re.findall(r"`([A-Z]\w+\.[a-z]\w+)`", TEXT)
     assert len(named) > 10
-    assert [name for name in named if name not in everywhere] == []
+    assert [name for name in named if name not in everywhere()] == []
 
 
 def test_the_files_in_the_drawing_exist_and_have_the_numbers_of_their_steps() -> None:
