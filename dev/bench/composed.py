@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from edge_face_detection.faces.detector import Box
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.frame import Image
 
-__all__ = ["Still", "stills"]
+__all__ = ["Still", "stills", "video"]
 
 # Photographs of scikit-image in which nobody is. Every second one belongs to each half.
 _PHOTOGRAPHS = (
@@ -75,6 +75,53 @@ def stills(folder: Path, half: str, *, count: int, seed: int = 1) -> Iterator[St
             )
             faces.append(TrueFace(box, len(faces)))
         yield Still(f"{half}-{number}", _worn(rng, image), faces)
+
+
+def video(folder: Path, half: str, *, frames: int, seed: int, size: tuple[int, int] = (640, 480)) -> list[Still]:
+    """A calm scene, in which people of one half come up one by one, stay for at least a second, and go.
+
+    Each moves a little and lives: its pictures are those of a clip in a row.
+    """
+    everyone = people(folder, half)
+    rng = np.random.default_rng(seed + 1000 * (half == "report"))
+    wall = cv2.GaussianBlur(_background(rng, size), (0, 0), rng.uniform(0.5, 3))
+    gain, deviation = rng.uniform(0.5, 1.1), rng.uniform(1, 4)
+    parts: list[dict[str, Any]] = []
+    for _ in range(rng.integers(2, 5)):
+        person = everyone[rng.integers(len(everyone))]
+        side = float(np.exp(rng.uniform(np.log(42), np.log(min(1.5 * person.views[0].box.side, 0.4 * size[1])))))
+        begin = int(rng.integers(0, frames - 32))
+        centre = np.array([rng.uniform(side, edge - side) for edge in size])
+        if any(np.abs(centre - other["centre"]).max() < 1.3 * (side + other["side"]) for other in parts):
+            continue
+        parts.append(
+            {
+                "person": person,
+                "side": side,
+                "centre": centre,
+                "begin": begin,
+                "end": begin + int(rng.integers(32, 70)),
+                "speed": rng.normal(0, 0.01, 2) * side,
+                "degrees": float(np.clip(rng.normal(0, 9), -20, 20)),
+                "match": float(rng.uniform(0.2, 0.8)),
+            }
+        )
+    shown = []
+    for number in range(frames):
+        image, faces = wall.copy(), []
+        for who, part in enumerate(parts):
+            if part["begin"] <= number < part["end"]:
+                views, at = part["person"].views, number - part["begin"]
+                # Forth and back, as a clip is shorter than a stay.
+                index = at % (2 * len(views) - 2)
+                view = views[min(index, 2 * len(views) - 2 - index)]
+                centre = part["centre"] + at * part["speed"]
+                box = paste(image, view, tuple(centre), part["side"], degrees=part["degrees"], match=part["match"])
+                faces.append(TrueFace(box, who))
+        noise = rng.normal(0, deviation, image.shape).astype(np.float32)
+        worn = np.clip(image * np.float32(gain) + noise, 0, 255).astype(np.uint8)
+        shown.append(Still(f"{half}-{seed}-{number}", worn, faces))
+    return shown
 
 
 def _background(rng: np.random.Generator, size: tuple[int, int]) -> Image:

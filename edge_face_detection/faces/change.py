@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
+from edge_face_detection.faces.detector import Box
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.frame import Frame, Image
 
 __all__ = ["Change", "ChangeWatch"]
+
+Region: TypeAlias = tuple[int, int, int, int]
+"""x, y, width and height in the frame, in pixels."""
 
 # Seconds from the frame before. A later frame stands alone; after a longer gap nobody is known again.
 _ALONE_SECONDS, _FORGET_SECONDS = 0.5, 2.0
@@ -19,8 +26,14 @@ _ALONE_SECONDS, _FORGET_SECONDS = 0.5, 2.0
 _CHANGED, _CUT = 25, 0.5
 _CHANGED_DARK, _CUT_DARK, _CORRELATION, _CONTRAST = 4, 0.4, 0.5, 3.0
 # Something has come when the change is _STIR above a multiple of what is usual, which is learnt.
-_STIR, _STIR_USUAL, _USUAL_GAIN = 0.02, 2, 0.05
-_GLANCE = (32, 24)
+_STIR, _STIR_USUAL, _USUAL_GAIN = 0.006, 2, 0.05
+_GLANCE = (64, 48)
+# A place is searched anew when it differs by this many grey levels from when it was searched last. Faces that are
+# followed change all the time: their places, this much larger, do not count.
+_NEWS, _KNOWN = 12, 1.5
+# What is added around such places, in cells of the glance. Searched are quarters of the frame's sides and multiples of
+# it: networks are built for a size.
+_AROUND, _PARTS = 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,7 @@ class ChangeWatch:
 
     def __init__(self) -> None:
         self._glance = np.zeros(_GLANCE[::-1], np.uint8)
+        self._searched = self._glance
         self._size = (0, 0)
         self._moment = 0.0
         self._usual = 0.0
@@ -56,6 +70,38 @@ class ChangeWatch:
         self._usual += _USUAL_GAIN * (min(changed, _CUT) - self._usual)
         self._glance, self._size, self._moment = glance, frame.size, frame.moment
         return Change(is_cut or seconds >= _ALONE_SECONDS, is_cut, is_stir, 0.0 if is_new else seconds)
+
+    def news(self, known: Iterable[Box]) -> list[Region]:
+        """Where something has come since `searched`, apart from the faces that are known; x, y, width and height."""
+        news = cv2.medianBlur(np.where(cv2.absdiff(self._glance, self._searched) > _NEWS, 255, 0).astype(np.uint8), 3)
+        across, down = (cells / side for cells, side in zip(_GLANCE, self._size, strict=True))
+        for box in known:
+            x, y, width, height = Box.at(*box.centre, box.width * _KNOWN, box.height * _KNOWN)
+            left, top = max(0, int(x * across)), max(0, int(y * down))
+            news[top : max(0, math.ceil((y + height) * down)), left : max(0, math.ceil((x + width) * across))] = 0
+        if not news.any():
+            return []
+        grown = cv2.dilate(news, np.ones((2 * _AROUND + 1, 2 * _AROUND + 1), np.uint8))
+        count, _, places, _ = cv2.connectedComponentsWithStats(grown)
+        regions = {self._region(*map(int, places[index][:4])) for index in range(1, count)}
+        if sum(width * height for _, _, width, height in regions) > self._size[0] * self._size[1]:
+            return [(0, 0, *self._size)]
+        return sorted(regions)
+
+    def searched(self) -> None:
+        """The frame has been searched where there was news."""
+        self._searched = self._glance
+
+    def _region(self, *place: int) -> Region:
+        """Cells of the glance as a part of the frame."""
+        origin, extent = [], []
+        for begin, length, cells, side in zip(place[:2], place[2:], _GLANCE, self._size, strict=True):
+            parts = min(_PARTS, math.ceil(length * _PARTS / cells))
+            whole = side * parts // _PARTS
+            middle = (begin + length / 2) * side / cells
+            origin.append(min(max(0, round(middle - whole / 2)), side - whole))
+            extent.append(whole)
+        return origin[0], origin[1], extent[0], extent[1]
 
 
 def _is_other(one: Image, other: Image) -> bool:

@@ -95,8 +95,10 @@ class Claim:
 class Track:
     """A face's identity and state: where it is, how fast it moves, how it looked, how long it is away."""
 
-    def __init__(self, number: int, sighting: Sighting, patch: Image) -> None:
+    def __init__(self, number: int, sighting: Sighting, patch: Image, *, is_sure: bool) -> None:
         self.number = number
+        #: Whether its first sighting needs no proof.
+        self.is_sure = is_sure
         self.box = sighting.box
         #: Frames since it was last there; frames since it was last detected; its detections.
         self.away, self.undetected, self.detections = 0, 0, 1

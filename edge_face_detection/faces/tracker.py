@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 
-from edge_face_detection.faces.change import ChangeWatch
+from edge_face_detection.faces.change import ChangeWatch, Region
 from edge_face_detection.faces.detector import Box, Face, Finder, Sighting
 from edge_face_detection.faces.scan import Scan
 from edge_face_detection.faces.track import Claim, Track, Window
@@ -27,8 +28,10 @@ _KEEN_FRAMES, _SELDOM = 5, 3
 # How far from its expected place a lost face may come back: sides of its box, at once and for each frame away.
 _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
-# Frames between two surprises (see Change), while there are no faces.
+# Frames between two surprises (see Change).
 _CALM = 3
+# Frames after which a place that has changed is searched at the latest.
+_NEWS_FRAMES = 8
 # Turns in which a pass of the scan is done.
 _TURNS = 2
 # Pictures that stand alone are searched up to this multiple of `max_side`.
@@ -92,19 +95,19 @@ class Tracker:
         change = self._watch.next(frame, shrink=1 / self._scan.scale)
         self._waited += 1
         self._calm += 1
-        is_stir = change.is_stir and self._calm >= (self.scan_frames if self._present() else _CALM)
+        is_stir = change.is_stir and self._calm >= _CALM
         self._alike = _ALIKE_LATE if is_stir or change.is_alone else _ALIKE
         if change.is_cut:
             self._tracks.clear()
         if change.is_alone:
-            self._waited = self._calm = 0
-            self._search_whole(frame)
+            for track in self._tracks:
+                track.miss(hidden=False)
+            self._search(frame, [(0, 0, *frame.size)])
         else:
             rough = self._follow(frame)
-            if is_stir:
-                self._waited = self._calm = 0
-                rough.extend(self._scan.whole(frame))
-            elif self.scan_frames <= self._waited * self._scan.turns:
+            if is_stir or self._calm >= _NEWS_FRAMES:
+                self._search(frame, self._watch.news(self._present()))
+            if self.scan_frames <= self._waited * self._scan.turns:
                 self._waited = 0
                 rough.extend(self._scan.next(frame))
             self._try(frame, rough)
@@ -112,20 +115,22 @@ class Tracker:
         faces = [track.face(frame.size) for track in self._tracks if not track.away]
         return [face for face in faces if face.side >= self.min_face_size]
 
-    def _search_whole(self, frame: Frame) -> None:
-        """Find all faces of a picture that stands alone."""
-        for track in self._tracks:
-            track.miss(hidden=False)
+    def _search(self, frame: Frame, regions: Iterable[Region]) -> None:
+        """Find all faces there, with all the care there is."""
+        self._calm = 0
+        self._watch.searched()
         scale = min(1.0, _CARE * self.max_side / max(frame.size))
-        size = round(frame.size[0] * scale), round(frame.size[1] * scale)
-        if min(size) < self.finder.scan_sides[0]:
-            return
-        picture = frame.view((0, 0, *frame.size), size, grey=self.finder.grey)
-        for sighting in self.finder.whole(picture, self.min_face_size * scale):
-            box = Box(*(value / scale for value in sighting.box))
-            window = Window.of(frame, box, self.finder)
-            if window is not None:
-                self._admit(window, replace(sighting, box=box), sure=True)
+        for region in regions:
+            size = round(region[2] * scale), round(region[3] * scale)
+            if min(size) < self.finder.scan_sides[0]:
+                continue
+            picture = frame.view(region, size, grey=self.finder.grey)
+            for sighting in self.finder.whole(picture, self.min_face_size * scale):
+                x, y, width, height = (value / scale for value in sighting.box)
+                box = Box(region[0] + x, region[1] + y, width, height)
+                window = Window.of(frame, box, self.finder)
+                if window and not any(box.iou(other) >= _SAME or _is_same(box, other) for other in self._present()):
+                    self._admit(window, replace(sighting, box=box), sure=True)
 
     def _try(self, frame: Frame, rough: list[Box]) -> None:
         tried: list[Box] = []
@@ -169,10 +174,11 @@ class Tracker:
         is_proved = track.detections >= _PROOF and not track.away
         if not is_proved or followed.likeness < _FOLLOW or track.undetected + 1 >= self.refresh:
             near = followed.box if followed.likeness >= _FOLLOW else track.expected
-            sighting = window.detect(near, sure=track.detections < _PROOF)
+            sighting = window.detect(near, sure=track.detections < _PROOF and not track.is_sure)
             if sighting is not None:
                 return track.detected(window, sighting)
-        if is_proved and followed.likeness >= _FOLLOW and track.undetected < _BRIDGE_FRAMES:
+        may_follow = is_proved or (track.is_sure and not track.away)
+        if may_follow and followed.likeness >= _FOLLOW and track.undetected < _BRIDGE_FRAMES:
             return followed
         return None
 
@@ -193,9 +199,8 @@ class Tracker:
             track.accept(claim)
         else:
             self._last_number += 1
-            track = Track(self._last_number, sighting, window.patch(sighting.box))
-            track.detections = _PROOF if sure else 1
-            self._tracks.append(track)
+            patch = window.patch(sighting.box)
+            self._tracks.append(Track(self._last_number, sighting, patch, is_sure=sure))
 
     def _look(self, frame: Frame, near: Box) -> tuple[Window, Sighting] | None:
         """A face at that place, unless a known one is there."""

@@ -21,13 +21,13 @@ _WHERE = (
 )
 
 # What may be a face is looked at again: half of the small faces in poor light have a score below a half.
-_SCAN_SCORE, _SURE_SCORE, _SCORE = 0.3, 0.7, 0.5
+_SCAN_SCORE, _SURE_SCORE, _SCORE = 0.3, 0.6, 0.4
 # A whole picture is searched as in one plain call of OpenCV. The network sees faces of up to 300 pixels well, so larger
 # ones are looked for in the picture at a half, a quarter and so on, where the shorter side has up to _LARGEST pixels.
 # Two finds that overlap so (IoU) are the same face.
 _WHOLE_SCORE, _SMALLER_SCORE, _WHOLE_OCTAVE, _LARGE, _LARGEST, _SAME = 0.6, 0.8, 2.0, 200, 320, 0.3
 # Each size has a network of its own, since OpenCV builds a network anew when its size changes.
-_MAX_NETWORKS = 16
+_MAX_NETWORKS = 32
 
 
 class YuNetFinder:
@@ -44,7 +44,7 @@ class YuNetFinder:
     scan_sides: ClassVar[Sequence[float]] = (12.0,)
     reach: ClassVar = 16.0
     octave: ClassVar = 6.0
-    look_side: ClassVar = 32
+    look_side: ClassVar = 48
     look_span: ClassVar = 2.0
 
     def __init__(self, model: Path | None) -> None:
@@ -94,7 +94,10 @@ class YuNetFinder:
                 raise DetectorError(f"this OpenCV ({cv2.__version__}) cannot run YuNet, 4.10 can: {error}") from error
         self._networks[size] = network  # the last one used comes last
         found = network.detect(picture)[1]
-        return np.empty((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
+        if found is None:
+            return np.empty((0, 15), np.float32)
+        rows = np.asarray(found, np.float32)
+        return rows[np.isfinite(rows).all(axis=1)]  # of a picture of a few pixels it tells anything
 
 
 def frontality(row: NDArray[np.float32]) -> float:
