@@ -111,7 +111,7 @@ ready:
 	@$(MAKE) --no-print-directory -j2 $(STAMP_DEV) tools
 
 tools:
-	@dev/scripts/need.sh mosquitto strace spin gcc openssl nftables chromium prometheus gst-rtsp-server
+	@dev/scripts/need.sh mosquitto strace spin gcc openssl nftables chromium prometheus nginx busybox-static gst-rtsp-server
 
 mosquitto chromium prometheus:
 	@dev/scripts/need.sh $@

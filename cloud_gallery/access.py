@@ -9,7 +9,6 @@ import secrets
 import threading
 import time
 from collections import deque
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,57 +18,41 @@ from cloud_gallery.settings import GallerySettings
 
 SESSION_SECONDS = 12 * 3600
 _MAX_SESSIONS = 200
-# Tries of a password, of all together: behind Docker and proxies all have one address. Sessions are not touched.
+# Tries of all people together: behind Docker and proxies all have one address. Open sessions are not touched.
 _TRIES, _TRIES_SECONDS = 10, 60.0
-
-_LOCAL = re.compile(r"(?i)(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?")
+# Browsers send the first over https alone.
+_SECURE_COOKIE, _COOKIE = "__Host-session", "session"
 
 
 class Access:
-    """Passwords, sessions and where requests come from. Safe to use from many threads."""
+    """Passwords and sessions. Safe to use from many threads."""
 
     def __init__(self, settings: GallerySettings) -> None:
         password = settings.gallery_password
         self._hash = password.get_secret_value() if password else ""
-        self._public_host = settings.public_host
-        self._is_https = settings.gallery_url.startswith("https:")
-        self._cookie = "__Host-session" if self._is_https else "session"
         self._lock = threading.Lock()
-        # Of its own, since each try takes time and memory, on purpose: one after the other.
+        # A try costs time and memory on purpose. This lock lets one try run at a time.
         self._trying = threading.Lock()
-        self._sessions: dict[bytes, float] = {}
+        #: The beginning of each session, the oldest first.
+        self._sessions: dict[bytes, tuple[float, ...]] = {}
         self._tries: deque[float] = deque()
-        #: Since the start.
+        #: Wrong passwords since the start.
         self.refused = 0
 
     @property
     def needs_password(self) -> bool:
         return bool(self._hash)
 
-    def is_own_name(self, request: Request) -> bool:
-        """Whether it was asked for under a name of its own; another site's may be made to lead here (DNS rebinding).
-
-        With a password that site has no session, and a proxy may use any name.
-        """
-        host = request.headers.get("host", "")
-        if self._public_host:
-            return host == self._public_host or _LOCAL.fullmatch(host) is not None
-        return self.needs_password or _LOCAL.fullmatch(host) is not None
-
-    def is_own_page(self, request: Request) -> bool:
-        """Whether a POST comes from a page of ours; a browser tells where from, and scripts cannot change that."""
-        origin = request.headers.get("origin", "")
-        return urlsplit(origin).netloc == request.headers.get("host", "") != ""
-
     def may_look(self, request: Request) -> bool:
         """Whether there is a session, or none is needed."""
         if not self.needs_password:
             return True
         with self._lock:
-            return self._sessions.get(_digest(request.cookies.get(self._cookie, "")), 0.0) > time.monotonic()
+            begun = [self._sessions.get(digest) for digest in _digests(request)]
+        return any(each and _seconds_since(each) < SESSION_SECONDS for each in begun)
 
-    def log_in(self, password: str, response: Response) -> bool | None:
-        """Begins a session if the password is right; None when too many have tried."""
+    def log_in(self, password: str, response: Response, *, is_https: bool = False) -> bool | None:
+        """Begins a session if the password is right; None after too many wrong tries."""
         with self._trying:
             now = time.monotonic()
             while self._tries and now - self._tries[0] > _TRIES_SECONDS:
@@ -82,27 +65,23 @@ class Access:
                 return False
         token = secrets.token_urlsafe(32)
         with self._lock:
-            self._sessions = {known: end for known, end in self._sessions.items() if end > now}
-            if len(self._sessions) >= _MAX_SESSIONS:
-                del self._sessions[min(self._sessions, key=self._sessions.__getitem__)]
-            self._sessions[_digest(token)] = now + SESSION_SECONDS
-        self._set_cookie(response, token, SESSION_SECONDS)
+            going_on = {key: at for key, at in self._sessions.items() if _seconds_since(at) < SESSION_SECONDS}
+            self._sessions = dict([*going_on.items()][1 - _MAX_SESSIONS :])
+            self._sessions[_digest(token)] = _clocks()
+        _set_cookie(response, _SECURE_COOKIE if is_https else _COOKIE, token, SESSION_SECONDS)
         return True
 
     def log_out(self, request: Request, response: Response) -> None:
-        """Ends the session, here and not only in the browser."""
+        """Ends the session, here and in the browser."""
         with self._lock:
-            self._sessions.pop(_digest(request.cookies.get(self._cookie, "")), None)
-        self._set_cookie(response, "", 0)
-
-    def _set_cookie(self, response: Response, value: str, seconds: int) -> None:
-        response.set_cookie(
-            self._cookie, value, max_age=seconds, path="/", secure=self._is_https, httponly=True, samesite="lax"
-        )
+            for digest in _digests(request):
+                self._sessions.pop(digest, None)
+        for name in {_SECURE_COOKIE, _COOKIE} & request.cookies.keys():
+            _set_cookie(response, name, "", 0)
 
 
 class Links:
-    """Links that let anybody see one face for a while, for stores whose credentials sign none."""
+    """Links that show one face to anybody for a while, where the store's own links do not help."""
 
     def __init__(self, secret: str) -> None:
         self._secret = hmac.digest(secret.encode(), b"links of cloud_gallery", "sha256")
@@ -116,5 +95,25 @@ class Links:
         return hmac.compare_digest(self.signature(key, int(until)).encode(), signature.encode())
 
 
+def _clocks() -> tuple[float, ...]:
+    """The monotonic clock stands still while a machine sleeps, the wall clock jumps. Only Linux has the third."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return (time.monotonic(), time.time(), *([] if boot is None else [time.clock_gettime(boot)]))
+
+
+def _seconds_since(then: tuple[float, ...]) -> float:
+    """By the clock that went furthest: a clock that stood still must not prolong a session."""
+    return max(now - before for now, before in zip(_clocks(), then, strict=True))
+
+
+def _digests(request: Request) -> list[bytes]:
+    return [_digest(request.cookies[name]) for name in (_SECURE_COOKIE, _COOKIE) if name in request.cookies]
+
+
 def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+    return hashlib.sha256(token.encode(errors="replace")).digest()
+
+
+def _set_cookie(response: Response, name: str, value: str, seconds: int) -> None:
+    is_secure = name == _SECURE_COOKIE
+    response.set_cookie(name, value, max_age=seconds, path="/", secure=is_secure, httponly=True, samesite="lax")

@@ -1,26 +1,21 @@
-"""The newest faces at once: a list that was made a while ago, and what was told since."""
+"""The last faces to arrive, at once: a list made a while ago, and the saver's announcements since."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
-from cloud_gallery.history import Face, History, folder_of
+from cloud_gallery.faces import Face, by_arrival, folder_of
+from cloud_gallery.history import History
 
-# How long a list is good for a first view. What was erased meanwhile is in it, without a picture.
+# How long a list may serve a first view. It may hold faces that were erased meanwhile, without a picture.
 _SECONDS = 600.0
-# What is told of a face and the list that has it may cross; in seconds.
+# An announcement, and the list that has its face, may overtake each other by this many seconds.
 _CROSSING = 10.0
 _MAX_LISTS, _MAX_NEWS = 50, 5000
-
-
-class _List(NamedTuple):
-    at: float
-    live: int
-    faces: list[Face]
 
 
 class Latest:
@@ -28,55 +23,61 @@ class Latest:
 
     Args:
         history: of the bucket.
-        live: tells one connection to the broker from the next; None while there is none.
+        live: a number for the present connection to the broker; None while there is none.
+        moments: by camera's folder, the time that the camera stamped on its last face, as in a name.
 
     """
 
-    def __init__(self, history: History, live: Callable[[], int | None]) -> None:
+    def __init__(
+        self, history: History, live: Callable[[], int | None], moments: Callable[[], Mapping[str, str]] = dict
+    ) -> None:
         self._history = history
         self._live = live
-        self._lists: dict[tuple[Sequence[str], int], _List] = {}
+        self._moments = moments
+        self._heard: dict[str, str] = {}
+        # By folders and count: when the list was made, during which connection, and the list.
+        self._lists: dict[tuple[Sequence[str], int], tuple[float, int | None, list[Face]]] = {}
         self._news: deque[tuple[float, Face]] = deque(maxlen=_MAX_NEWS)
         self._lock = threading.Lock()
 
     def hear(self, face: Face) -> None:
-        """Takes note of a face that was stored a moment ago."""
+        """Takes an announcement: the face was stored a moment ago."""
+        stored = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
         with self._lock:
-            self._news.append((time.monotonic(), face))
+            self._news.append((time.monotonic(), face._replace(stored=stored)))
+            if (folder := folder_of(face.key)) in self._heard or len(self._heard) < _MAX_NEWS:
+                self._heard[folder] = face.name
 
     def known(self, folders: Sequence[str], count: int) -> list[Face]:
-        """So many, the newest first, without asking the store where all that came since it was asked was told of.
+        """Up to `count` faces, the last to arrive first. The store is asked only where announcements may be missing.
 
         Raises:
-            StoreError: it had to be asked, and cannot be listed.
+            StoreError: the store was asked, and cannot be listed.
 
         """
         with self._lock:
-            kept = self._lists.get((tuple(folders), count))
+            at, live, faces = self._lists.get((tuple(folders), count), (0.0, None, []))
             news = list(self._news)
-        # Where there are few, the store tells them soon.
-        if kept is None or len(kept.faces) < count:
+        since = at - _CROSSING
+        is_old = time.monotonic() > at + _SECONDS or (len(news) == _MAX_NEWS and news[0][0] > since)
+        # Where there are few faces, a list is quick.
+        if len(faces) < count or is_old or live is None or live != self._live():
             return self.listed(folders, count)
-        if kept.live != self._live() or time.monotonic() > kept.at + _SECONDS:
-            return self.listed(folders, count)
-        since = kept.at - _CROSSING
-        if len(news) == _MAX_NEWS and news[0][0] > since:
-            return self.listed(folders, count)
-        told = {face for at, face in news if at > since and folder_of(face.key) in folders}
-        return sorted({*kept.faces, *told}, reverse=True)[:count]
+        told = [face for heard, face in news if heard > since and folder_of(face.key) in folders]
+        # The store's own time of arrival counts where it is known.
+        return by_arrival([*told, *faces])[:count]
 
     def listed(self, folders: Sequence[str], count: int) -> list[Face]:
-        """The same, as the store tells it now.
+        """The same, as the store lists it now.
 
         Raises:
             StoreError: it cannot be listed.
 
         """
-        at, live = time.monotonic(), self._live()
-        faces = self._history.older(folders, before="", count=count)
+        at, live, moments = time.monotonic(), self._live(), {**self._moments(), **self._heard}
+        faces = self._history.newest(folders, count=count, moments=moments)
         with self._lock:
             if len(self._lists) >= _MAX_LISTS:
                 self._lists.clear()
-            if live is not None:
-                self._lists[tuple(folders), count] = _List(at, live, faces)
+            self._lists[tuple(folders), count] = at, live, faces
         return faces

@@ -11,28 +11,26 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cloud_gallery.access import Access, Links
+from cloud_gallery.access import Access
 from cloud_gallery.live import FILTERS, Hub
 from cloud_gallery.pages import Pages
 from cloud_gallery.settings import GallerySettings
-from face_messages import Connection, Monitor
+from face_messages import Monitor, Session
 from face_messages.service import program
 from face_messages.service.health import Listener
-from face_messages.service.metrics import show_connection
+from face_messages.service.monitor import show_session
 from face_messages.service.settings import broker_url
 from object_store.bucket import Bucket
 
 log = logging.getLogger(__name__)
 
-# Connections and requests at a time; each page has a few.
-_MAX_REQUESTS = 500
-# In seconds: for the headers of a request to arrive, and for requests to end when the program does.
-_HEADER_SECONDS = 5.0
-_LAST_SECONDS = 2
+_MAX_REQUESTS = 500  # at a time; each page has a few
+_HEADER_SECONDS = 5.0  # for the headers of a request to arrive
+_LAST_SECONDS = 2  # for requests to end when the program does
 
 
 class Impatient(H11Protocol):
-    """A connection on which nobody keeps a place by sending no request, or half of one."""
+    """Closes a connection on which no whole request arrives in time."""
 
     _late: asyncio.TimerHandle | None = None
 
@@ -43,11 +41,6 @@ class Impatient(H11Protocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._wait()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._late:
-            self._late.cancel()
 
     def _wait(self) -> None:
         is_waiting = self.conn.their_state is h11.IDLE
@@ -61,11 +54,9 @@ class Impatient(H11Protocol):
 def work(settings: GallerySettings, stop: program.Stop) -> int:
     """Runs until `stop` is set."""
     store, access = Bucket(settings), Access(settings)
-    hub = Hub(lambda: connection.connects if connection.is_up else None)
-    secret = settings.cos_api_key_id or settings.cos_hmac_secret_access_key
-    assert secret is not None
-    pages = Pages(store, hub, access, Links(secret.get_secret_value()))
-    connection = Connection(
+    hub = Hub(lambda: session.connects if session.is_up else None)
+    pages = Pages(settings, store, hub, access)
+    session = Session(
         broker_url(settings.mqtt_url),
         client_id=settings.gallery_id,
         endpoint=Listener(FILTERS, hub.heard),
@@ -77,7 +68,7 @@ def work(settings: GallerySettings, stop: program.Stop) -> int:
     monitor.counter("gallery_logins_refused", "wrong passwords", lambda: access.refused)
     monitor.counter("gallery_store_failures", "requests to the store that failed", lambda: pages.failures)
     monitor.state("store", lambda: str(pages.trouble or "well"))
-    show_connection(monitor, connection, "cloud")
+    show_session(monitor, session, "cloud")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     config = uvicorn.Config(
         pages.app(),
@@ -98,11 +89,13 @@ def work(settings: GallerySettings, stop: program.Stop) -> int:
     monitor.check("pages", serving.is_alive)
     with program.monitored(monitor, settings):
         serving.start()
-        connection.start()
-        log.info("started: the gallery is at %s", settings.gallery_url or f"http://{_named(listening)}/")
+        session.start()
+        host, port = listening.getsockname()[:2]
+        here = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        log.info("started: the gallery is at %s", settings.gallery_url or here)
         stop.wait()
         server.should_exit = True
-        connection.stop()
+        session.stop()
         serving.join(2 * _LAST_SECONDS)
         log.info("stopped")
     return 0
@@ -115,8 +108,3 @@ def _listening(settings: GallerySettings) -> socket.socket:
     except OSError as error:
         text = f"GALLERY_PORT: {host}:{port} cannot be served on ({error}): choose another port or GALLERY_HOST"
         raise OSError(text) from error
-
-
-def _named(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

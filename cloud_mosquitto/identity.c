@@ -9,11 +9,18 @@
  *
  * To each face of an edge the broker appends the user property `identity`, so that no edge can pass for another. The
  * last one counts: whatever the edge itself has sent stands before it.
+ *
+ * The plugin also has the kernel probe silent connections, so that a client that has vanished is noticed whatever
+ * keepalive it asked for.
  */
+#define _DEFAULT_SOURCE
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /*
  * What is used here of mosquitto_broker.h and mosquitto_plugin.h, version 5 of the plugin interface (Mosquitto 2.x). Of
@@ -55,7 +62,7 @@ struct mosquitto_evt_message {
     bool retain;
     void *future2[4];
 };
-enum { MOSQ_EVT_ACL_CHECK = 2, MOSQ_EVT_BASIC_AUTH = 3, MOSQ_EVT_MESSAGE = 7 };
+enum { MOSQ_EVT_ACL_CHECK = 2, MOSQ_EVT_BASIC_AUTH = 3, MOSQ_EVT_MESSAGE = 7, MOSQ_EVT_TICK = 9 };
 enum { MOSQ_ACL_READ = 1, MOSQ_ACL_WRITE = 2, MOSQ_ACL_SUBSCRIBE = 4, MOSQ_ACL_UNSUBSCRIBE = 8 };
 enum { MOSQ_ERR_SUCCESS = 0, MOSQ_ERR_ACL_DENIED = 12 };
 enum { MQTT_PROP_USER_PROPERTY = 38 };
@@ -165,6 +172,50 @@ static int on_basic_auth(int event, void *event_data, void *data)
     return mosquitto_set_username(asked->client, NULL);
 }
 
+/*
+ * Seconds of silence before the first probe, seconds between probes, and probes without an answer after which the
+ * connection is gone: five minutes in all.
+ *
+ * MQTT's own keepalive cannot be bounded for outsiders alone: `max_keepalive` holds for all listeners, and shuts out
+ * clients of MQTT 3.1.1 that ask for more, or for none. A client that only holds its connection takes one place: its
+ * id is its certificate's name.
+ */
+enum { PROBE_AFTER = 120, PROBE_EVERY = 30, PROBES = 6 };
+
+static void probe_silent_connections(int listener)
+{
+    static const struct {
+        int level, option, value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_KEEPIDLE, PROBE_AFTER},
+        {IPPROTO_TCP, TCP_KEEPINTVL, PROBE_EVERY},
+        {IPPROTO_TCP, TCP_KEEPCNT, PROBES},
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+    };
+
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        (void)setsockopt(listener, options[i].level, options[i].option, &options[i].value, sizeof options[i].value);
+    }
+}
+
+/* Once the broker listens. A connection inherits its listener's options (Linux). */
+static int on_tick(int event, void *event_data, void *data)
+{
+    static bool done;
+    (void)event, (void)event_data, (void)data;
+
+    /* Listeners are among the first files that the broker opens. */
+    for (int file = 0; !done && file < 1024; file++) {
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        if (getsockopt(file, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens) {
+            probe_silent_connections(file);
+        }
+    }
+    done = true;
+    return MOSQ_ERR_SUCCESS;
+}
+
 int mosquitto_plugin_version(int count, const int *supported)
 {
     for (int i = 0; i < count; i++) {
@@ -186,6 +237,7 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *id, void **data, struct mosquit
     }
     failed = mosquitto_callback_register(id, MOSQ_EVT_ACL_CHECK, on_acl_check, NULL, NULL);
     failed = failed ? failed : mosquitto_callback_register(id, MOSQ_EVT_BASIC_AUTH, on_basic_auth, NULL, NULL);
+    failed = failed ? failed : mosquitto_callback_register(id, MOSQ_EVT_TICK, on_tick, NULL, NULL);
     return failed ? failed : mosquitto_callback_register(id, MOSQ_EVT_MESSAGE, on_message, NULL, NULL);
 }
 

@@ -17,7 +17,7 @@ from face_messages.service import program  # noqa: E402 - see above
 
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in commands.NAMES:
-        # Broken off is not done.
+        # A SIGTERM must give a non-zero exit status.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         sys.exit(commands.main(sys.argv[1:]))
     program.end(

@@ -1,24 +1,23 @@
-"""What the saver tells of its work: each object as it is stored, and now and then how it goes."""
+"""What the saver tells of its work: each object as it is stored, and its health."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
-from face_messages.message import STORED_TOPIC, Incoming
-from face_messages.mqtt.link import Link, Subscription
-from face_messages.service.health import Rate
-from face_messages.service.saver_health import MAX_CAMERAS, LastStored, Latency, SaverHealth, StoreHealth
+from face_messages.message import STORED_TOPIC
+from face_messages.mqtt.endpoint import Endpoint
+from face_messages.service.health import MAX_STORED_CAMERAS, LastStored, Latency, Rate, SaverHealth, StoreHealth
 from object_store.keys import StoredObject
 
 # Latencies that are remembered.
 _LATENCIES = 2000
 _MINUTE = 60.0
-# News that wait for the socket, in messages and bytes: who is not fed in time looks into the bucket.
+# Announcements that wait for the socket, in messages and bytes. More are dropped; listeners then list the bucket.
 _NEWS = 1000
 _UNSENT = 64 * 1024
 
@@ -33,17 +32,19 @@ class Lately:
         self._stored = 0
         self._rate = Rate(_MINUTE)
         self._latencies: deque[tuple[float, float]] = deque(maxlen=_LATENCIES)
-        self._last: OrderedDict[tuple[str, ...], datetime] = OrderedDict()
+        # By edge and camera: when its last face was stored, and what the camera's clock said at its capture.
+        self._last: OrderedDict[tuple[str, ...], tuple[datetime, datetime]] = OrderedDict()
 
     def stored(self, stored: StoredObject, latency: float | None) -> None:
         """Called in the workers' threads."""
         with self._lock:
             self._stored += 1
             if latency is not None:
-                self._latencies.append((time.monotonic(), max(0.0, latency)))
-                self._last[_camera(stored)] = datetime.now(UTC)
-                self._last.move_to_end(_camera(stored))
-                if len(self._last) > MAX_CAMERAS:
+                self._latencies.append((time.monotonic(), latency))
+            if stored.captured_at is not None:
+                self._last[camera_of(stored)] = datetime.now(UTC), stored.captured_at
+                self._last.move_to_end(camera_of(stored))
+                if len(self._last) > MAX_STORED_CAMERAS:
                     self._last.popitem(last=False)
 
     def health(self) -> SaverHealth:
@@ -58,48 +59,36 @@ class Lately:
             stored_last_minute=round(_MINUTE * self._rate.per_second(self._stored)),
             latency=Latency(p50=_share(recent, 0.5), p95=_share(recent, 0.95)) if recent else None,
             store=self._store,
-            cameras=[LastStored(edge=edge, camera=camera, last_stored=at) for (edge, camera), at in last],
+            cameras=[
+                LastStored(edge=edge, camera=camera, last_stored=at, captured=captured)
+                for (edge, camera), (at, captured) in last
+            ],
         )
 
 
-class News:
-    """An endpoint that tells each object's key, once it is stored, to whoever listens."""
-
-    subscriptions: Sequence[Subscription] = ()
+class News(Endpoint):
+    """Tells each object's key, once it is stored, to whoever listens."""
 
     def __init__(self) -> None:
-        self._link: Link | None = None
         self._news: deque[tuple[str, str]] = deque(maxlen=_NEWS)
 
     def stored(self, stored: StoredObject) -> None:
         """Called in the workers' threads, before the connection is woken for the receipt."""
-        topic = STORED_TOPIC if stored.captured_at is None else "/".join((STORED_TOPIC, *_camera(stored)))
+        topic = STORED_TOPIC if stored.captured_at is None else "/".join((STORED_TOPIC, *camera_of(stored)))
         self._news.append((topic, stored.key))
-
-    def connected(self, link: Link) -> None:
-        self._link = link
-
-    def disconnected(self) -> None:
-        self._link = None
-
-    def received(self, packet: Incoming) -> None:
-        """Nothing: it has no subscriptions."""
-
-    def acknowledged(self, packet_id: int, reason: int) -> None:
-        """Nothing is: news have QoS 0."""
 
     def work(self, now: float) -> None:
         del now  # nothing waits for its time
         while self._news:
             topic, key = self._news.popleft()
-            if self._link is not None and self._link.unsent < _UNSENT:
-                self._link.tell(topic, key.encode())
+            if self.link is not None and self.link.unsent < _UNSENT:
+                self.link.tell(topic, key.encode())
 
     def finish(self) -> None:
         self.work(0)
 
 
-def _camera(stored: StoredObject) -> tuple[str, ...]:
+def camera_of(stored: StoredObject) -> tuple[str, ...]:
     """Edge and camera as they stand in a face's key, which makes them safe in a topic as well."""
     return tuple(stored.key.split("/")[1:3])
 

@@ -26,9 +26,9 @@ _SHOWN = 10
 _SAY_EVERY = 10_000
 _MIDNIGHT = time()
 
-_ERASE = """Deletes the faces that a camera saw from one moment on and before another, for good, old versions
-of them included. It asks first. What is gone is gone: interrupted, or run while faces arrive, it is
-simply run again. Times need a zone, as in 2026-05-01T08:00Z or 2026-05-01T10:00+02:00."""
+_ERASE = """Deletes the faces that a camera saw from one moment on and before another, for good, with their old
+versions. It asks first. Interrupted, or run while faces arrive, it is simply run again. Times need a
+zone, as in 2026-05-01T08:00Z or 2026-05-01T10:00+02:00."""
 
 _STILL_COMING = """Faces of that time that are still on their way (in an outbox of the edge, during an outage, say) are
 stored when they arrive: run this again when the edge has delivered everything."""
@@ -45,7 +45,6 @@ class CommandError(Exception):
 def main(argv: Sequence[str]) -> int:
     """Returns the exit status: 0 when all was done, 1 when not, 2 for wrong arguments or settings."""
     asked = _arguments(argv)
-    again = shlex.join(["python3", "-m", "cloud_saver", *argv])
     erasure: Erasure | None = None
     try:
         settings = StoreSettings.load()
@@ -59,15 +58,15 @@ def main(argv: Sequence[str]) -> int:
             _complain(line)
         return EXIT_BAD_SETTINGS
     except (CommandError, StoreError) as error:
+        status = EXIT_FAILED
         _complain(str(error))
     except KeyboardInterrupt:
+        status = _INTERRUPTED
         _complain("interrupted")
-        if erasure is not None:
-            _complain(f"{erasure.deleted} deleted so far; to go on, run again: {again}")
-        return _INTERRUPTED
-    if erasure is not None and erasure.deleted:
+    if erasure is not None and (erasure.deleted or status == _INTERRUPTED):
+        again = shlex.join(["python3", "-m", "cloud_saver", *argv])
         _complain(f"{erasure.deleted} deleted so far; to go on, run again: {again}")
-    return EXIT_FAILED
+    return status
 
 
 def _erase(erasure: Erasure, settings: StoreSettings, asked: argparse.Namespace) -> int:
@@ -124,16 +123,15 @@ def _say_who_is_there(store: Bucket, asked: argparse.Namespace) -> None:
 
 
 def _retention(store: Bucket, settings: StoreSettings, *, sure: bool) -> int:
-    days = settings.retention_days
-    found = retention.retention_days(store)
+    found, wanted = retention.retention_days(store), retention.wanted(settings.retention_days)
     _say(f"in bucket {settings.cos_bucket} at {settings.cos_endpoint}: {retention.in_words(found)}")
-    if found == retention.wanted(days):
+    if found == wanted:
         _say("as RETENTION_DAYS wants it")
-    else:
-        if not sure:
-            _confirm(f"Have it from now on like this: {retention.in_words(retention.wanted(days))}?")
-        retention.set_retention(store, days)
-        _say(f"done, and read back: {retention.in_words(retention.wanted(days))}")
+        return 0
+    if not sure:
+        _confirm(f"Have it from now on like this: {retention.in_words(wanted)}?")
+    retention.set_retention(store, settings.retention_days)
+    _say(f"done, and read back: {retention.in_words(wanted)}")
     return 0
 
 

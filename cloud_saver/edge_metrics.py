@@ -6,50 +6,28 @@ import math
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from cloud_saver.clocks import Clocks
 from face_messages.message import STATUS_TOPIC
-from face_messages.service.health import (
-    MAX_CAMERAS,
-    SILENT_SECONDS,
-    CameraHealth,
-    EdgeHealth,
-    OutboxHealth,
-    read_health,
-)
+from face_messages.service.health import MAX_CAMERAS, SILENT_SECONDS, EdgeHealth, clock_errors, read_health
 from face_messages.service.monitor import PREFIX
 
 # Health first, since what is retained comes in this order: an edge that has said both is off.
 FILTERS = (f"{STATUS_TOPIC}/+/health", f"{STATUS_TOPIC}/+")
 
-# Names that begin with cloud_ belong to programs in the cloud. As many as may connect at a time.
+# Names that begin with cloud_ belong to programs in the cloud.
 _TOPIC = re.compile(STATUS_TOPIC + r"/(?P<edge>(?!cloud_)[A-Za-z0-9][A-Za-z0-9._-]{0,62})(?P<health>/health)?")
+# As many as may connect at a time.
 _MAX_EDGES = 500
 # Long enough for Prometheus to see, in seconds.
 _FORGOTTEN_SECONDS = 300.0
-
-_FAMILIES = {
-    "up": "1 while the edge's forwarder is connected and heard of",
-    "last_heard_timestamp_seconds": "when the edge was last heard of",
-    "link_up_since_timestamp_seconds": "since when the edge is connected to the cloud broker",
-    "broker_up": "1 while the edge's forwarder is connected to the edge broker",
-    "certificate_expires_timestamp_seconds": "when the edge's certificate ends",
-    "outbox_messages": "messages on the edge's disk; with a camera in its detector's outbox, else in the forwarder's",
-    "outbox_bytes": "bytes on the edge's disk that messages take up",
-    "outbox_max_bytes": "bytes that the outbox may take up",
-    "outbox_oldest_age_seconds": "age of the oldest message in the outbox",
-    "outbox_aside_messages": "messages kept at the edge that can never be delivered",
-    "outbox_refusing": "1 while the outbox cannot take messages",
-    "camera_up": "1 while frames are coming",
-    "camera_paused": "1 while an operator has paused the camera",
-    "camera_frames_per_second": "frames a second in which faces were looked for",
-    "camera_faces_per_second": "faces found a second, within the last minute",
-    "camera_last_face_timestamp_seconds": "when the last face was seen, by the edge's clock",
-}
 
 
 @dataclass(slots=True)
@@ -58,16 +36,58 @@ class _Edge:
     heard_at: float
     is_off: bool = False
     cameras: set[str] = field(default_factory=set)
+    clock: float | None = None
+
+    @property
+    def silence(self) -> float:
+        return time.monotonic() - self.heard_at
+
+    @property
+    def is_up(self) -> bool:
+        return not self.is_off and self.silence < SILENT_SECONDS
+
+
+# Name, text, and what to read the figure from; None: there is no figure.
+_Figures = tuple[tuple[str, str, Callable[[Any], Any]], ...]
+_OF_EDGE: _Figures = (
+    ("up", "1 while the edge's forwarder is connected and heard of", lambda e: e.is_up),
+    ("last_heard_timestamp_seconds", "when the edge was last heard of", lambda e: time.time() - e.silence),
+    ("clock_error_seconds", "how far its clock is ahead, negative: behind; 0 within a minute", lambda e: e.clock),
+    ("certificate_expires_timestamp_seconds", "when the edge's certificate ends", lambda e: e.health.certificate_ends),
+)
+# These change with time: they are shown while the edge is up.
+_OF_LIVE_EDGE: _Figures = (
+    ("link_up_since_timestamp_seconds", "since when the edge is connected to the cloud broker", lambda h: h.link_since),
+    ("broker_up", "1 while the edge's forwarder is connected to the edge broker", lambda h: h.edge_broker == "up"),
+)
+_OF_OUTBOX: _Figures = (
+    ("outbox_messages", "messages on the disk of the detector (with a camera) or the forwarder", lambda o: o.messages),
+    ("outbox_bytes", "bytes on the edge's disk that messages take up", lambda o: o.bytes),
+    ("outbox_max_bytes", "bytes that the outbox may take up", lambda o: o.max_bytes),
+    ("outbox_oldest_age_seconds", "age of the oldest message in the outbox", lambda o: o.oldest_seconds),
+    ("outbox_aside_messages", "messages kept at the edge that can never be delivered", lambda o: o.aside),
+    ("outbox_refusing", "1 while the outbox cannot take messages", lambda o: o.refusing),
+)
+_OF_CAMERA: _Figures = (
+    ("camera_up", "1 while frames are coming", lambda c: c.state == "up"),
+    ("camera_paused", "1 while an operator has paused the camera", lambda c: c.state == "paused"),
+)
+_OF_LIVE_CAMERA: _Figures = (
+    ("camera_frames_per_second", "frames a second in which faces were looked for", lambda c: c.frames_per_second),
+    ("camera_faces_per_second", "faces found a second, in the last minute", lambda c: c.faces_per_minute / 60),
+    ("camera_last_face_timestamp_seconds", "when the last face was seen, by the edge's clock", lambda c: c.last_face),
+)
 
 
 class Edges(Collector):
     """Remembers the last word of each edge.
 
-    An edge may write what it likes, so figures are bounded: by the broker to its own name, and here to 16 cameras,
-    those that it named first since this program's start.
+    An edge may write what it likes, so figures are bounded: the broker bounds it to its own name, and this class to
+    the 16 cameras that it named first since this program's start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clocks: Clocks | None = None) -> None:
+        self._clocks = clocks or Clocks()
         self._edges: dict[str, _Edge] = {}
         self._forgotten: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -89,71 +109,46 @@ class Edges(Collector):
                 # How old a retained message is, only its own clock tells; the next one is heard within seconds.
                 age = max(0.0, time.time() - health.time.timestamp()) if from_before else 0.0
                 cameras = known.cameras if known else set()
-                cameras |= set(
-                    sorted({camera.camera for camera in health.cameras} - cameras)[: MAX_CAMERAS - len(cameras)]
-                )
-                self._edges[name] = _Edge(health, time.monotonic() - age, cameras=cameras)
+                new = sorted({camera.camera for camera in health.cameras} - cameras)
+                cameras |= set(new[: MAX_CAMERAS - len(cameras)])
+                clocks = {} if from_before else clock_errors(name, health)
+                self._edges[name] = _Edge(health, time.monotonic() - age, cameras=cameras, clock=clocks.get(name))
+                for whose, error in clocks.items():
+                    if whose == name or whose.partition("/")[2] in cameras:
+                        self._clocks.hear(whose, error)
                 self._forgotten.pop(name, None)
 
     def collect(self) -> Iterator[Metric]:
+        of_cameras = (*_OF_OUTBOX, *_OF_CAMERA, *_OF_LIVE_CAMERA)
         families = {
-            name: GaugeMetricFamily(f"{PREFIX}_edge_{name}", text, labels=_labels(name))
-            for name, text in _FAMILIES.items()
+            name: GaugeMetricFamily(f"{PREFIX}_edge_{name}", text, labels=labels)
+            for figures, labels in (((*_OF_EDGE, *_OF_LIVE_EDGE), ["edge"]), (of_cameras, ["edge", "camera"]))
+            for name, text, _ in figures
         }
+
+        def add(figures: _Figures, of: object, *labels: str) -> None:
+            for name, _, read in figures:
+                if (value := read(of)) is not None:
+                    number = value.timestamp() if isinstance(value, datetime) else value
+                    families[name].add_metric(labels, number)
+
         with self._lock:
             edges = list(self._edges.items())
             ago = time.monotonic() - _FORGOTTEN_SECONDS
             self._forgotten = {name: at for name, at in self._forgotten.items() if at > ago}
             forgotten = list(self._forgotten)
         for name in forgotten:
-            # What follows the last figure for an hour, as EdgeSilent does, sees that there is nothing to wait for.
+            # An alert that looks an hour back, as EdgeSilent does, sees that there is nothing to wait for.
             families["last_heard_timestamp_seconds"].add_metric([name], math.nan)
         for name, edge in edges:
-            for what, camera, value in _figures(edge):
-                family = families[what]
-                family.add_metric([name, camera][: len(_labels(what))], value)
+            add(_OF_EDGE, edge, name)
+            if not edge.is_up:
+                continue
+            add(_OF_LIVE_EDGE, edge.health, name)
+            add(_OF_OUTBOX, edge.health.outbox, name, "")
+            for camera in {each.camera: each for each in edge.health.cameras if each.camera in edge.cameras}.values():
+                add(_OF_CAMERA, camera, name, camera.camera)
+                if camera.state not in ("off", "silent"):
+                    add(_OF_LIVE_CAMERA, camera, name, camera.camera)
+                    add(_OF_OUTBOX, camera.outbox, name, camera.camera)
         yield from families.values()
-
-
-def _labels(family: str) -> list[str]:
-    return ["edge", "camera"] if family.startswith(("outbox", "camera")) else ["edge"]
-
-
-def _figures(edge: _Edge) -> Iterator[tuple[str, str, float]]:
-    """Of one that is silent, only what does not change with time."""
-    health, silence = edge.health, time.monotonic() - edge.heard_at
-    is_up = not edge.is_off and silence < SILENT_SECONDS
-    yield "up", "", is_up
-    yield "last_heard_timestamp_seconds", "", time.time() - silence
-    if health.certificate_ends is not None:
-        yield "certificate_expires_timestamp_seconds", "", health.certificate_ends.timestamp()
-    if not is_up:
-        return
-    if health.link_since is not None:
-        yield "link_up_since_timestamp_seconds", "", health.link_since.timestamp()
-    yield "broker_up", "", health.edge_broker == "up"
-    yield from _of_outbox(health.outbox, "")
-    for camera in {each.camera: each for each in health.cameras if each.camera in edge.cameras}.values():
-        yield from _of_camera(camera)
-
-
-def _of_outbox(outbox: OutboxHealth, camera: str) -> Iterator[tuple[str, str, float]]:
-    yield "outbox_messages", camera, outbox.messages
-    yield "outbox_bytes", camera, outbox.bytes
-    yield "outbox_max_bytes", camera, outbox.max_bytes
-    yield "outbox_oldest_age_seconds", camera, outbox.oldest_seconds
-    yield "outbox_aside_messages", camera, outbox.aside
-    yield "outbox_refusing", camera, outbox.refusing
-
-
-def _of_camera(health: CameraHealth) -> Iterator[tuple[str, str, float]]:
-    camera = health.camera
-    yield "camera_up", camera, health.state == "up"
-    yield "camera_paused", camera, health.state == "paused"
-    if health.state in ("off", "silent"):
-        return
-    yield "camera_frames_per_second", camera, health.frames_per_second
-    yield "camera_faces_per_second", camera, health.faces_per_minute / 60
-    if health.last_face is not None:
-        yield "camera_last_face_timestamp_seconds", camera, health.last_face.timestamp()
-    yield from _of_outbox(health.outbox, camera)

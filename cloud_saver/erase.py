@@ -15,7 +15,7 @@ from object_store.listing import Listed, objects
 
 # As many as S3 takes at once.
 _BATCH = 1000
-# What is stored meanwhile is found by the next pass, and what could not be deleted is tried again.
+# The next pass finds what was stored meanwhile, and tries again what could not be deleted.
 _PASSES = 3
 
 
@@ -33,20 +33,14 @@ def seen(folder: str, begin: datetime, end: datetime) -> Span:
 
 
 def of_nobody(begin: datetime, end: datetime) -> list[Span]:
-    """What no camera is known of, received from the day (UTC) `begin` on and before the day `end`, both aware."""
+    """Messages without a sender, received from the day (UTC) `begin` on and before the day `end`, both aware."""
     days = [f"{time.astimezone(UTC):%Y/%m/%d}/" for time in (begin, end)]
     return [Span(folder, *(folder + day for day in days)) for folder in ("faces/unattributed/", "unrecognized/")]
 
 
 @dataclass
 class Erasure:
-    """Of some spans of the bucket.
-
-    Args:
-        spans: what is to be deleted.
-        progress: called with the number of deleted objects after each thousand or fewer.
-
-    """
+    """Deletes the objects in some spans of the bucket. It calls `progress` with their number so far, now and then."""
 
     store: Bucket
     spans: list[Span]
@@ -55,39 +49,30 @@ class Erasure:
     deleted: int = 0
     #: Whether the bucket keeps what is deleted, and these credentials cannot see it.
     kept_versions: bool = False
-    #: Whether there was more at the end, because it came meanwhile or could not be deleted.
+    #: Whether objects were left at the end: they came meanwhile, or could not be deleted.
     unfinished: bool = False
     _versions: bool | None = field(default=None, init=False)
 
     def found(self) -> Iterator[Listed]:
-        """What there is to delete.
-
-        Raises:
-            StoreError: it cannot be listed.
-
-        """
+        """The objects to delete. Raises StoreError if they cannot be listed."""
         if self._versions is None:
             self._versions = has_versions(self.store)
         for span in self.spans:
             yield from objects(self.store, span.folder, after=span.after, before=span.before, versions=self._versions)
 
     def run(self) -> dict[str, str]:
-        """Deletes it all; returns what could not be deleted, keys with the store's reasons.
+        """Deletes them all; returns the keys that could not be deleted, with the store's reasons.
 
-        May be broken off and run again at any time.
-
-        Raises:
-            StoreError: the store does not list or delete; what was deleted until then is gone.
-
+        It may be interrupted and run again at any time. Raises StoreError if the store does not list or delete.
         """
         failed: dict[str, str] = {}
         for _ in range(_PASSES):
             failed, found, self.unfinished = {}, self.found(), False
             while batch := list(itertools.islice(found, _BATCH)):
                 self.unfinished = True
-                refused = self._delete(batch)
-                failed |= refused
-                self.deleted += len(batch) - len(refused)
+                kept = self._delete(batch)
+                failed |= kept
+                self.deleted += len(batch) - len(kept)
                 self.progress(self.deleted)
             if not self.unfinished:
                 break
@@ -99,21 +84,15 @@ class Erasure:
         deleted, errors = answer.get("Deleted", []), answer.get("Errors", [])
         self.kept_versions |= not self._versions and any(each.get("DeleteMarker") for each in deleted)
         if len(deleted) + len(errors) < len(batch):
-            raise self.store.is_no_store("not all objects of a request are told of")
+            raise self.store.is_no_store("it does not tell of all objects of a request")
         return {error.get("Key", ""): error.get("Code") or "no reason given" for error in errors}
 
 
 def has_versions(store: Bucket) -> bool:
-    """Whether the bucket keeps, or has kept, what is deleted or written over; False where it does not tell.
-
-    Raises:
-        StoreError: the store is not well.
-
-    """
+    """Whether the bucket keeps, or has kept, what is deleted or overwritten; False where it does not tell."""
     try:
-        told = store.ask("get_bucket_versioning")
+        return store.ask("get_bucket_versioning").get("Status") in ("Enabled", "Suspended")
     except StoreError as error:
         if error.problem not in MAYBE_THE_OBJECT and error.code != "NotImplemented":
             raise
         return False
-    return told.get("Status") in ("Enabled", "Suspended")

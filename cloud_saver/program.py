@@ -6,16 +6,18 @@ import logging
 import threading
 import time
 
-from cloud_saver.announce import Lately, News
+from cloud_saver.announce import Lately, News, camera_of
+from cloud_saver.clocks import Clocks
 from cloud_saver.edge_metrics import FILTERS, Edges
 from cloud_saver.retention import watch
 from cloud_saver.saver import Saver
 from cloud_saver.settings import SaverSettings
-from face_messages import Connection, Monitor, Taker
-from face_messages.mqtt.multiplexer import Besides
+from face_messages import Monitor, Session, Taker
+from face_messages.mqtt.endpoint import Multiplexer
+from face_messages.mqtt.session import NEVER
 from face_messages.service import program
 from face_messages.service.health import Listener, Reporter
-from face_messages.service.metrics import show_connection, show_taker
+from face_messages.service.monitor import show_session, show_taker
 from face_messages.service.settings import broker_url
 from object_store.bucket import Bucket
 from object_store.keys import StoredObject
@@ -23,8 +25,8 @@ from object_store.keys import StoredObject
 log = logging.getLogger(__name__)
 
 _SETTLE_SECONDS = 4.0
-# The broker goes on giving a member of a group its share while it is gone, and hands none of it on. So a member has no
-# session that outlives its connection, and is missed soon when it falls silent; in seconds.
+# The broker keeps giving an absent member of a group its share, and hands none of it on. So a member's session ends
+# with its connection, and the broker soon misses a silent member; in seconds.
 _GROUP_SESSION_SECONDS = 0
 _GROUP_KEEPALIVE = 10
 
@@ -34,19 +36,19 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
     store = Bucket(settings)
     saver = Saver(store, workers=settings.saver_workers)
     taker = Taker(settings.mqtt_topic, saver.take, group=settings.saver_group)
-    lately, news, edges = Lately(lambda: saver.trouble), News(), Edges()
+    clocks = Clocks()
+    lately, news, edges = Lately(lambda: saver.trouble), News(), Edges(clocks)
     reporter = Reporter(settings.client_id, lately.health, watch=lambda: saver.trouble is None)
-    connection = Connection(
+    session = Session(
         broker_url(settings.mqtt_url),
         client_id=settings.client_id,
-        endpoint=Besides(taker, Listener(FILTERS, edges.hear), news, reporter),
+        endpoint=Multiplexer(taker, Listener(FILTERS, edges.hear), news, reporter),
         tls=settings.tls,
-        session_expiry=_GROUP_SESSION_SECONDS if settings.saver_group else 24 * 3600,
+        session_expiry=_GROUP_SESSION_SECONDS if settings.saver_group else NEVER,
         keep_session=not settings.saver_group,
         keepalive=_GROUP_KEEPALIVE if settings.saver_group else 30,
         receive_maximum=saver.window,
     )
-    taker.wake = connection.wake
     monitor = Monitor()
     monitor.counter("objects_stored", "objects written to the bucket", lambda: saver.stored)
     monitor.counter("store_failures", "writes that failed and were tried again", lambda: saver.failed)
@@ -56,11 +58,15 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
     monitor.gauge("objects_parked", "objects that wait because the store refuses them", lambda: saver.parked)
     monitor.gauge("store_up", "1 while the store takes objects", lambda: saver.trouble is None)
     monitor.state("store", lambda: str(saver.trouble or "well"))
+    monitor.state("clocks", lambda: str(clocks))
     buckets = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
     latency = monitor.histogram("latency_seconds", "from the frame's capture to the object stored", buckets)
     monitor.registry.register(edges)
 
     def stored(stored: StoredObject, seconds: float | None) -> None:
+        if seconds is not None:
+            edge, camera = camera_of(stored)
+            seconds = clocks.latency(edge, camera, seconds)
         if seconds is not None:
             latency.observe(seconds)
         lately.stored(stored, seconds)
@@ -68,18 +74,18 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
 
     saver.on_stored = stored
     show_taker(monitor, taker)
-    show_connection(monitor, connection, "cloud")
+    show_session(monitor, session, "cloud")
     with program.monitored(monitor, settings):
         if settings.retention_days:
             watched = (store, settings.retention_days, stop.wait)
             threading.Thread(target=watch, args=watched, name="retention", daemon=True).start()
         log.info("started: faces go to bucket %s at %s", settings.cos_bucket, settings.cos_endpoint)
-        connection.start()
+        session.start()
         stop.wait()
         taker.stop_taking()
         deadline = time.monotonic() + _SETTLE_SECONDS
         while taker.held and time.monotonic() < deadline:
             time.sleep(0.01)
-        connection.stop()
+        session.stop()
         log.info("stopped: taken=%d stored=%d unstored=%d", taker.taken, saver.stored, taker.held)
     return 0

@@ -1,4 +1,4 @@
-"""How long the store keeps what it was given: rules of the bucket's lifecycle, by which it deletes by itself.
+"""How long the store keeps faces: rules of the bucket's lifecycle, by which the store deletes by itself.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketLifecycleConfiguration.html
 """
@@ -16,17 +16,12 @@ from object_store.errors import MAYBE_THE_OBJECT, Problem, StoreError
 
 log = logging.getLogger(__name__)
 
-# Id of each rule, and the prefix of the keys that it is about.
+# Id of each rule, and the prefix of the keys that it deletes.
 _RULES = {"facedetection-faces": "faces/", "facedetection-unrecognized": "unrecognized/"}
 
 
 def retention_days(store: Bucket) -> dict[str, int]:
-    """The days after which the store deletes what has a key that begins so, as far as the rules of this program say it.
-
-    Raises:
-        StoreError: it cannot be read.
-
-    """
+    """The days after which the store deletes, by prefix, as far as this program's rules say it."""
     found = {}
     for rule in _lifecycle(store).get("Rules", ()):
         prefix, days = rule.get("Filter", {}).get("Prefix"), rule.get("Expiration", {}).get("Days")
@@ -36,24 +31,25 @@ def retention_days(store: Bucket) -> dict[str, int]:
 
 
 def wanted(days: int) -> dict[str, int]:
-    """What `retention_days` should say; `days` of 0 is for ever."""
+    """What `retention_days` should return; 0 `days` is for ever."""
     return dict.fromkeys(_RULES.values(), days) if days else {}
 
 
 def set_retention(store: Bucket, days: int) -> None:
-    """Puts the rules there, or with 0 days takes them away; all other rules stay. Then reads them back.
+    """Sets the rules, or removes them if `days` is 0. All other rules stay.
 
-    Raises:
-        StoreError: it was not done, or the store has something else now.
-
+    Raises StoreError if it was not done, or the store has other rules when they are read back.
     """
     lifecycle = _lifecycle(store)
     if unknown := lifecycle.get("Unknown"):
         text = f"the bucket's lifecycle has rules that would get lost ({', '.join(unknown)}): change it by hand"
         raise StoreError(Problem.REFUSED, text)
     rules = [rule for rule in lifecycle.get("Rules", ()) if rule.get("ID") not in _RULES]
-    versions = has_versions(store)
-    rules += [_rule(name, prefix, days, versions=versions) for name, prefix in _RULES.items() if days]
+    if days:
+        # With versions, an expiration only makes an older version of the object, which would stay for ever.
+        more = {"NoncurrentVersionExpiration": {"NoncurrentDays": 1}} if has_versions(store) else {}
+        rule = {"Status": "Enabled", "Expiration": {"Days": days}, **more}
+        rules += [{"ID": name, "Filter": {"Prefix": prefix}, **rule} for name, prefix in _RULES.items()]
     if rules:
         store.ask("put_bucket_lifecycle_configuration", LifecycleConfiguration={"Rules": rules})
     else:
@@ -64,13 +60,9 @@ def set_retention(store: Bucket, days: int) -> None:
 
 
 def watch(store: Bucket, days: int, stopped: Callable[[float], bool]) -> None:
-    """Says it once if the store has other rules than it should.
+    """Says once if the store has other rules than it should. The store may come later.
 
-    Args:
-        store: which may not be there yet.
-        days: as for `set_retention`.
-        stopped: waits for so many seconds; true when the program ends meanwhile.
-
+    `stopped` waits this many seconds, and is true when the program ends meanwhile.
     """
     backoff = Backoff(first=1.0, longest=60.0)
     while True:
@@ -90,7 +82,7 @@ def watch(store: Bucket, days: int, stopped: Callable[[float], bool]) -> None:
 
 
 def in_words(found: dict[str, int]) -> str:
-    """What `retention_days` found, for people."""
+    """What `retention_days` returned, for people."""
     rules = [f"{prefix} is deleted after {days} days" for prefix, days in sorted(found.items())]
     return ", ".join(rules) or "no rule of this program deletes anything"
 
@@ -106,9 +98,3 @@ def _lifecycle(store: Bucket) -> dict[str, Any]:
         text = f"the store has no lifecycle, but {root!r}: set RETENTION_DAYS=0, and delete by other means"
         raise StoreError(Problem.REFUSED, text)
     return told
-
-
-def _rule(name: str, prefix: str, days: int, *, versions: bool) -> dict[str, Any]:
-    rule = {"ID": name, "Status": "Enabled", "Filter": {"Prefix": prefix}, "Expiration": {"Days": days}}
-    # There it only makes an older version of the object, which would stay for ever.
-    return rule | ({"NoncurrentVersionExpiration": {"NoncurrentDays": 1}} if versions else {})

@@ -1,8 +1,9 @@
-"""Take from the cloud broker, write to the bucket, and only then let go."""
+"""Takes messages from the cloud broker, writes each to the bucket, and only then lets go."""
 
 from __future__ import annotations
 
 import logging
+import sched
 import threading
 import time
 from collections import OrderedDict
@@ -11,11 +12,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import SimpleQueue
 
-from cloud_saver.parking import Parking
 from face_messages import Taken
 from face_messages.service.backoff import Backoff
 from object_store.bucket import Bucket
-from object_store.errors import MAYBE_THE_OBJECT, StoreError
+from object_store.errors import MAYBE_THE_OBJECT, Problem, StoreError
 from object_store.keys import StoredObject, note_about, object_for
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _AHEAD = 4
 _REMEMBERED = 20_000
 # Messages after a start that may have been stored before it: about what the senders' windows hold.
 _IN_DOUBT = 512
-# So often an object is tried that the store refuses, over some seconds: what stands in between has its hiccups.
+# Attempts before the store's refusal of an object is final: proxies fail for seconds at a time.
 _TRIES = 4
 
 
@@ -44,29 +44,26 @@ class _Job:
 
 
 class Saver:
-    """Writes what it takes with a number of worker threads; a message is safe when the store has said so.
-
-    Args:
-        store: the bucket.
-        workers: objects written at the same time.
-
-    """
+    """Writes messages, `workers` of them at the same time. A message is safe when the store has said so."""
 
     def __init__(self, store: Bucket, *, workers: int) -> None:
         self._store = store
-        #: Messages that it wants to be given at a time.
+        #: Messages that it takes at a time.
         self.window = workers * _AHEAD
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
-        self._parking: Parking[_Job] = Parking(self._jobs.put)
+        self._parked = sched.scheduler(time.monotonic)
+        self._parked_more = threading.Event()
         self._lock = threading.Lock()
         self._pending: dict[tuple[str, int], _Job] = {}
         self._done: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._started = datetime.now(UTC)
         self._in_doubt = _IN_DOUBT
+        self._place_lock = threading.Lock()
+        self._place_is_right = False
         self._trouble: StoreError | None = None
-        self._trouble_since = 0.0
+        self._trouble_since = self._worked_at = 0.0
         self._store_works = threading.Condition()
-        #: Told of each object that was stored, and of a face's seconds from capture to storage.
+        #: Called with each object that was stored, and with a face's seconds from capture to storage.
         self.on_stored: Callable[[StoredObject, float | None], None] = lambda _stored, _latency: None
         self._known_impostors: set[str] = set()  # no more than edges are enrolled
         #: Since the start: objects written, objects the store refused for good, writes that failed, messages that were
@@ -76,14 +73,20 @@ class Saver:
         self.failed = 0
         self.repeated = 0
         self.impostors = 0
+        # Daemons: a thread that hangs on a dead store must not hold up the end of the program.
         for i in range(workers):
-            # Daemons: a thread that hangs on a dead store must not hold up the end of the program.
             threading.Thread(target=self._work, name=f"worker {i}", daemon=True).start()
+        threading.Thread(target=self._unpark, name="parking", daemon=True).start()
 
     @property
     def trouble(self) -> StoreError | None:
         """Why nothing can be stored at present, or None."""
         return self._trouble
+
+    @property
+    def parked(self) -> int:
+        """Objects that wait at present because the store refuses them."""
+        return len(self._parked.queue)
 
     def take(self, taken: Taken) -> None:
         """Called in the connection's thread with each message."""
@@ -109,7 +112,7 @@ class Saver:
             try:
                 self._put_until_stored(job)
             except StoreError as error:
-                self._refused(job, error)
+                self._park(job, error)
                 continue
             with self._lock:
                 del self._pending[job.name]
@@ -122,39 +125,38 @@ class Saver:
             for taken in job.waiting:
                 taken.safe()
 
-    def _may_be_stored(self, stored: StoredObject) -> bool:
-        """Whether another saver, or this one before its restart, may have written it and died before it said so."""
-        if self._in_doubt <= 0 or (stored.captured_at is not None and stored.captured_at > self._started):
-            return False
-        self._in_doubt -= 1
-        return True
-
     def _put_until_stored(self, job: _Job) -> None:
-        """Asks the store first where the object may be there already: that is cheaper than to write it twice.
+        """Asks the store first where the object may be there already: that costs less than writing it twice.
 
-        Raises:
-            StoreError: the store refuses the object; the last time, though it takes others.
-
+        Raises StoreError if the store refuses the object; the last time, though it takes others.
         """
         # Some stores let nothing be written over, so what was refused may be there.
         in_doubt = job.refusals > 0 or self._may_be_stored(job.stored)
-        takes_others = False
+        takes_others, alone, last = False, 0, None
         backoff = Backoff(first=0.5, longest=30.0)
         while True:
+            began = time.monotonic()
             try:
                 if not (in_doubt and self._store.has(job.stored)):
                     in_doubt = True  # from here on: a write whose answer got lost may have been done
                     self._store.put(job.stored)
+                self._check_place(job.stored.key)
             except StoreError as error:
                 with self._lock:
                     self.failed += 1
                 if error.problem not in MAYBE_THE_OBJECT:
-                    self._say_trouble(error)
+                    alone = alone + 1 if takes_others else 0
+                    if alone == _TRIES:
+                        log.warning("%s cannot be stored, though others can: %s; retrying", job.stored.key, error)
+                    # A store that has just come up fails once for some requests, while others succeed.
+                    if not alone and (error.problem is not Problem.FAILING or last is Problem.FAILING):
+                        self._say_trouble(error, began)
                 elif takes_others or job.refusals + 1 < _TRIES:
                     raise
                 elif self._takes(note_about(job.stored, str(error))):
                     takes_others = True  # perhaps since a moment ago only: what it says to the object now is final
                     continue
+                last = error.problem
             else:
                 self._say_works()
                 return
@@ -163,18 +165,34 @@ class Saver:
                 self._store_works.wait(backoff.next_delay())
             takes_others = self.stored > stored
 
+    def _may_be_stored(self, stored: StoredObject) -> bool:
+        """Whether another saver, or this one before its restart, may have written it and died before it said so."""
+        if self._in_doubt <= 0 or (stored.captured_at is not None and stored.captured_at > self._started):
+            return False
+        self._in_doubt -= 1
+        return True
+
+    def _check_place(self, key: str) -> None:
+        """Looks once, before the first object is safe, whether objects lie where others will look for them."""
+        if not self._place_is_right:
+            with self._place_lock:
+                if not self._place_is_right:
+                    self._store.check_place(key)
+                    self._place_is_right = True
+
     def _takes(self, note: StoredObject) -> bool:
         """Whether the store takes anything at all."""
+        began = time.monotonic()
         try:
             self._store.put(note)
         except StoreError as error:
-            self._say_trouble(error)
+            self._say_trouble(error, began)
             return False
         self._say_works()
         return True
 
-    def _refused(self, job: _Job, error: StoreError) -> None:
-        """It must not hold up others: it waits for its next try elsewhere, and after the last goes back."""
+    def _park(self, job: _Job, error: StoreError) -> None:
+        """Parks an object that the store refuses, so that it holds up no others. After the last try it goes back."""
         job.refusals += 1
         if job.refusals >= _TRIES:
             with self._lock:
@@ -183,13 +201,19 @@ class Saver:
                     del self._pending[job.name]
                 self.refused += job.refusals == _TRIES
             if job.refusals == _TRIES:
-                fate = "it goes back to its sender, which keeps it aside"
+                fate = "it goes back to its sender, which keeps it as a dead letter"
                 if job.waiting:
                     job.pause = Backoff(first=30.0, longest=300.0)
                     fate = f"it has no sender to go back to and is held; {self.window} such keep all others out"
                 log.error("%s (%d bytes): %s; %s", job.stored.key, len(job.stored.body), error, fate)
         if job.waiting:
-            self._parking.park(job, job.pause.next_delay())
+            self._parked.enter(job.pause.next_delay(), 0, self._jobs.put, (job,))
+            self._parked_more.set()
+
+    def _unpark(self) -> None:
+        while True:
+            self._parked_more.wait(self._parked.run(blocking=False))
+            self._parked_more.clear()
 
     def _say_impostor(self, identity: str, source: str) -> None:
         self.impostors += 1
@@ -201,13 +225,10 @@ class Saver:
                 source,
             )
 
-    @property
-    def parked(self) -> int:
-        """Objects that wait at present because the store refuses them."""
-        return len(self._parking)
-
-    def _say_trouble(self, error: StoreError) -> None:
+    def _say_trouble(self, error: StoreError, began: float) -> None:
         with self._lock:
+            if self._worked_at > began:
+                return  # another request has succeeded since this one was made
             known, self._trouble = self._trouble, error
             if known is None:
                 self._trouble_since = time.monotonic()
@@ -215,6 +236,7 @@ class Saver:
             log.error("%s; faces wait and are tried again until it works", error)
 
     def _say_works(self) -> None:
+        self._worked_at = time.monotonic()
         if self._trouble is None:
             return
         with self._lock:

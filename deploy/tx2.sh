@@ -185,11 +185,14 @@ for name in "${!cut_in_env[@]}"; do
     todo "$name in .env has a \$ and a word behind it, which compose takes away: put the value in single quotes, or write \$\$"
 done
 list_cameras
-source=$(setting VIDEO_SOURCE)
+source=$(setting VIDEO_SOURCE) where='VIDEO_SOURCE is set in .env'
 if [ -z "$source" ] && [ -e secrets/edge_face_detection/video_source ]; then
-    ok "the camera is named in secrets/edge_face_detection/video_source"
+    source='://' where='secrets/edge_face_detection/video_source is there'
+fi
+if [[ $source == *://* && $(setting COMPOSE_FILE) == *compose/camera.yml* ]]; then
+    todo "$where, but compose/camera.yml counts before it: take that out of COMPOSE_FILE in .env for a camera in the network"
 elif [[ $source == *://* ]]; then
-    ok "the camera is in the network: VIDEO_SOURCE is set in .env"
+    ok "the camera is in the network: $where"
 else
     camera=$(setting VIDEO_DEVICE)
     camera=${camera:-/dev/video0}

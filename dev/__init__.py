@@ -1,1 +1,1 @@
-"""What developers run: the whole path on one machine, chaos, benchmarks. No program needs it."""
+"""Tools of developers: the whole path on one machine, chaos, benchmarks. No program needs them."""

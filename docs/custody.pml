@@ -4,7 +4,7 @@
        the detector's outbox               the forwarder's                     the bucket
 
    HOPS is 1 or 2, N is the number of messages, 1 or 2, and WINDOW so many may be unconfirmed on a hop.
-   `kept` and `aside` are on disk; all else is in somebody's memory or on a wire. Copies of one message in one place
+   `kept` and `dead` are on disk; all else is in some memory or on a wire. Copies of one message in one place
    count as one. tests/integration/test_model.py has Spin (spinroot.com) try everything; a mutant must not pass. */
 
 #ifndef MUTANT
@@ -19,17 +19,17 @@
 
 #define HERE (h * N + i)                         /* message i on hop h, or in the outbox at its beginning */
 #define NEXT (h * N + N + i)
-#define IN_MEMORY (h > 0 && hand[h * N - N + i] == HELD)  /* Intake: not on disk, and is sent on all the same */
+#define IN_MEMORY (h > 0 && hand[h * N - N + i] == HELD)  /* Pending: not on disk, and is sent on all the same */
 #define LAST(i) ((HOPS - 1) * N + i)             /* the same on the last hop, and behind it in the bucket */
 
 mtype:link   = { UP, CUT, FORGOTTEN };           /* CUT: the broker has the session. FORGOTTEN: CONNACK will say 0 */
-mtype:flight = { WAITING, SENT, ACKED };         /* Flights: to be sent, or again; flying; flying, with its PUBACK */
+mtype:flight = { WAITING, SENT, ACKED };         /* InFlight: to be sent, or again; flying; flying, with its PUBACK */
 mtype:queue  = { NONE, QUEUED, GIVEN };          /* the broker has it; and has sent it on the present connection */
 mtype:hand   = { NOTHING, HELD, SAFE, REFUSED }; /* Taken: handed over; Taken.safe; Taken.refuse */
 
 byte kept[(HOPS + 1) * N];                       /* rows of an outbox, by message; objects in the bucket */
-bool aside[HOPS * N];                            /* Outbox.set_aside */
-mtype:link sender[HOPS];                         /* Connection of the sender with the hop's broker */
+bool dead[HOPS * N];                            /* Outbox.dead_letter */
+mtype:link sender[HOPS];                         /* Session of the sender with the hop's broker */
 bool taker[HOPS];                                /* whether the broker has a session of the taker */
 mtype:flight flight[HOPS * N];
 mtype:queue queue[HOPS * N];
@@ -48,7 +48,7 @@ bool storm = true;                               /* while things fail */
 
 /* Outbox.discard, the one moment at which something can be lost. What was never written is now safe further on. */
 inline discard() {
-    assert(kept[NEXT] || aside[HERE] || kept[LAST(i) + N] || aside[LAST(i)]);
+    assert(kept[NEXT] || dead[HERE] || kept[LAST(i) + N] || dead[LAST(i)]);
     kept[HERE] = 0; flight[HERE] = WAITING;
     if :: IN_MEMORY -> hand[h * N - N + i] = SAFE :: else fi
 }
@@ -85,17 +85,17 @@ end:do
     /* Sender.received; the broker may send an answer twice */
     :: atomic { answer[HERE] != NOTHING && sender[h] == UP ->
         if
-        :: kept[HERE] || IN_MEMORY -> aside[HERE] = (aside[HERE] || answer[HERE] == REFUSED); discard()
+        :: kept[HERE] || IN_MEMORY -> dead[HERE] = (dead[HERE] || answer[HERE] == REFUSED); discard()
         :: else -> flight[HERE] = WAITING
         fi;
         if :: answer[HERE] = NOTHING :: storm fi }
     od
 }
 
-proctype Connections(byte h) {
+proctype Sessions(byte h) {
     byte i;
 end:do
-    /* Flights.link_is_new: all, where CONNACK says that the session is not present, or else what has no PUBACK */
+    /* InFlight.link_is_new: all, where CONNACK says that the session is not present, or else what has no PUBACK */
     :: d_step { sender[h] != UP ->
         ALL(if :: (flight[HERE] == SENT || sender[h] == FORGOTTEN) && !NO_RESENDING && !TIMER_ALONE ->
                    flight[HERE] = WAITING :: else fi);
@@ -135,7 +135,7 @@ init {
                 kept[i] = 1; flight[HERE] = WAITING; queue[HERE] = NONE; hand[HERE] = NOTHING; answer[HERE] = NOTHING;
                 run Message(h, i)
             }
-            run Connections(h); run Failures(h)
+            run Sessions(h); run Failures(h)
         }
         h = 0; i = 0
     }
@@ -145,6 +145,6 @@ init {
 }
 
 #ifdef LIVENESS
-#define ARRIVED(i) (!kept[i] && !kept[LAST(i)] && (kept[LAST(i) + N] == 1 || aside[i] || aside[LAST(i)]))
+#define ARRIVED(i) (!kept[i] && !kept[LAST(i)] && (kept[LAST(i) + N] == 1 || dead[i] || dead[LAST(i)]))
 ltl arrive { [] (!storm -> <> (ARRIVED(0) && ARRIVED(N - 1))) }
 #endif

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_face_detection.sources.source import Source
 from face_messages.message import Incoming, Received, printable
-from face_messages.mqtt.link import Link, Subscription
+from face_messages.mqtt.endpoint import Endpoint
 
 __all__ = ["PauseSwitch"]
 
@@ -23,8 +22,8 @@ _PAUSES = {b"pause": True, b"resume": False, b"": False}
 _LONGEST = 64
 
 
-class PauseSwitch:
-    """Pauses and resumes `source` as the messages on `topic` say; an endpoint of the connection to the broker.
+class PauseSwitch(Endpoint):
+    """Pauses and resumes `source` as the messages on `topic` say; an endpoint of the session with the broker.
 
     The last word holds until the next one. Neither a broker that is away or has lost the message changes that, nor a
     restart: while the source is paused, there is an empty file beside the outbox.
@@ -33,28 +32,18 @@ class PauseSwitch:
     def __init__(self, source: Source, *, topic: str, outbox: Path) -> None:
         self._source = source
         self._topic = topic
+        # Sent again with each connection, in case the note was lost.
+        always = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+        self.subscriptions = [(topic, SubscribeOptions(qos=1, retainHandling=always))]
         self._note = outbox.with_name(f"{outbox.name}.paused")
-        self._link: Link | None = None
         self._is_puzzled = False
         #: Pauses since the start.
         self.pauses = 0
         #: Set when the broker has said what it knows.
         self.told = threading.Event()
-        if self._note.exists():
+        if os.path.exists(self._note):  # noqa: PTH110 - Path.exists raises on a disk that fails
             source.pause()
             _log.info("paused, as before the restart: say resume on %s to go on", topic)
-
-    @property
-    def subscriptions(self) -> Sequence[Subscription]:
-        # Sent again with each connection, in case the note was lost.
-        always = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
-        return [(self._topic, SubscribeOptions(qos=1, retainHandling=always))]
-
-    def connected(self, link: Link) -> None:
-        self._link = link
-
-    def disconnected(self) -> None:
-        self._link = None
 
     def received(self, packet: Incoming) -> None:
         word = packet.message.payload if isinstance(packet, Received) else b"(unreadable)"
@@ -67,19 +56,13 @@ class PauseSwitch:
             said = printable(word[:_LONGEST].decode(errors="replace"))
             _log.warning("%r on %s changes nothing: pause and resume are known there", said, self._topic)
         if packet.packet_id is not None:
-            assert self._link is not None
-            self._link.acknowledge(packet.packet_id)
+            assert self.link is not None
+            self.link.acknowledge(packet.packet_id)
 
     def acknowledged(self, packet_id: int, reason: int) -> None:
         """The first PUBACK comes after the subscription, and so after what is retained."""
         del packet_id, reason
         self.told.set()
-
-    def work(self, now: float) -> None:
-        """Nothing: it only listens."""
-
-    def finish(self) -> None:
-        """Nothing: what holds is on disk."""
 
     def _turn(self, *, pause: bool) -> None:
         if pause == self._source.paused:

@@ -6,120 +6,33 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 
-from edge_face_detection.clock import CaptureClock, last_face_at, remember_face
+from edge_face_detection.detection import Detection
 from edge_face_detection.faces.detector import DetectorError, FaceDetector
 from edge_face_detection.faces.haar import HaarFinder
 from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.faces.yunet import YuNetFinder
 from edge_face_detection.pause import PauseSwitch
 from edge_face_detection.pictures.cutter import FaceCutter
-from edge_face_detection.pictures.mask import Mask
 from edge_face_detection.preview.server import PORT as PREVIEW_PORT
 from edge_face_detection.preview.server import Preview
 from edge_face_detection.settings import DetectorSettings
-from edge_face_detection.sources.frame import SourceError, UnreadableFrameError
+from edge_face_detection.sources.frame import SourceError
 from edge_face_detection.sources.open_source import open_source
 from edge_face_detection.sources.source import Source
-from face_messages import Connection, FaceEvent, Monitor, Outbox, Sender
+from face_messages import Monitor, Outbox, Sender, Session
 from face_messages.message import MAX_MESSAGE_BYTES, control_topic
-from face_messages.mqtt.multiplexer import Besides
+from face_messages.mqtt.endpoint import Multiplexer
 from face_messages.outbox.progress import report_backlog
 from face_messages.service import program
 from face_messages.service.health import CameraHealth, OutboxHealth, Rate, Reporter
-from face_messages.service.metrics import show_connection, show_outbox, show_sender
+from face_messages.service.monitor import show_sender, show_session
 from face_messages.service.settings import broker_url
 
 log = logging.getLogger(__name__)
 
-# Faces that may wait for the outbox's disk while detection goes on.
-_WAITING_FACES = 64
 # The broker has this time to say whether the camera is paused. After that the camera is opened all the same.
 _BROKER_SECONDS = 1.0
-
-
-@dataclass(eq=False)
-class Detection:
-    """Publishes the faces of the frames.
-
-    The outbox takes faces in the background. While it has no room, detection waits, and a live camera's frames are
-    skipped. So every face that was found is kept.
-    """
-
-    settings: DetectorSettings
-    source: Source
-    cutter: FaceCutter
-    outbox: Outbox
-    switch: PauseSwitch
-    stop: threading.Event
-    #: Since the start: frames looked at, faces found in them, frames that could not be decoded.
-    frames: int = 0
-    faces: int = 0
-    unreadable: int = 0
-    #: When the last face was seen.
-    last_face: datetime | None = None
-
-    def __post_init__(self) -> None:
-        self._room = threading.Semaphore(_WAITING_FACES)
-
-    def run(self) -> int:
-        """Ends with the source or when `stop` is set; all faces are then in the outbox if that has room.
-
-        Returns the exit status.
-        """
-        try:
-            self._publish_faces()
-        except SourceError as error:
-            log.log(logging.ERROR, "%s", error)  # no traceback: the line says it all
-            return program.EXIT_FAILED
-        return 0
-
-    def _publish_faces(self) -> None:
-        pauses, mask, clock = 0, Mask(self.settings.privacy_mask), CaptureClock(last_face_at(self.settings.outbox_path))
-        for frame in map(clock.stamped, self.source.frames()):
-            frame.turn(self.settings.video_rotate)
-            frame.hide(mask.paint)
-            if self.switch.pauses != pauses:
-                pauses = self.switch.pauses
-                if not self._put(self.cutter.finish()):
-                    return
-            try:
-                faces = self.cutter.faces_in(frame)
-            except UnreadableFrameError as error:
-                if not self.unreadable:
-                    log.warning("frame %d is passed over, and further ones like it: %s", frame.number, error)
-                self.unreadable += 1
-                continue
-            if faces:
-                remember_face(self.settings.outbox_path, frame.captured_at)
-            if not self._put(faces):
-                return
-            self.frames += 1
-            if self.stop.is_set():
-                break
-        if self._put(self.cutter.finish()):
-            # The outbox has all faces when there is room for as many as may wait.
-            for _ in range(_WAITING_FACES):
-                if not self._wait_for_room():
-                    return
-
-    def _put(self, faces: list[tuple[FaceEvent, bytes]]) -> bool:
-        for event, png in faces:
-            if not self._wait_for_room():
-                return False
-            message = event.to_message(self.settings.mqtt_topic, png)
-            self.outbox.put(event.id.encode(), message, self._room.release)
-            self.faces += 1
-            self.last_face = event.time
-        return True
-
-    def _wait_for_room(self) -> bool:
-        while not self._room.acquire(timeout=0.5):
-            if self.stop.is_set():
-                return self._room.acquire(timeout=1.0)
-        return True
 
 
 def work(settings: DetectorSettings, stop: program.Stop) -> int:
@@ -148,7 +61,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         log.info("the preview is at %s", preview.url(settings.metrics_port))
         detector = preview
     with program.monitored(monitor, settings):
-        outbox = program.open_outbox(settings, stop)
+        outbox = program.open_outbox(settings, stop, monitor)
         if outbox is None:
             return 0
         control = f"{control_topic(settings.edge_id)}/{settings.camera_id}"
@@ -169,23 +82,17 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             _health(settings, source, detection, outbox),
             watch=lambda: (source.paused, source.is_up, outbox.trouble is None),
         )
-        connection = Connection(
+        session = Session(
             broker_url(settings.mqtt_url),
             client_id=settings.client_id,
-            endpoint=Besides(sender, switch, reporter),
+            endpoint=Multiplexer(sender, switch, reporter),
         )
 
-        def kept() -> None:
-            sender.outbox_has_more()
-            connection.wake()
-
-        outbox.on_kept = kept
         _show(monitor, source, detection)
-        show_outbox(monitor, outbox)
         show_sender(monitor, sender)
-        show_connection(monitor, connection, "edge")
+        show_session(monitor, session, "edge")
         log.info("started on %s: %d faces wait in the outbox", source.description, len(outbox))
-        connection.start()
+        session.start()
         backlog = threading.Thread(target=report_backlog, args=(outbox, stop), name="backlog", daemon=True)
         backlog.start()
         threading.Thread(target=_close_on_stop, args=(stop, source), name="closer", daemon=True).start()
@@ -197,9 +104,9 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
         # A recording ends without a signal. The backlog's thread must not ask a closed outbox.
         stop.set()
         backlog.join()
-        connection.stop()
+        session.stop()
         outbox.close()
-        if gone := len(outbox) - outbox.messages_on_disk:
+        if gone := len(outbox) - outbox.totals.messages:
             log.error("%d faces that were found had no room in the outbox: they are lost with this stop", gone)
         log.info(
             "stopped: frames=%d skipped=%d faces=%d confirmed=%d waiting=%d",
@@ -207,7 +114,7 @@ def work(settings: DetectorSettings, stop: program.Stop) -> int:
             source.frames_skipped,
             detection.faces,
             outbox.confirmed,
-            outbox.messages_on_disk,
+            outbox.totals.messages,
         )
     return status
 

@@ -1,7 +1,5 @@
 """`python -m edge_forwarder`."""
 
-from __future__ import annotations
-
 import os
 import signal
 

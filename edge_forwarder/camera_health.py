@@ -1,7 +1,5 @@
 """How the cameras of this edge are, as their detectors say at the edge broker."""
 
-from __future__ import annotations
-
 import re
 import threading
 import time

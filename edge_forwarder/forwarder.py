@@ -1,7 +1,5 @@
 """Take from the edge broker into the outbox; send from the outbox to the cloud broker."""
 
-from __future__ import annotations
-
 import logging
 import time
 from datetime import UTC, datetime
@@ -10,16 +8,16 @@ from pathlib import Path
 from edge_forwarder.camera_health import FILTERS, Cameras
 from edge_forwarder.pause import ControlRelay
 from edge_forwarder.settings import ForwarderSettings
-from face_messages import Connection, Monitor, Outbox, Sender, Taken, Taker
+from face_messages import Monitor, Outbox, Sender, Session, Taken, Taker
 from face_messages.event import FaceEvent, InvalidEventError, new_id
 from face_messages.message import MAX_MESSAGE_BYTES, Message, control_topic
-from face_messages.mqtt.multiplexer import Besides
+from face_messages.mqtt.endpoint import Multiplexer
 from face_messages.outbox.progress import report_backlog
 from face_messages.service import program
 from face_messages.service.certificate import ends_at, watch_certificate
 from face_messages.service.health import EdgeHealth, Listener, OutboxHealth, Reporter
-from face_messages.service.metrics import show_connection, show_outbox, show_sender, show_taker
-from face_messages.service.settings import broker_url
+from face_messages.service.monitor import show_sender, show_session, show_taker
+from face_messages.service.settings import broker_url, broker_urls
 
 log = logging.getLogger(__name__)
 
@@ -55,23 +53,20 @@ class Forwarder:
         self._certificate = settings.cloud_mqtt_cert_file
         self._cameras = Cameras(settings.edge_id)
         self._reporter = Reporter(settings.edge_id, self._health, watch=self._state)
-        self.cloud = Connection(
-            broker_url(settings.cloud_mqtt_url),
+        self.cloud = Session(
+            broker_urls(settings.cloud_mqtt_url),
             client_id=settings.edge_id,
-            endpoint=Besides(self.sender, said, self._reporter),
+            endpoint=Multiplexer(self.sender, said, self._reporter),
             tls=settings.cloud_tls,
         )
         self.taker = Taker(settings.mqtt_topic, self._take, max_size=min(MAX_MESSAGE_BYTES, outbox.largest_message))
         cameras = Listener(FILTERS, self._cameras.hear)
-        self.edge = Connection(
+        self.edge = Session(
             broker_url(settings.edge_mqtt_url),
             client_id=settings.edge_id,
-            endpoint=Besides(self.taker, relay, cameras),
+            endpoint=Multiplexer(self.taker, relay, cameras),
             receive_maximum=_RECEIVE_MAXIMUM,
         )
-        self.taker.wake = relay.wake = self.edge.wake
-        said.wake = self.cloud.wake
-        outbox.on_kept = self._kept
 
     def _take(self, taken: Taken) -> None:
         message = taken.message
@@ -89,10 +84,6 @@ class Forwarder:
     def _state(self) -> object:
         cameras = [(camera.camera, camera.state) for camera in self._cameras.present()]
         return self.edge.is_up, self.outbox.trouble is None, cameras
-
-    def _kept(self) -> None:
-        self.sender.outbox_has_more()
-        self.cloud.wake()
 
     def start(self) -> None:
         self.cloud.start()
@@ -113,28 +104,27 @@ def _end_of(certificate: Path | None) -> datetime | None:
     try:
         return None if certificate is None else datetime.fromtimestamp(ends_at(certificate), UTC)
     except (OSError, ValueError):
-        return None  # what is wrong with it is told where it is used
+        return None  # its user says what is wrong with it
 
 
 def work(settings: ForwarderSettings, stop: program.Stop) -> int:
     """Runs until `stop` is set."""
     monitor = Monitor()
     with program.monitored(monitor, settings):
-        outbox = program.open_outbox(settings, stop)
+        outbox = program.open_outbox(settings, stop, monitor)
         if outbox is None:
             return 0
         forwarder = Forwarder(settings, outbox)
-        show_outbox(monitor, outbox)
         show_sender(monitor, forwarder.sender)
         show_taker(monitor, forwarder.taker)
-        show_connection(monitor, forwarder.edge, "edge")
-        show_connection(monitor, forwarder.cloud, "cloud")
+        show_session(monitor, forwarder.edge, "edge")
+        show_session(monitor, forwarder.cloud, "cloud")
         if settings.cloud_mqtt_cert_file is not None:
             watch_certificate(settings.cloud_mqtt_cert_file, monitor, stop)
         log.info("started as %s: %d messages wait in the outbox", settings.edge_id, len(outbox))
         forwarder.start()
         report_backlog(outbox, stop)
         forwarder.stop()
-        waiting = outbox.messages_on_disk
+        waiting = outbox.totals.messages
         log.info("stopped: taken=%d confirmed=%d waiting=%d", forwarder.taker.taken, outbox.confirmed, waiting)
     return 0

@@ -1,37 +1,29 @@
 """An operator's word from the cloud to the cameras of this edge."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
 
 from face_messages import Message, Taken
-from face_messages.message import Incoming, printable
-from face_messages.mqtt.link import Link, Subscription
+from face_messages.message import printable
+from face_messages.mqtt.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
 _FAILURE = 0x80
 
 
-class ControlRelay:
+class ControlRelay(Endpoint):
     """Publishes at the edge broker, retained, what was said below `topic` at the cloud broker; an endpoint of the edge.
 
     Each message is passed on once, when it is said, and never the other way, so that the last word counts, wherever it
     was said. The cloud broker keeps a message until the edge broker has it.
     """
 
-    subscriptions: Sequence[Subscription] = ()
-
     def __init__(self, topic: str) -> None:
         self._camera = re.compile(re.escape(topic) + r"/[A-Za-z0-9._-]{1,63}")
-        self._link: Link | None = None
         self._said: deque[Taken] = deque()
         self._flying: dict[int, Taken] = {}
-        #: Wakes the connection that this endpoint belongs to.
-        self.wake: Callable[[], None] = lambda: None
 
     def take(self, taken: Taken) -> None:
         """Called in any thread with what came from the cloud."""
@@ -43,16 +35,10 @@ class ControlRelay:
             log.warning("%r names no camera and is not passed on", printable(taken.message.topic))
             taken.safe()
 
-    def connected(self, link: Link) -> None:
-        self._link = link
-
     def disconnected(self) -> None:
-        self._link = None
+        self.link = None
         self._said.extendleft(reversed(self._flying.values()))
         self._flying.clear()
-
-    def received(self, packet: Incoming) -> None:
-        """Nothing: it has no subscriptions."""
 
     def acknowledged(self, packet_id: int, reason: int) -> None:
         if (taken := self._flying.pop(packet_id, None)) is None:
@@ -63,12 +49,9 @@ class ControlRelay:
 
     def work(self, now: float) -> None:
         del now  # nothing waits for its time
-        while self._said and self._link is not None and self._link.may_publish:
+        while self._said and self.link is not None and self.link.may_publish:
             taken = self._said.popleft()
             message = Message(taken.message.topic, taken.message.payload)
-            self._flying[self._link.publish(message, retain=True)] = taken
+            self._flying[self.link.publish(message, retain=True)] = taken
             said = printable(message.payload.decode(errors="replace"))
             log.info("passed on from the cloud: %r on %s", said, message.topic)
-
-    def finish(self) -> None:
-        """Nothing: what the edge broker does not have yet is still with the cloud broker."""

@@ -1,13 +1,21 @@
 """The forwarder's settings."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pydantic import Field
 
 from face_messages.mqtt.url import TlsFiles
-from face_messages.service.settings import MqttSettings, MqttUrl, Name, OutboxSettings, broker_url, tls_contradictions
+from face_messages.service.settings import (
+    MqttSettings,
+    MqttUrl,
+    MqttUrls,
+    Name,
+    OutboxSettings,
+    broker_url,
+    broker_urls,
+    proxy_contradictions,
+    tls_contradictions,
+)
 
 
 class ForwarderSettings(MqttSettings, OutboxSettings):
@@ -15,7 +23,10 @@ class ForwarderSettings(MqttSettings, OutboxSettings):
 
     edge_id: Name = Field(description="name of this edge device; its client id at both brokers, so give each its own")
     edge_mqtt_url: MqttUrl = Field(description="the edge broker, such as mqtt://edge_mqtt_broker:1883")
-    cloud_mqtt_url: MqttUrl = Field(description="the cloud broker, such as mqtts://vm.example.org:8883")
+    cloud_mqtt_url: MqttUrls = Field(
+        description="the cloud broker, such as mqtts://vm.example.org:8883; of several, with commas between, the next"
+        " is tried when one is away"
+    )
     cloud_mqtt_ca_file: Path | None = Field(
         None, description="PEM file of the CA that signed the cloud broker's certificate"
     )
@@ -34,8 +45,9 @@ class ForwarderSettings(MqttSettings, OutboxSettings):
 
     def contradictions(self) -> list[str]:
         lines = tls_contradictions(self.cloud_mqtt_url, self.cloud_tls, "CLOUD_MQTT_")
-        edge, cloud = broker_url(self.edge_mqtt_url), broker_url(self.cloud_mqtt_url)
-        if (edge.host, edge.port) == (cloud.host, cloud.port):
+        lines += proxy_contradictions(self.cloud_mqtt_url)
+        edge, clouds = broker_url(self.edge_mqtt_url), broker_urls(self.cloud_mqtt_url)
+        if (edge.host, edge.port) in [(cloud.host, cloud.port) for cloud in clouds]:
             lines.append(
                 "EDGE_MQTT_URL, CLOUD_MQTT_URL: are the same broker, where each face would go round for ever;"
                 " set CLOUD_MQTT_URL to the broker in the cloud"

@@ -4,21 +4,21 @@ from face_messages.custody.sender import Sender
 from face_messages.custody.taker import Taken, Taker
 from face_messages.event import FaceEvent, InvalidEventError, new_id
 from face_messages.message import Message
-from face_messages.mqtt.session import Connection
+from face_messages.mqtt.session import Session
 from face_messages.mqtt.url import BrokerUrl, TlsFiles
-from face_messages.outbox.commit import WhenFull
 from face_messages.outbox.outbox import Outbox
+from face_messages.outbox.writer import WhenFull
 from face_messages.service.monitor import Monitor
 
 __all__ = [
     "BrokerUrl",
-    "Connection",
     "FaceEvent",
     "InvalidEventError",
     "Message",
     "Monitor",
     "Outbox",
     "Sender",
+    "Session",
     "Taken",
     "Taker",
     "TlsFiles",

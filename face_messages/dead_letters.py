@@ -1,6 +1,4 @@
-"""`python3 -m face_messages.dead_letters`: shows what an outbox keeps aside, and decides what becomes of it."""
-
-from __future__ import annotations
+"""`python3 -m face_messages.dead_letters`: shows the dead letters of an outbox, and decides what becomes of them."""
 
 import argparse
 import hashlib
@@ -23,25 +21,25 @@ from face_messages.service.settings import OutboxSettings
 _PNG = b"\x89PNG\r\n\x1a\n"
 _LONGEST_NAME = 128
 
-_ABOUT = """A message is aside when it can never be delivered as things are: the store, or a broker
+_ABOUT = """A dead letter is a message that can never be delivered as things are: the store, or a broker
 on the way, refuses it. It takes up room in the outbox until somebody decides: mend the cause and
 `retry`, or `discard`. `list` and `export` change nothing and work while the program runs."""
 
 _STOP = """{outbox} is in use: stop the program first, and start it again afterwards. In containers:
-  docker compose -f docker-compose.edge.yml stop edge_forwarder
-  docker compose -f docker-compose.edge.yml run --rm --no-deps --entrypoint python3 edge_forwarder \\
+  docker compose stop edge_forwarder
+  docker compose run --rm --no-deps --entrypoint python3 edge_forwarder \\
       -m face_messages.dead_letters {command} --all
-  docker compose -f docker-compose.edge.yml start edge_forwarder"""
+  docker compose start edge_forwarder"""
 
 
-class AsideError(Exception):
+class DeadLetterError(Exception):
     """It was not done; the text tells why, and what to do."""
 
 
 def show(outbox: Path) -> Iterator[str]:
-    """A line for each message, and one for all of them."""
+    """A line for each dead letter, and one for all of them."""
     with _opened(outbox, read_only=True) as db:
-        # All at once: whoever reads the lines may take long, and a long look keeps the write-ahead log from being cut.
+        # All at once: a pager may read the lines slowly, and an open query keeps the write-ahead log from being cut.
         rows = db.execute(
             "SELECT id, kept_at, length(payload) AS bytes, topic, aside, cost FROM outbox"
             " WHERE aside IS NOT NULL ORDER BY seq"
@@ -49,17 +47,17 @@ def show(outbox: Path) -> Iterator[str]:
     for row in rows:
         about = f"{row['bytes']} bytes  {printable(row['topic'])}  {printable(row['aside'])}"
         yield f"{_text(row['id'])}  {_time(row['kept_at'])}  {about}"
-    yield f"{len(rows)} messages are aside and take up {sum(row['cost'] for row in rows)} bytes of {outbox}"
+    yield f"{len(rows)} dead letters take up {sum(row['cost'] for row in rows)} bytes of {outbox}"
 
 
 def export(outbox: Path, folder: Path) -> Iterator[str]:
     """Writes each payload as a file, beside a JSON file about it; only into an empty folder."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise AsideError(f"{folder} is not empty: name a new folder")
+        raise DeadLetterError(f"{folder} is not empty: name a new folder")
     with _opened(outbox, read_only=True) as db:
-        places = db.execute("SELECT seq FROM outbox WHERE aside IS NOT NULL ORDER BY seq").fetchall()
-        for place in places:
+        # One by one: together they may not fit into memory.
+        for place in db.execute("SELECT seq FROM outbox WHERE aside IS NOT NULL ORDER BY seq").fetchall():
             for row in db.execute("SELECT * FROM outbox WHERE seq = ?", tuple(place)):
                 yield str(_write(folder, row))
 
@@ -89,28 +87,28 @@ def retry(outbox: Path, ids: Sequence[str] | None) -> Iterator[str]:
 
 def discard(outbox: Path, ids: Sequence[str] | None, *, sure: bool) -> Iterator[str]:
     """Deletes messages for good, those named or (None) all; asks before it does, unless `sure`."""
-    if not sure:
-        if not sys.stdin.isatty():
-            raise AsideError("there is no terminal to ask on: --yes deletes without asking")
-        what = "all messages that are" if ids is None else f"{len(set(ids))} messages"
-        if input(f"Delete {what} aside in {outbox}, for good? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise AsideError("nothing was deleted")
+    if not sure and not sys.stdin.isatty():
+        raise DeadLetterError("there is no terminal to ask on: --yes deletes without asking")
+    what = "all" if ids is None else len(set(ids))
+    question = f"Delete {what} dead letters of {outbox}, for good? [y/N] "
+    if not sure and input(question).strip().lower() not in ("y", "yes"):
+        raise DeadLetterError("nothing was deleted")
     count = _change("DELETE FROM outbox", outbox, ids, command="discard")
     yield f"{count} messages are deleted"
 
 
 def _change(change: str, outbox: Path, ids: Sequence[str] | None, *, command: str) -> int:
-    """Changes the rows of all these ids or of none of them, or (None) all that are aside; how many."""
+    """Changes the rows of all these ids or of none of them, or (None) all dead letters; how many."""
     try:
         claimed = claim(outbox)
     except OutboxInUseError:
-        raise AsideError(_STOP.format(outbox=outbox, command=command)) from None
+        raise DeadLetterError(_STOP.format(outbox=outbox, command=command)) from None
     with claimed, _opened(outbox, read_only=False) as db, db:
         if ids is None:
             return db.execute(f"{change} WHERE aside IS NOT NULL").rowcount
         for each in set(ids):
             if not db.execute(f"{change} WHERE aside IS NOT NULL AND id = ?", (unquote_to_bytes(each),)).rowcount:
-                raise AsideError(f"{printable(each)} is not aside, so nothing was changed; `list` shows what is")
+                raise DeadLetterError(f"{printable(each)} is no dead letter, so nothing was changed; `list` shows them")
         return len(set(ids))
 
 
@@ -145,11 +143,9 @@ def _time(seconds: float) -> str:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python3 -m face_messages.dead_letters",
-        description=_ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    name = "python3 -m face_messages.dead_letters"
+    parser = argparse.ArgumentParser(prog=name, description=_ABOUT, formatter_class=raw)
     default = os.environ.get("OUTBOX_PATH") or OutboxSettings.model_fields["outbox_path"].default
     parser.add_argument("--outbox", type=Path, default=Path(default), help="its file [OUTBOX_PATH: %(default)s]")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -159,10 +155,19 @@ def _arguments() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=f"{about}; the program must be stopped")
         which = command.add_mutually_exclusive_group(required=True)
         which.add_argument("ids", nargs="*", default=[], metavar="ID", help="as `list` shows it")
-        which.add_argument("--all", action="store_true", help="all that are aside")
+        which.add_argument("--all", action="store_true", help="all dead letters")
         if name == "discard":
             command.add_argument("--yes", action="store_true", help="do not ask")
     return parser
+
+
+def _lines(asked: argparse.Namespace) -> Iterator[str]:
+    if asked.command == "list":
+        return show(asked.outbox)
+    if asked.command == "export":
+        return export(asked.outbox, asked.folder)
+    ids = None if asked.all else asked.ids
+    return retry(asked.outbox, ids) if asked.command == "retry" else discard(asked.outbox, ids, sure=asked.yes)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -172,17 +177,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not asked.outbox.is_file():
         parser.error(f"there is no file {asked.outbox}: set OUTBOX_PATH, or use --outbox")
     try:
-        if asked.command == "list":
-            lines = show(asked.outbox)
-        elif asked.command == "export":
-            lines = export(asked.outbox, asked.folder)
-        elif asked.command == "retry":
-            lines = retry(asked.outbox, None if asked.all else asked.ids)
-        else:
-            lines = discard(asked.outbox, None if asked.all else asked.ids, sure=asked.yes)
-        for line in lines:
+        for line in _lines(asked):
             print(line)  # noqa: T201 - it is for a terminal
-    except (AsideError, OSError, sqlite3.Error) as error:
+    except (DeadLetterError, OSError, sqlite3.Error) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 - as above
         return 1
     return 0

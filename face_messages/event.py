@@ -1,14 +1,12 @@
 """The face event: CloudEvents 1.0 in the binary mode of its MQTT 5 binding, written and read."""
 
-from __future__ import annotations
-
 import os
 import re
 import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
+from typing import Self, cast
 
 from face_messages.message import Message
 
@@ -16,8 +14,7 @@ EVENT_TYPE = "facedetection.face.v1"
 CONTENT_TYPE = "image/png"
 
 _REQUIRED = ("specversion", "id", "source", "type", "time")
-_EXTENSIONS = ("frame", "framesize", "facebox", "score", "track")
-_ATTRIBUTES = frozenset((*_REQUIRED, *_EXTENSIONS))
+_ATTRIBUTES = frozenset((*_REQUIRED, "frame", "framesize", "facebox", "score", "track"))
 
 # No control characters, and nothing that UTF-8 in MQTT or a log line would choke on.
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]+")
@@ -69,26 +66,16 @@ class FaceEvent:
             "source": self.source,
             "type": EVENT_TYPE,
             "time": stamp,
+            "frame": None if self.frame is None else str(self.frame),
+            "framesize": self.framesize and ",".join(map(str, self.framesize)),
+            "facebox": self.facebox and ",".join(map(str, self.facebox)),
+            "score": None if self.score is None else f"{self.score:.4f}",
+            "track": self.track,
         }
-        if self.frame is not None:
-            attributes["frame"] = str(self.frame)
-        if self.framesize is not None:
-            attributes["framesize"] = ",".join(map(str, self.framesize))
-        if self.facebox is not None:
-            attributes["facebox"] = ",".join(map(str, self.facebox))
-        if self.score is not None:
-            attributes["score"] = f"{self.score:.4f}"
-        if self.track is not None:
-            attributes["track"] = self.track
-        return attributes
+        return {name: value for name, value in attributes.items() if value is not None}
 
     def to_message(self, topic: str, png: bytes) -> Message:
-        return Message(
-            topic=topic,
-            payload=png,
-            content_type=CONTENT_TYPE,
-            user_properties=tuple(self.attributes().items()),
-        )
+        return Message(topic, png, content_type=CONTENT_TYPE, user_properties=tuple(self.attributes().items()))
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
@@ -96,9 +83,7 @@ class FaceEvent:
 
         User properties of other names are other people's business and are passed over.
 
-        Raises:
-            InvalidEventError: the message is not a face event.
-
+        InvalidEventError: the message is not a face event.
         """
         found: dict[str, str] = {}
         for name, value in message.user_properties:
@@ -118,21 +103,17 @@ class FaceEvent:
         if len(found["id"].encode()) > _MAX_ID or not _PRINTABLE.fullmatch(found["id"]):
             raise InvalidEventError(f"id has control characters, nothing at all or more than {_MAX_ID} bytes")
         edge_id, camera_id = _parse_source(found["source"])
-        frame = found.get("frame")
-        score = found.get("score")
-        track = found.get("track")
+        frame, score, track = found.get("frame"), found.get("score"), found.get("track")
         if track is not None and not _TRACK.fullmatch(track):
             raise InvalidEventError("track is not 1 to 64 letters, digits, dots, hyphens and underscores")
-        size = _numbers(found, "framesize", 2)
-        box = _numbers(found, "facebox", 4)
         return cls(
             id=found["id"],
             edge_id=edge_id,
             camera_id=camera_id,
             time=_parse_time(found["time"]),
             frame=None if frame is None else _count("frame", frame),
-            framesize=None if size is None else (size[0], size[1]),
-            facebox=None if box is None else (box[0], box[1], box[2], box[3]),
+            framesize=cast("tuple[int, int] | None", _numbers(found, "framesize", 2)),
+            facebox=cast("tuple[int, int, int, int] | None", _numbers(found, "facebox", 4)),
             score=None if score is None else _parse_score(score),
             track=track,
         )
@@ -185,7 +166,7 @@ def new_id() -> str:
     The first 60 bits are a timestamp of a quarter of a microsecond (section 6.2, method 3), which is counted on where
     the clock stands still or runs backwards, so ids of one run sort in the order they were made.
     """
-    global _last_stamp  # noqa: PLW0603 - the order holds for the process, whoever asks
+    global _last_stamp  # noqa: PLW0603 - the order holds for the whole process
     with _id_lock:
         milliseconds, rest = divmod(time.time_ns(), 1_000_000)
         stamp = milliseconds << 12 | rest * 4096 // 1_000_000

@@ -1,7 +1,5 @@
 """A message as the programs see it: what of an MQTT 5 PUBLISH matters to custody."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -67,9 +65,9 @@ class Message:
     def wants_receipt(self) -> bool:
         """Whether a keeper owes a receipt, or a refusal, for this message.
 
-        The Response Topic comes from whoever published. A keeper that followed it anywhere could be made to
-        write to any topic its own rights reach (status, control), so only one client's receipts topic counts: the
-        sender's own, where the broker knows it. A receipt for another would make it discard what nobody has.
+        Any publisher chooses the Response Topic. A keeper that followed it anywhere could be made to write to any topic
+        its own rights reach (status, control). So only one client's receipts topic counts: the sender's own, where the
+        broker knows it. A receipt for another would make it discard a message that nobody has.
         """
         return (
             self.response_topic is not None
@@ -90,10 +88,8 @@ class Received:
     """A message as it came."""
 
     message: Message
-    #: What its acknowledgement must carry; None at QoS 0.
-    packet_id: int | None = None
-    #: Whether the broker had it from before.
-    retain: bool = False
+    packet_id: int | None = None  #: what its acknowledgement must carry; None at QoS 0
+    retain: bool = False  #: whether the broker had it from before
 
     @property
     def topic(self) -> str:
@@ -102,10 +98,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class UnreadablePublish:
-    """A PUBLISH that was not taken in: over the size limit, or malformed where the broker did not mind.
-
-    Its packet id (None at QoS 0) allows to acknowledge it, else it would come again for ever.
-    """
+    """A PUBLISH over the size limit, or malformed. It is acknowledged all the same, or it would come for ever."""
 
     topic: str
     packet_id: int | None
@@ -123,10 +116,7 @@ def _written(text: str) -> int:
 
 
 def refusal_of(message: Message, reason: str) -> Message:
-    """The answer to a message that `wants_receipt` and that its keeper will never take.
-
-    It travels where receipts do, and has no payload: whoever knows receipts alone finds no id in it.
-    """
+    """The answer to a message that `wants_receipt` and that its keeper will never take: a receipt without an id."""
     assert message.response_topic is not None
     properties = ((_REFUSED, printable(reason)),)
     return Message(message.response_topic, b"", user_properties=properties, correlation_data=message.correlation_data)

@@ -1,161 +1,112 @@
-"""The SDK's client, for all that is not done with each object.
+"""The SDK's client, for everything but the writing of objects: it makes requests and reads answers.
 
-It makes requests and reads answers. They go over our connections, and what is no yes of a store becomes our error,
-before the SDK can try again or follow a redirect.
+The requests are signed and sent by the bucket. An answer that is no yes becomes our error before the SDK can try again
+or follow a redirect.
 """
 
 from __future__ import annotations
 
 import io
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any
 from urllib.parse import urlsplit
 
+from ibm_botocore import UNSIGNED
 from ibm_botocore.awsrequest import AWSResponse
 from ibm_botocore.exceptions import BotoCoreError
 from ibm_botocore.parsers import ResponseParserError
 
 from face_messages.message import MAX_MESSAGE_BYTES
-from object_store.connections import Answer
-from object_store.errors import ClosedMeanwhileError, Errors
+from object_store.answers import Answer
+from object_store.errors import Errors
 from object_store.signing import content_md5
 
 _OF_PARSERS = (ResponseParserError, BotoCoreError, ValueError, LookupError, TypeError)
-_FILES = ("profile", "config_file", "credentials_file")
 _TAG = re.compile(r"<(?:[\w.-]+:)?([\w.-]{1,60})")
+_MAX_LIST = 4 * 1024 * 1024  # a thousand objects whose keys are as long as they may be
 
-
-class _Operation(NamedTuple):
-    """What it does to the bucket, the element that it brings, if that is known, and how many bytes at most."""
-
-    doing: str
-    brings: str = ""
-    max_bytes: int = 4 * 1024 * 1024  # a list of a thousand objects whose keys are as long as they may be
-
-
+# Headers that are not signed, and that each request gets when it is sent.
+_OF_CONNECTIONS = ("accept-encoding", "content-length", "user-agent")
+# What each operation does to the bucket, and the element that it brings, if that is known.
 _OPERATIONS = {
-    "HeadObject": _Operation("read"),
-    "GetObject": _Operation("read", max_bytes=MAX_MESSAGE_BYTES),
-    "ListObjectsV2": _Operation("list", "ListBucketResult"),
-    "ListObjectVersions": _Operation("list", "ListVersionsResult"),
-    "DeleteObjects": _Operation("delete from", "DeleteResult"),
-    "GetBucketVersioning": _Operation("read the settings of"),
-    "GetBucketLifecycleConfiguration": _Operation("read the lifecycle of"),
-    "PutBucketLifecycleConfiguration": _Operation("change the lifecycle of"),
-    "DeleteBucketLifecycle": _Operation("change the lifecycle of"),
+    "HeadObject": ("read", ""),
+    "GetObject": ("read", ""),
+    "ListObjectsV2": ("list", "ListBucketResult"),
+    "ListObjectVersions": ("list", "ListVersionsResult"),
+    "DeleteObjects": ("delete from", "DeleteResult"),
+    "GetBucketVersioning": ("read the settings of", ""),
+    "GetBucketLifecycleConfiguration": ("read the lifecycle of", ""),
+    "PutBucketLifecycleConfiguration": ("change the lifecycle of", ""),
+    "DeleteBucketLifecycle": ("change the lifecycle of", ""),
 }
 
 
 class NoObjectError(Exception):
-    """There is none with this key."""
+    """No object has this key."""
 
 
 class Client:
-    """Made by the SDK when it is first needed; the saver as a rule does without. Safe to use from many threads.
+    """Safe to use from many threads. `send` takes method, target in the bucket, headers, body and `max_bytes`."""
 
-    Args:
-        bucket: its name.
-        host: what the header `host` says.
-        send: takes method, path, headers, body and `max_bytes`, and raises a StoreError where there is no answer.
-        errors: the bucket's.
-        signature: the SDK's name for a kind of signature.
-        options: for the SDK's `create_client`.
-
-    """
-
-    def __init__(
-        self,
-        *,
-        bucket: str,
-        host: str,
-        send: Callable[..., Answer],
-        errors: Errors,
-        signature: str,
-        options: Mapping[str, Any],
-    ) -> None:
+    def __init__(self, bucket: str, send: Callable[..., Answer], errors: Errors) -> None:
         self._bucket = bucket
-        self._host = host
         self._send = send
         self._errors = errors
-        self._signature = signature
-        self._options = options
-        self._lock = threading.Lock()
-        self._made: Any = None
 
     def ask(self, operation: str, **what: Any) -> dict[str, Any]:
-        """What the SDK makes of the answer. It may be asked twice.
+        """What the SDK makes of the answer to one of `_OPERATIONS`, such as `list_objects_v2`. It may be asked twice.
 
-        Args:
-            operation: the client's method, such as `list_objects_v2`; one of `_OPERATIONS`.
-            what: its arguments, but for `Bucket`.
-
-        Raises:
-            NoObjectError: a key was asked for that is not there.
-            StoreError: it was not done.
-
+        Raises NoObjectError if no object has the key that was asked for, and StoreError if it was not done.
         """
         try:
-            told: dict[str, Any] = getattr(self._client(), operation)(Bucket=self._bucket, **what)
+            told: dict[str, Any] = getattr(self._made, operation)(Bucket=self._bucket, **what)
         except _OF_PARSERS as error:
             raise self._errors.is_no_store("no XML of S3, or not all of it") from error
         return told
 
-    def link(self, key: str, *, seconds: int) -> str:
-        """A URL by which anybody can read the object for so long."""
-        what = {"Bucket": self._bucket, "Key": key}
-        return str(self._client().generate_presigned_url("get_object", Params=what, ExpiresIn=seconds))
-
-    def _client(self) -> Any:
-        with self._lock:
-            if self._made is None:
-                self._made = self._new_client()
-            return self._made
-
-    def _new_client(self) -> Any:
-        # What only the client needs is loaded with it.
+    @cached_property
+    def _made(self) -> Any:
+        # The saver as a rule does without the client, which takes time and memory.
         from ibm_botocore.config import Config  # noqa: PLC0415
         from ibm_botocore.session import Session  # noqa: PLC0415
 
-        # What it would read of its own: files of other programs' settings.
-        session = Session(session_vars=dict.fromkeys(_FILES, (None, None, None, None)))
+        # Other programs' settings are not read.
+        files = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
+        session = Session(session_vars=files)
         # Nobody asks when an object was written, and to read that is most of what a list costs.
         session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
         config = Config(
-            signature_version=self._signature,
+            signature_version=UNSIGNED,
             s3={"addressing_style": "path"},
             parameter_validation=False,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             retries={"total_max_attempts": 1, "mode": "standard"},
         )
-        client = session.create_client("s3", config=config, **self._options)
-        events = client.meta.events
-        events.register("before-sign.s3", self._before_sign)
-        events.register("before-send.s3", self._instead_of_sending)
-        events.register("after-call.s3.GetBucketLifecycleConfiguration", _note_what_is_not_read)
+        # Only the path of the URL counts.
+        client = session.create_client("s3", "us-east-1", endpoint_url="http://store", config=config)
+        client.meta.events.register("before-send.s3", self._instead_of_sending)
+        client.meta.events.register("after-call.s3.GetBucketLifecycleConfiguration", _note_what_is_not_read)
         return client
 
-    def _before_sign(self, request: Any, **_: Any) -> None:
-        # The SDK forgets the brackets of an IPv6 address, and IBM Cloud wants a checksum with some requests.
-        request.headers["Host"] = self._host
-        if request.body and "Content-MD5" not in request.headers:
-            request.headers["Content-MD5"] = content_md5(request.body)
-
     def _instead_of_sending(self, request: Any, event_name: str, **_: Any) -> Any:
-        doing, brings, most = _OPERATIONS[event_name.rpartition(".")[2]]
+        operation = event_name.rpartition(".")[2]
+        doing, brings = _OPERATIONS[operation]
         url = urlsplit(request.url)
-        path = f"{url.path}?{url.query}" if url.query else url.path
-        asked = (request.method, path, request.headers, request.body or b"")
-        try:
-            answer = self._send(*asked, max_bytes=most)
-        except ClosedMeanwhileError:
-            answer = self._send(*asked, max_bytes=most)
+        target = url.path.removeprefix(f"/{self._bucket}") + (f"?{url.query}" if url.query else "")
+        headers = {name.lower(): v.decode() if isinstance(v, bytes) else v for name, v in request.headers.items()}
+        headers = {name: value for name, value in headers.items() if name not in _OF_CONNECTIONS}
+        body = request.body or b""
+        if body:
+            headers["content-md5"] = content_md5(body)  # IBM Cloud wants one with some requests
+        most = MAX_MESSAGE_BYTES if operation == "GetObject" else _MAX_LIST
+        answer = self._send(request.method, target, headers, body, max_bytes=most)
         if answer.status == 404 and doing == "read" and b"NoSuchBucket" not in answer.body:
             raise NoObjectError
         if not 200 <= answer.status < 300:
-            raise self._errors.of_refusal(answer, doing=doing)
+            raise self._errors.of_answer(answer, doing=doing)
         if brings:
             self._check(answer.body, brings)
         return AWSResponse(request.url, answer.status, answer.headers, _Body(answer.body))

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import re
 import ssl
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from enum import Enum
 
-from object_store.connections import Answer, KeptConnectionClosedError, in_words
+from object_store.answers import Answer
+from object_store.connections import KeptConnectionClosedError, in_words
 
-_CODE, _TOLD_REGION = (re.compile(rf"<{name}>\s*([\w-]{{1,64}})\s*</{name}>".encode()) for name in ("Code", "Region"))
+_CODE = re.compile(rb"<Code>\s*([\w.-]{1,64})\s*</Code>")
+_REGION = re.compile(rb"<Region>\s*([\w.-]{1,64})\s*</Region>|expecting '([\w.-]{1,64})'")
 _OF_REGIONS = (
     "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
     "PermanentRedirect",
     "TemporaryRedirect",
 )
+_OF_ADDRESSING = ("PathStyleDomainForbidden", "SecondLevelDomainForbidden")
+_OF_TOKENS = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired")
+_OF_KEYS = re.compile(r"KMS\.|Kms|KeyDisabled|KeyNotFound")
+# A clock that is wrong by less does no harm.
+_CLOCK_SECONDS = 60
 
 
 class Problem(Enum):
@@ -28,6 +37,7 @@ class Problem(Enum):
     ELSEWHERE = "the bucket is in another region"
     CLOCK = "this machine's clock is wrong"
     REFUSED = "the store refuses the object"
+    OBJECT = "one object cannot be read, and the store is well"
 
 
 #: What may be wrong with one object, its size or its name, as well as with all of them.
@@ -35,10 +45,7 @@ MAYBE_THE_OBJECT = (Problem.REFUSED, Problem.DENIED)
 
 
 class StoreError(Exception):
-    """The object is not stored, or whatever else was asked for not done. The text tells why, and what to do about it.
-
-    `code` is the store's own name for it, where it gave one.
-    """
+    """It was not done. The text tells why, and what to do; `code` is the store's own name for it, if it gave one."""
 
     def __init__(self, problem: Problem, text: str, *, code: str = "") -> None:
         super().__init__(text)
@@ -46,18 +53,23 @@ class StoreError(Exception):
         self.code = code
 
 
+class ObjectError(StoreError):
+    """One object cannot be read. The store is well, and health must not change."""
+
+    def __init__(self, text: str, *, code: str = "") -> None:
+        super().__init__(Problem.OBJECT, text, code=code)
+
+
+class ObjectArchivedError(ObjectError):
+    """The object lies in an archive: it must be restored there before it can be read."""
+
+
 class ClosedMeanwhileError(StoreError):
-    """A store may end idle connections at any moment, that of a request included; whether it has it, who knows."""
+    """The store closed a kept connection as the request was sent. It may have served the request or not."""
 
 
 class Errors:
-    """Those of one bucket.
-
-    Args:
-        bucket: its name.
-        url: of the store.
-
-    """
+    """Makes the errors of one bucket, at the store with this URL."""
 
     def __init__(self, bucket: str, url: str) -> None:
         self._bucket = bucket
@@ -67,6 +79,11 @@ class Errors:
         """The error for an answer that makes no sense."""
         text = f"COS_ENDPOINT {self._url} answers, but not as an object store does ({why}): is it right?"
         return StoreError(Problem.UNREACHABLE, text)
+
+    def holds_the_bucket(self, why: str, *, code: str = "") -> StoreError:
+        """The error for a list that does not show what lies under the endpoint."""
+        text = f"COS_ENDPOINT {self._url} seems to hold COS_BUCKET {self._bucket} already ({why}): leave the bucket out"
+        return StoreError(Problem.UNREACHABLE, f"{text} of it; COS_ADDRESSING=virtual puts it into the host", code=code)
 
     def of_trouble(self, error: OSError) -> StoreError:
         """For a request that got no answer."""
@@ -82,34 +99,65 @@ class Errors:
         kind = ClosedMeanwhileError if isinstance(error, KeptConnectionClosedError) else StoreError
         return kind(Problem.UNREACHABLE, text)
 
-    def of_refusal(self, answer: Answer, *, doing: str) -> StoreError:
-        """For an answer that is no yes; `doing` is what was to be done to the bucket, such as `read`."""
-        code, region = (
-            found[1].decode("ascii", "replace") if (found := name.search(answer.body)) else ""
-            for name in (_CODE, _TOLD_REGION)
-        )
-        status, told = answer.status, f"HTTP {answer.status} {code}".strip()
-        region = region or re.sub(r"[^\w-]", "", answer.headers.get("x-amz-bucket-region", ""))[:64]
+    def of_answer(self, answer: Answer, *, doing: str) -> StoreError:
+        """For an answer that is no yes. `doing` is what was to be done to the bucket, such as `read`."""
+        bucket, url, status = f"COS_BUCKET {self._bucket}", f"COS_ENDPOINT {self._url}", answer.status
+        code = found[1].decode() if (found := _CODE.search(answer.body)) else ""
+        told = f"HTTP {status} {code}".strip()
+
+        def error(problem: Problem, text: str) -> StoreError:
+            return StoreError(problem, text, code=code)
+
+        region = region_in(answer) or re.sub(r"[^\w-]", "", answer.headers.get("x-amz-bucket-region", ""))[:64]
         if code in _OF_REGIONS or (status < 400 and region):
-            text = f"COS_BUCKET {self._bucket} is not to be had at {self._url} ({told})"
-            where = f", which is {region}" if region else ""
-            text = f"{text}: COS_ENDPOINT must be that of the bucket's own region{where}"
-            return StoreError(Problem.ELSEWHERE, text, code=code)
+            where = f", which is {region}: COS_REGION must be that or empty" if region else ""
+            text = f"{bucket} is not to be had at {self._url} ({told})"
+            return error(Problem.ELSEWHERE, f"{text}: COS_ENDPOINT must be that of the bucket's own region{where}")
         if status < 400:
-            # Some network's login page, say, is not for the store to tell of.
+            # Such as the login page of some network.
             return self.is_no_store(told)
+        if code in _OF_ADDRESSING:
+            return error(
+                Problem.UNREACHABLE, f"{url} wants the bucket in its host ({told}): set COS_ADDRESSING=virtual"
+            )
+        if code == "NoSuchKey" and doing == "list":
+            return self.holds_the_bucket(told, code=code)
         if code == "NoSuchBucket" or (status == 404 and code in ("", "NotFound", "NoSuchKey")):
-            text = f"COS_BUCKET {self._bucket} does not exist at {self._url} ({told}): create it, or name another"
-            return StoreError(Problem.NO_BUCKET, text, code=code)
+            return error(
+                Problem.NO_BUCKET, f"{bucket} does not exist at {self._url} ({told}): create it, or name another"
+            )
+        clock = _clock(answer)
         if code == "RequestTimeTooSkewed":
-            text = f"COS_ENDPOINT {self._url} has another time than this machine ({told}): set this machine's clock"
-            return StoreError(Problem.CLOCK, text, code=code)
-        if status in (401, 403):
+            text = f"{url} has another time than this machine ({told}{clock}): set this machine's clock"
+            return error(Problem.CLOCK, text)
+        if code == "InvalidObjectState":
+            return ObjectArchivedError(f"the object is in an archive ({told}): restore it there to read it", code=code)
+        if doing == "read" and _OF_KEYS.search(code):
+            text = f"the object's encryption key cannot be used ({told}): enable the key to read it"
+            return ObjectError(text, code=code)
+        if status in (401, 403) or code in _OF_TOKENS:
             # The clock is part of every signature.
             remedy = "check them, their rights and this machine's clock"
-            text = f"the credentials may not {doing} COS_BUCKET {self._bucket} ({told}): {remedy}"
-            return StoreError(Problem.DENIED, text, code=code)
+            return error(Problem.DENIED, f"the credentials may not {doing} {bucket} ({told}{clock}): {remedy}")
         if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
-            return StoreError(Problem.FAILING, f"COS_ENDPOINT {self._url} has trouble of its own ({told})")
-        what = "the object" if doing == "write to" else f"to {doing} COS_BUCKET {self._bucket}"
-        return StoreError(Problem.REFUSED, f"COS_ENDPOINT {self._url} refuses {what} ({told})", code=code)
+            return error(Problem.FAILING, f"{url} has trouble of its own ({told})")
+        what = "the object" if doing == "write to" else f"to {doing} {bucket}"
+        return error(Problem.REFUSED, f"{url} refuses {what} ({told})")
+
+
+def region_in(answer: Answer) -> str:
+    """The region that an answer names; empty where it names none."""
+    found = _REGION.search(answer.body)
+    region = (found[1] or found[2]).decode() if found else answer.headers.get("x-amz-bucket-region", "")
+    return region if re.fullmatch(r"[\w.-]{1,64}", region) else ""
+
+
+def _clock(answer: Answer) -> str:
+    """How wrong this machine's clock is by the store's, in words behind a comma; empty where it is not."""
+    try:
+        seconds = (datetime.now(UTC) - parsedate_to_datetime(answer.headers.get("date", ""))).total_seconds()
+    except (ValueError, TypeError):
+        return ""
+    if abs(seconds) < _CLOCK_SECONDS:
+        return ""
+    return f", this machine is {timedelta(seconds=round(abs(seconds)))} {'ahead' if seconds > 0 else 'behind'}"

@@ -31,27 +31,14 @@ class StoredObject:
 
 
 def object_for(message: Message, *, received_at: datetime) -> StoredObject:
-    """The object that a message becomes.
-
-    Args:
-        message: any message at all.
-        received_at: aware; its day (UTC) files what is no face event.
-
-    """
+    """The object that any message becomes. What is no face event is filed under the day (UTC) of `received_at`."""
     try:
         event = FaceEvent.from_message(message)
     except InvalidEventError:
-        return _unattributed(message.payload, received_at.astimezone(UTC))
+        return _unattributed(message.payload, received_at, {})
     if message.identity not in (None, event.edge_id):
-        claim = {"identity": message.identity, "source": event.source}
-        return _unattributed(message.payload, received_at.astimezone(UTC), _metadata(claim))
-    return StoredObject(
-        key=face_key(event),
-        body=message.payload,
-        content_type="image/png",
-        metadata=_metadata(event.attributes()),
-        captured_at=event.time,
-    )
+        return _unattributed(message.payload, received_at, {"identity": message.identity, "source": event.source})
+    return StoredObject(face_key(event), message.payload, "image/png", _metadata(event.attributes()), event.time)
 
 
 def face_key(event: FaceEvent) -> str:
@@ -59,12 +46,12 @@ def face_key(event: FaceEvent) -> str:
 
 
 def camera_folder(edge_id: str, camera_id: str) -> str:
-    """What the keys of all faces that a camera saw begin with."""
+    """The beginning of the keys of all faces that a camera saw."""
     return f"faces/{safe_name(edge_id)}/{safe_name(camera_id)}/"
 
 
 def moment(time: datetime) -> str:
-    """What follows in the key of a face that was seen then (UTC); keys sort by it."""
+    """The part of a face's key that tells when (UTC) it was seen; keys sort by it."""
     year = f"{time.year:04}"  # strftime does not pad the years before 1000
     return f"{year}/{time:%m}/{time:%d}/{year}{time:%m%dT%H%M%S.%fZ}"
 
@@ -72,14 +59,14 @@ def moment(time: datetime) -> str:
 def safe_name(name: str) -> str:
     """A name as one segment of a key: percent-encoded where it must be, of 128 characters at most, one to one.
 
-    A longer one is cut and told apart by its hash behind `~`, which no other name can hold.
+    A longer one is cut, and its hash follows behind `~`, which no other name can hold.
     """
     encoded = quote(name, safe="").replace("~", "%7E")
     return _bounded(_RISKY_DOT.sub("%2E", encoded), _MAX_NAME)
 
 
 def note_about(stored: StoredObject, refused: str) -> StoredObject:
-    """What is left in the bucket where an object should be: a few lines of JSON under a name that nobody can object to.
+    """What lies in the bucket instead of a refused object: a few lines of JSON under a name that any store takes.
 
     One object has one note, however often it is refused.
     """
@@ -96,18 +83,14 @@ def _bounded(text: str, longest: int) -> str:
     return f"{text[: longest - 33]}~{digest}"
 
 
-def _printable(value: str) -> str:
-    # Object metadata travels as HTTP headers.
-    return quote(value, safe=" !\"#$&'()*+,-./:;<=>?@[]^_`{|}~")
-
-
 def _metadata(values: dict[str, str]) -> dict[str, str]:
-    return {name: _bounded(_printable(value), _MAX_METADATA) for name, value in values.items()}
+    # They travel as HTTP headers.
+    printable = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"
+    return {name: _bounded(quote(value, safe=printable), _MAX_METADATA) for name, value in values.items()}
 
 
-def _unattributed(payload: bytes, received_at: datetime, metadata: dict[str, str] | None = None) -> StoredObject:
-    digest = hashlib.sha256(payload).hexdigest()
-    day = f"{received_at:%Y/%m/%d}"
+def _unattributed(payload: bytes, received_at: datetime, claim: dict[str, str]) -> StoredObject:
+    place = f"{received_at.astimezone(UTC):%Y/%m/%d}/{hashlib.sha256(payload).hexdigest()}"
     if payload.startswith(PNG_SIGNATURE):
-        return StoredObject(f"faces/unattributed/{day}/{digest}.png", payload, "image/png", metadata or {}, None)
-    return StoredObject(f"unrecognized/{day}/{digest}", payload, "application/octet-stream", metadata or {}, None)
+        return StoredObject(f"faces/unattributed/{place}.png", payload, "image/png", _metadata(claim), None)
+    return StoredObject(f"unrecognized/{place}", payload, "application/octet-stream", _metadata(claim), None)

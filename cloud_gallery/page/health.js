@@ -1,5 +1,7 @@
 // How each edge, camera and saver is, in words.
 
+import { decoded } from "./faces.js";
+
 const LABELS = { online: "online", offline: "offline", silent: "silent", up: "up", down: "down", paused: "paused", off: "off" };
 const COLOURS = { online: "good", up: "good", paused: "wait", off: "off" };
 
@@ -13,7 +15,8 @@ export function make(name, text = "", className = "") {
 export function ago(seconds) {
   if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} minutes`;
-  return seconds < 172800 ? `${Math.round(seconds / 3600)} hours` : `${Math.round(seconds / 86400)} days`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} hours`;
+  return seconds < 63072000 ? `${Math.round(seconds / 86400)} days` : `${Math.round(seconds / 31557600)} years`;
 }
 
 export const since = (time) => (Date.now() - Date.parse(time)) / 1000;
@@ -23,8 +26,9 @@ const clock = (time) => new Date(time).toLocaleString([], { dateStyle: "short", 
 const seconds = (value) => (value < 10 ? `${value.toFixed(2)} s` : ago(value));
 
 function waiting(outbox) {
-  if (!outbox.messages) return outbox.refusing ? "takes nothing" : "nothing";
-  return `${outbox.messages} · ${bytes(outbox.bytes)} · oldest ${ago(outbox.oldest_seconds)}${outbox.refusing ? " · full" : ""}`;
+  const why = outbox.refusing ? outbox.why ?? "takes nothing" : null;
+  if (!outbox.messages) return why ?? "nothing";
+  return `${outbox.messages} · ${bytes(outbox.bytes)} · oldest ${ago(outbox.oldest_seconds)}${why ? ` · ${why}` : ""}`;
 }
 
 function list(rows) {
@@ -39,8 +43,13 @@ function head(level, name, state, colour = COLOURS[state] ?? "bad") {
   return heading;
 }
 
-// What is the matter with an edge as a whole, worst first; the cameras of one that is away are not asked.
-function edge(about, savers, storedAt) {
+// What is wrong with a clock that is so many seconds ahead.
+function clockTrouble(name, error) {
+  return `The clock of ${name} is ${ago(Math.abs(error))} ${error > 0 ? "ahead" : "behind"}: set it by NTP. Faces are filed by its time.`;
+}
+
+// An edge and its cameras. While an edge is away, nothing is known of its cameras.
+function edge(about, { savers, clocks }, storedAt) {
   const card = make("article", "", about.state === "online" ? "program" : "program bad-one"), health = about.health;
   card.append(head("h3", about.name, about.state));
   if (!health) return card;
@@ -51,14 +60,18 @@ function edge(about, savers, storedAt) {
     ["aside", health.outbox.aside ? String(health.outbox.aside) : null],
     ["certificate ends", health.certificate_ends ? new Date(health.certificate_ends).toLocaleDateString() : null],
   ]));
+  const own = clocks[about.name];
+  if (own) card.append(make("p", clockTrouble(about.name, own), "why clock"));
   if (health.edge_broker === "down") card.append(make("p", "The edge's own broker is down.", "why"));
   for (const camera of health.cameras) {
     const state = about.state === "online" ? camera.state : "silent";
-    const stored = savers.flatMap((saver) => saver.health?.cameras ?? [])
-      .filter((each) => each.edge === about.name && each.camera === camera.camera).map((each) => Date.parse(each.last_stored))
-      .concat(storedAt.get(`${about.name}/${camera.camera}`) ?? []).sort((one, other) => one - other).pop();
+    const name = `${about.name}/${camera.camera}`, told = savers.flatMap((saver) => saver.health?.cameras ?? [])
+      .filter((each) => `${each.edge}/${each.camera}` === name);
+    const stored = told.map((each) => Date.parse(each.last_stored))
+      .concat(storedAt.get(name) ?? []).sort((one, other) => one - other).pop();
     card.append(head("h4", camera.camera, state));
     if (camera.why) card.append(make("p", camera.why, "why"));
+    if (clocks[name] && !own) card.append(make("p", clockTrouble(camera.camera, clocks[name]), "why clock"));
     card.append(list([
       ["frames/s", camera.frames_per_second.toFixed(1)],
       ["faces a minute", String(Math.round(camera.faces_per_minute))],
@@ -85,16 +98,27 @@ function saver(about) {
   return card;
 }
 
-// Draws all, with the times (ms) at which faces of `edge/camera` were heard of; returns what is to be said of it in a few words, and whether that is good.
+// Of cameras that say nothing of their health, their faces tell.
+function others({ edges, clocks }) {
+  const known = new Set(edges.flatMap((each) => [each.name, ...(each.health?.cameras ?? []).map((one) => `${each.name}/${one.camera}`)]));
+  const wrong = Object.entries(clocks).filter(([name]) => !known.has(name));
+  if (!wrong.length) return [];
+  const card = make("article", "", "program");
+  card.append(make("h3", "Other cameras"), ...wrong.map(([name, error]) => make("p", clockTrouble(decoded(name), error), "why clock")));
+  return [card];
+}
+
+// Draws all programs. `storedAt` has, by `edge/camera`, when (ms) a face was last heard of. Returns a summary and its colour.
 export function draw(into, state, storedAt) {
-  into.replaceChildren(...state.edges.map((each) => edge(each, state.savers, storedAt)), ...state.savers.map(saver));
+  into.replaceChildren(...state.edges.map((each) => edge(each, state, storedAt)), ...others(state), ...state.savers.map(saver));
   const bad = [...into.querySelectorAll(".bad-one h3")].map((h3) => `${h3.firstChild.data} ${h3.lastChild.textContent}`);
   for (const each of state.edges.filter((one) => one.state === "online")) {
     for (const camera of each.health?.cameras ?? []) {
       if (!["up", "paused", "off"].includes(camera.state)) bad.push(`${camera.camera} ${camera.state}`);
     }
   }
-  if (!state.edges.length && !state.savers.length) return [state.live ? "nothing heard yet" : "the broker is away", "wait"];
+  if (into.querySelector(".clock")) bad.push("a clock is wrong");
+  if (!into.children.length) return [state.live ? "nothing heard yet" : "the broker is away", "wait"];
   return bad.length ? [bad.join(", "), "bad"] : ["all well", "good"];
 }
 

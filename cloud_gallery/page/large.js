@@ -1,15 +1,15 @@
-// One face, large, with what is known of it and what was before and after.
+// One face, large: its attributes, and the faces before and after it.
 
-import { about, ask, decoded, image, words } from "./faces.js";
+import { $, about, ask, decoded, image, words } from "./faces.js";
 import { ago, make, since } from "./health.js";
 
 const NEIGHBOURS = 4; // on either side
 
-const $ = (id) => document.getElementById(id);
 const large = $("large");
 
 let list = null; // {faces, the newest first; more, which loads older ones; closed}
 let opened = null;
+let broken = null; // the last face whose picture cannot be shown
 let link = ""; // to the opened one, for anybody
 
 export function within(given) {
@@ -18,27 +18,31 @@ export function within(given) {
 
 export async function show(face) {
   opened = face;
-  const told = about(face);
+  broken = null;
+  const told = about(face), age = told.time && since(told.time);
   $("title").textContent = words(told);
   $("picture").src = image(face);
   $("picture").alt = `Face: ${words(told)}`;
   $("download").href = image(face);
   $("download").download = `${told.edge}-${told.camera}-${face.name.replace("/", "-")}`.replace(/[^A-Za-z0-9._-]+/g, "_").slice(0, 150) + ".png";
   $("told").textContent = "";
-  $("share").disabled = true;
+  $("picture").hidden = false;
+  $("failed").hidden = true;
+  offer("");
   $("attributes").replaceChildren();
   if (!large.open) large.showModal();
   strip();
   const all = await ask(`api/face?key=${encodeURIComponent(face.key)}`).catch((error) => ({ error }));
   if (opened !== face) return;
   if (all.error) {
-    $("attributes").append(make("dt", "It cannot be had"), make("dd", all.error.message));
+    $("attributes").append(make("dt", "Not available"), make("dd", all.error.message));
     return;
   }
-  link = new URL(all.link, location.href).href;
-  $("share").disabled = false;
+  if (all.archived) fail(all.archived);
+  // The gallery's own links begin with a slash, and it may be served below a folder.
+  else if (broken !== face) offer(new URL(all.link.replace(/^\//, ""), location.href).href);
   const given = all.attributes, [x, y, width, height] = (given.facebox ?? "").split(",");
-  const rows = [["edge", told.edge], ["camera", told.camera], ["seen", told.time ? `${told.time.toLocaleString()} (${ago(since(told.time))} ago)` : told.day],
+  const rows = [["edge", told.edge], ["camera", told.camera], ["seen", told.time ? `${told.time.toLocaleString()} (${age < -60 ? "ahead of this clock" : `${ago(age)} ago`})` : told.day],
     ["score", given.score], ["track", given.track], ["face", height && `${width} × ${height} pixels at ${x}, ${y}`],
     ["frame", [given.frame && `number ${given.frame}`, given.framesize?.replace(",", " × ")].filter(Boolean).join(", ")],
     ["sent by", given.identity], ["source", given.identity && decoded(given.source ?? "")], ["id", given.id && decoded(given.id)],
@@ -51,6 +55,21 @@ export async function show(face) {
   }
 }
 
+// Says in the picture's place why it cannot be seen.
+function fail(text) {
+  $("picture").hidden = true;
+  $("failed").hidden = false;
+  $("failed").textContent = text;
+  offer("");
+}
+
+// Offers a link and a download, or neither where there is no `url`.
+function offer(url) {
+  link = url;
+  $("share").disabled = !url;
+  $("download").hidden = !url;
+}
+
 function strip() {
   const faces = list.faces(), index = faces.indexOf(opened), from = Math.max(0, index - NEIGHBOURS);
   // As time goes: the older ones at the left.
@@ -59,6 +78,7 @@ function strip() {
     const button = make("button"), picture = new Image();
     picture.src = image(face);
     picture.alt = "";
+    picture.addEventListener("error", () => picture.remove());
     button.setAttribute("aria-label", words(about(face)));
     if (face === opened) button.setAttribute("aria-current", "true");
     button.append(picture);
@@ -92,9 +112,13 @@ large.addEventListener("close", () => {
 $("close").addEventListener("click", () => large.close());
 $("newer").addEventListener("click", () => step(-1));
 $("older").addEventListener("click", () => step(1));
+$("picture").addEventListener("error", async () => {
+  const face = broken = opened, error = await ask(image(face)).catch((each) => each);
+  if (opened === face && error instanceof Error && $("failed").hidden) fail(error.message);
+});
 $("share").addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText(link);
-    $("told").textContent = "Copied: it works for an hour, for whoever has it.";
+    $("told").textContent = "Copied. The link works for an hour, for everybody who has it.";
   } catch { $("told").textContent = link; }
 });

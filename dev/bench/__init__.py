@@ -1,1 +1,1 @@
-"""How fast and how frugal the programs are, beside what people would take instead: `python -m dev.bench`."""
+"""Speed and cost of the programs, beside the usual alternatives: `python -m dev.bench`."""

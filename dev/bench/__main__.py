@@ -1,85 +1,81 @@
 """`python -m dev.bench [NAME] [--quick]`: see `--help`."""
 
-from __future__ import annotations
-
 import argparse
+import os
+import platform
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from dev.bench import cameras, client, detector, forwarder, gallery, images, machine, outage, path, saver, stills
+from dev.bench import cameras, client, detector, forwarder, outage, path, saver, stills
 from dev.bench.films import SMALLEST
-from dev.bench.measure import FULL, QUICK, BenchmarkError, Scale, Table
+from dev.bench.measure import FULL, QUICK, BenchmarkError, Scale, Table, a_folder
+from dev.stack.mosquitto import find_mosquitto
 from dev.stack.processes import ProcessError
 from dev.stack.programs import in_images
+from dev.stack.s3 import find_rclone
+from edge_face_detection.opencv import cv2
 
-BENCHMARKS: dict[str, Callable[[Scale, Path, argparse.Namespace], list[Table]]] = {
-    "detector": lambda scale, folder, given: (
-        images.run(scale, folder) if given.images else detector.run(scale, folder, given.clip)
-    ),
-    "stills": lambda _scale, _folder, given: stills.run(given.labels, smallest=given.smallest),
-    "client": lambda scale, _folder, _given: client.run(scale),
-    "forwarder": lambda scale, folder, given: forwarder.run(scale, folder, images=given.images),
-    "saver": lambda scale, folder, given: saver.run(scale, folder, images=given.images),
-    "path": lambda scale, folder, given: _in_and_out(lambda place: path.run(scale, place), folder, given),
-    "cameras": lambda scale, folder, _given: cameras.run(scale, folder),
-    "gallery": lambda scale, folder, _given: gallery.run(scale, folder),
-    "outage": lambda _scale, folder, given: _inside(lambda: outage.run(_outage(given), folder), given),
-}
-# Of the others one wants labels, one wants a browser, and one takes minutes and gigabytes.
+# Unless one is named. Of the others one wants labels, one wants a browser, and one takes minutes and gigabytes.
 UNLESS_NAMED = ("detector", "client", "forwarder", "saver", "path", "cameras")
 IN_IMAGES = ("detector", "forwarder", "saver", "path", "outage")
 
 
-def _in_and_out(measure: Callable[[Path], list[Table]], folder: Path, given: argparse.Namespace) -> list[Table]:
-    """Its tables; first of the images, where they are wanted."""
-    places = [(True, ", images"), (False, ", native")] if given.images else [(False, "")]
+def _gallery(scale: Scale, folder: Path) -> list[Table]:
+    from dev.bench import gallery  # noqa: PLC0415 - the others do without Playwright, one of the test tools
+
+    return gallery.run(scale, folder)
+
+
+def _benchmarks(scale: Scale, given: argparse.Namespace) -> dict[str, Callable[[Path], list[Table]]]:
+    detect = detector.run_in_image if given.images else lambda scale, folder: detector.run(scale, folder, given.clip)
+    faces = given.faces or (2_000 if given.quick else 100_000)
+    return {
+        "detector": lambda folder: detect(scale, folder),
+        "stills": lambda _folder: stills.run(given.labels, smallest=given.smallest),
+        "client": lambda _folder: client.run(scale),
+        "forwarder": lambda folder: forwarder.run(scale, folder, images=given.images),
+        "saver": lambda folder: saver.run(scale, folder, images=given.images),
+        "path": lambda folder: _in_and_out(lambda place: path.run(scale, place), folder, images=given.images),
+        "cameras": lambda folder: cameras.run(scale, folder),
+        "gallery": lambda folder: _gallery(scale, folder),
+        "outage": lambda folder: outage.run(outage.Outage(faces, given.size, given.rate), folder),
+    }
+
+
+def _in_and_out(measure: Callable[[Path], list[Table]], folder: Path, *, images: bool) -> list[Table]:
+    """Its tables; with `images` those of the images first."""
     tables = []
-    for inside, name in places:
-        with tempfile.TemporaryDirectory(dir=folder) as place, in_images(inside):
-            tables += [replace(table, title=table.title + name) for table in measure(Path(place))]
+    for inside, name in [(True, ", images"), (False, ", native")] if images else [(False, "")]:
+        with a_folder(folder) as place, in_images(inside):
+            tables += [replace(table, title=table.title + name) for table in measure(place)]
     return tables
 
 
-def _inside(measure: Callable[[], list[Table]], given: argparse.Namespace) -> list[Table]:
-    with in_images(given.images):
-        return measure()
-
-
-def _outage(given: argparse.Namespace) -> outage.Outage:
-    return outage.Outage(given.faces or (2_000 if given.quick else 100_000), given.size, given.rate)
-
-
-def main() -> int:
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m dev.bench",
         description="Measures the programs and their peers in the same run, by turns, and prints Markdown tables.",
         epilog="Machines differ: quote the ratios, and only from a machine that has nothing else to do, as other work"
-        " slows what keeps all cores busy the most.",
+        " slows a program that keeps all cores busy the most.",
     )
-    parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="only this one; else all but outage")
-    parser.add_argument("--quick", action="store_true", help="one short round each: shows that it works, not how fast")
-    parser.add_argument(
-        "--images",
-        action="store_true",
-        help="the programs in their images, which must be built, and on this machine beside them; of "
-        + ", ".join(IN_IMAGES),
-    )
-    parser.add_argument("--clip", nargs="+", type=Path, default=[], metavar="FILE", help="further clips, for detector")
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="FOLDER",
-        help=f"stills: pictures and their {stills.LABELS} (picture,x,y,width,height)",
-    )
-    parser.add_argument(
-        "--smallest", type=int, default=SMALLEST, help="stills: smallest face that counts, in pixels (%(default)s)"
-    )
-    parser.add_argument("--faces", type=int, help="outage: faces that come in meanwhile (default: 100000)")
-    parser.add_argument("--size", type=int, default=20_000, help="outage: bytes of a face (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=0, help="outage: faces a second (default: all that are taken)")
+    add = parser.add_argument
+    names = _benchmarks(QUICK, argparse.Namespace(images=False, faces=0, quick=True))
+    add("name", nargs="?", choices=names, help="only this one; by default " + ", ".join(UNLESS_NAMED))
+    add("--quick", action="store_true", help="one short round each: shows that it works, not how fast")
+    images = "the programs in their images, which must be built, and on this machine beside them; of "
+    add("--images", action="store_true", help=images + ", ".join(IN_IMAGES))
+    add("--clip", nargs="+", type=Path, default=[], metavar="FILE", help="further clips, for detector")
+    labels = f"stills: pictures and their {stills.LABELS} (picture,x,y,width,height)"
+    add("--labels", type=Path, metavar="FOLDER", help=labels)
+    smallest = "stills: smallest face that counts, in pixels (%(default)s)"
+    add("--smallest", type=int, default=SMALLEST, help=smallest)
+    add("--faces", type=int, help="outage: faces that come in meanwhile (default: 100000)")
+    add("--size", type=int, default=20_000, help="outage: bytes of a face (default: %(default)s)")
+    add("--rate", type=float, default=0, help="outage: faces a second (default: as many as the forwarder takes)")
     given = parser.parse_args()
     if missing := [str(clip) for clip in given.clip if not clip.is_file()]:
         parser.error(f"--clip: there is no file {', '.join(missing)}")
@@ -89,21 +85,51 @@ def main() -> int:
         parser.error("outage: --faces from 1000 on, --size from 100 bytes on, --rate from 0 on")
     if given.images and given.name is not None and given.name not in IN_IMAGES:
         parser.error(f"--images: for {', '.join(IN_IMAGES)} alone")
-    scale = QUICK if given.quick else FULL
+    return given
+
+
+def _load() -> str:
+    """Processes that ran or wanted to, over the last minute."""
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+def _machine(*, load_before: str) -> str:
+    """The machine and the versions that were measured, as two lines of Markdown."""
+
+    def first_line(*command: str) -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition("\n")[0]
+
+    # Where the model is not told (on ARM, for one), the architecture must do.
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    cores = len(os.sched_getaffinity(0))
+    s5cmd = saver.find_s5cmd()
+    versions = [f"Python {platform.python_version()}", f"OpenCV {cv2.__version__}", first_line(find_mosquitto(), "-h")]
+    versions += [first_line(find_rclone(), "version"), f"s5cmd {first_line(s5cmd, 'version')}" if s5cmd else "no s5cmd"]
+    hardware = f"{next(models, platform.machine())}, {cores} cores, {platform.system()} {platform.release()}"
+    return f"{hardware}; load {load_before} before, {_load()} after\n\n{'; '.join(versions)}"
+
+
+def main() -> int:
+    given = _parse()
+    benchmarks = _benchmarks(QUICK if given.quick else FULL, given)
     unless_named = IN_IMAGES if given.images else UNLESS_NAMED + ("stills",) * (given.labels is not None)
-    load_before = machine.load()
+    load_before = _load()
     tables: list[Table] = []
     try:
         for name in [given.name] if given.name else unless_named:
-            with tempfile.TemporaryDirectory(prefix="facedetection-benchmark-") as folder:
-                tables += BENCHMARKS[name](scale, Path(folder), given)
-    except (BenchmarkError, ProcessError, FileNotFoundError) as error:
+            with (
+                tempfile.TemporaryDirectory(prefix="facedetection-benchmark-") as folder,
+                in_images(given.images and name == "outage"),
+            ):
+                tables += benchmarks[name](Path(folder))
+    except (BenchmarkError, ProcessError, OSError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    print(machine.describe(load_before=load_before))
+    print(_machine(load_before=load_before))
     for table in tables:
         print(f"\n{table}")
     return 0

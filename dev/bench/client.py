@@ -1,7 +1,7 @@
-"""What a face costs in the MQTT client alone: face_messages' subclass of paho's, beside paho's own as it comes.
+"""Cost of a face in the MQTT client alone: face_messages' subclass of paho's, beside paho's own as it comes.
 
-Each has one end of a socket pair, and the benchmark plays the broker at the other. Only what the client does is
-measured, in CPU time of its thread; what the broker's end does is not.
+Each has one end of a socket pair, and the benchmark plays the broker at the other. The figures are CPU time of the
+client's thread; the broker's end is not in them.
 """
 
 from __future__ import annotations
@@ -13,83 +13,51 @@ from contextlib import contextmanager
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from dev.bench.measure import BenchmarkError, Figures, Scale, Table, by_turns, middle, ratio
-from dev.bench.traffic import PAYLOAD_BYTES, faces
+from dev.bench.traffic import PAYLOAD_BYTES, faces, stock_client, stock_publish
 from face_messages.message import Message
 from face_messages.mqtt.client import Client
 from face_messages.mqtt.publish import pack
 from face_messages.mqtt.wire import Wire
 
 OURS, STOCK = "face_messages.mqtt.client", "paho-mqtt"
-STEPS = {
-    "send": "PUBLISH sent",
-    "puback": "PUBACK read",
-    "receive": "PUBLISH read",
-    "ack": "PUBACK sent",
-    "sum": "all four",
-}
+_SEND, _PUBACK, _RECEIVE, _ACK, _SUM = "PUBLISH sent", "PUBACK read", "PUBLISH read", "PUBACK sent", "all four"
+_STEPS = (_SEND, _PUBACK, _RECEIVE, _ACK, _SUM)
 
-_BATCH = 5  # messages: what a socket's buffer holds
+_BATCH = 5  # messages: as many as a socket's buffer holds
 _WELCOME = bytes.fromhex("20 03 00 00 00")
 
 
 def run(scale: Scale) -> list[Table]:
     batches = scale.messages // _BATCH
-    measured = by_turns(
-        "client",
-        scale.rounds,
-        {OURS: lambda: _measure(_Ours, batches), STOCK: lambda: _measure(_Stock, batches)},
-        show="sum",
-    )
+    contestants = {OURS: lambda: _measure(_Ours, batches), STOCK: lambda: _measure(_Stock, batches)}
+    measured = by_turns("client", scale.rounds, contestants, show=_SUM)
     rows = [
-        [
-            name,
-            *(middle(rounds, step, 1) for step in STEPS),
-            ratio(rounds, measured[STOCK], "sum"),
-        ]
+        [name, *(middle(rounds, step, 1) for step in _STEPS), ratio(rounds, measured[STOCK], _SUM)]
         for name, rounds in measured.items()
     ]
-    return [
-        Table(
-            title="MQTT client",
-            about=f"{scale.messages:,} face events of {PAYLOAD_BYTES:,} bytes through a client on a socket pair, CPU µs"
-            f" a message; medians of {scale.rounds} rounds by turns, the ratio with its range.",
-            header=["CPU µs", *STEPS.values(), "of paho-mqtt's"],
-            rows=rows,
-            notes=["Properties are built from a message, and read into one."],
-        )
-    ]
+    about = (
+        f"{scale.messages:,} face events of {PAYLOAD_BYTES:,} bytes through a client on a socket pair, CPU µs"
+        f" a message; medians of {scale.rounds} rounds by turns, the ratio with its range."
+    )
+    notes = ["Properties are built from a message, and read into one."]
+    return [Table("MQTT client", about, ["CPU µs", *_STEPS, "of paho-mqtt's"], rows, notes)]
 
 
-class _Contestant:
-    """A connected client. What it receives lands in `received`, as messages and their packet ids."""
+class _Ours:
+    """The received messages land in `received`, with their packet ids."""
 
-    client: paho.Client
-
-    def __init__(self) -> None:
+    def __init__(self, near: socket.socket) -> None:
         self.received: list[tuple[Message, int]] = []
         self.acknowledged = 0
-
-    def send(self, message: Message) -> None: ...
-    def flush(self) -> None: ...
-    def read(self, packets: int) -> None: ...
-
-
-class _Ours(_Contestant):
-    def __init__(self, near: socket.socket) -> None:
-        super().__init__()
-        self.client: Client = Client(
-            Wire(near, max_packet=1_000_000), "ours", received=self._received, acknowledged=self._acknowledged
-        )
+        wire = Wire(near, max_packet=1_000_000)
+        self.client: Any = Client(wire, "ours", received=self._received, acknowledged=self._acknowledged)
 
     def _received(self, packet: Any) -> None:
         self.received.append((packet.message, packet.packet_id))
 
-    def _acknowledged(self, _packet_id: int, _reason: int) -> None:
+    def _acknowledged(self, *_: Any) -> None:
         self.acknowledged += 1
 
     def send(self, message: Message) -> None:
@@ -98,29 +66,27 @@ class _Ours(_Contestant):
     def flush(self) -> None:
         self.client.wire.flush()
 
-    def read(self, packets: int) -> None:
-        del packets
+    def read(self, _packets: int) -> None:
         self.client.loop_read()
 
 
 class _StockClient(paho.Client):
     """paho's, on a socket that is there already."""
 
-    def __init__(self, near: socket.socket) -> None:
-        super().__init__(CallbackAPIVersion.VERSION2, "stock", protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True)
-        self._near = near
+    near: socket.socket
 
     def _create_socket(self) -> paho.SocketLike:
-        return self._near
+        return self.near
 
 
-class _Stock(_Contestant):
+class _Stock(_Ours):
     def __init__(self, near: socket.socket) -> None:
-        super().__init__()
-        self.client = _StockClient(near)
-        self.client.max_inflight_messages = 0
+        self.received = []
+        self.acknowledged = 0
+        self.client = stock_client("stock", _StockClient, manual_ack=True)
+        self.client.near = near
         self.client.on_message = self._on_message
-        self.client.on_publish = self._on_publish
+        self.client.on_publish = self._acknowledged
 
     def _on_message(self, _client: paho.Client, _: Any, packet: paho.MQTTMessage) -> None:
         said = packet.properties
@@ -134,16 +100,8 @@ class _Stock(_Contestant):
         )
         self.received.append((message, packet.mid))
 
-    def _on_publish(self, *_: Any) -> None:
-        self.acknowledged += 1
-
     def send(self, message: Message) -> None:
-        said: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho's types end here
-        said.ContentType = message.content_type
-        said.ResponseTopic = message.response_topic
-        said.CorrelationData = message.correlation_data
-        said.UserProperty = list(message.user_properties)
-        self.client.publish(message.topic, message.payload, 1, properties=said)
+        stock_publish(self.client, message)
 
     def flush(self) -> None:
         self.client.loop_write()
@@ -153,16 +111,16 @@ class _Stock(_Contestant):
             self.client.loop_read()
 
 
-def _measure(contestant: Callable[[socket.socket], _Contestant], batches: int) -> Figures:
-    figures = dict.fromkeys(STEPS, 0.0)
+def _measure(contestant: Callable[[socket.socket], _Ours], batches: int) -> Figures:
+    figures = dict.fromkeys(_STEPS, 0.0)
 
     @contextmanager
     def clock(step: str) -> Iterator[None]:
         begin = time.thread_time()
         yield
-        seconds = time.thread_time() - begin
-        figures[step] += seconds / (batches * _BATCH) * 1e6
-        figures["sum"] += seconds / (batches * _BATCH) * 1e6
+        spent = (time.thread_time() - begin) / (batches * _BATCH) * 1e6
+        figures[step] += spent
+        figures[_SUM] += spent
 
     near, far = socket.socketpair()
     with near, far:
@@ -177,24 +135,22 @@ def _measure(contestant: Callable[[socket.socket], _Contestant], batches: int) -
         under_test.read(1)
         messages = list(faces(_BATCH, receipts=True))
         for _ in range(batches):
-            with clock("send"):
+            with clock(_SEND):
                 for message in messages:
                     under_test.send(message)
                 under_test.flush()
             sent = _drain(far)
-            ids = [int.from_bytes(sent[at : at + 2]) for at in _packet_ids(sent)]
-            far.sendall(b"".join(b"\x40\x02" + packet_id.to_bytes(2) for packet_id in ids))
-            with clock("puback"):
+            far.sendall(b"".join(b"\x40\x02" + packet_id for packet_id in _packet_ids(sent)))
+            with clock(_PUBACK):
                 under_test.read(_BATCH)
             far.sendall(sent)  # as a broker would pass them on
-            with clock("receive"):
+            with clock(_RECEIVE):
                 under_test.read(_BATCH)
-            taken = [message for message, _ in under_test.received]
-            if taken != messages:
-                raise BenchmarkError("what was received is not what was sent")
-            with clock("ack"):
-                for _, packet_id in under_test.received:
-                    under_test.client.ack(packet_id, 1)
+            if [message for message, _ in under_test.received] != messages:
+                raise BenchmarkError("the received messages are not the sent ones")
+            with clock(_ACK):
+                for _, mid in under_test.received:
+                    under_test.client.ack(mid, 1)
                 under_test.flush()
             under_test.received.clear()
             _drain(far)
@@ -203,11 +159,12 @@ def _measure(contestant: Callable[[socket.socket], _Contestant], batches: int) -
     return figures
 
 
-def _packet_ids(sent: bytes) -> Iterator[int]:
-    """Where they stand in these PUBLISH packets, whose lengths take three bytes."""
+def _packet_ids(sent: bytes) -> Iterator[bytes]:
+    """Of these PUBLISH packets, whose lengths take three bytes."""
     at = 0
     while at < len(sent):
-        yield at + 6 + int.from_bytes(sent[at + 4 : at + 6])
+        place = at + 6 + int.from_bytes(sent[at + 4 : at + 6])
+        yield sent[place : place + 2]
         at += 4 + sum((sent[at + 1 + i] & 0x7F) << (7 * i) for i in range(3))
 
 

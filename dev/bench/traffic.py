@@ -1,70 +1,44 @@
 """Faces for the programs to carry, and queues filled with them before the clock starts."""
 
-from __future__ import annotations
-
-import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from paho.mqtt.subscribeoptions import SubscribeOptions
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from dev.bench.measure import BenchmarkError
 from dev.stack.mosquitto import Mosquitto
+from dev.stack.pictures import face_event, numbered_picture
 from dev.stack.processes import ManagedProcess
 from dev.stack.programs import make_program
-from face_messages import BrokerUrl, Connection, FaceEvent, Message, new_id
-from face_messages.message import TOPIC, Incoming, receipts_topic
-from face_messages.mqtt.link import Link, Subscription
+from face_messages import Message
+from face_messages.message import TOPIC, receipts_topic
 
 PAYLOAD_BYTES = 20_000
-EDGE_ID = "benchmark"
 
-_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
-_NUMBER = slice(len(_PNG_START), len(_PNG_START) + 8)
 _FEEDER = "feeder"
-_UNSENT_BYTES = 1024 * 1024
-
-
-def payload(number: int) -> bytes:
-    """Of `PAYLOAD_BYTES`, random but for the number in it; begins and ends as a PNG file, though it is none."""
-    noise = random.Random(number).randbytes(PAYLOAD_BYTES - _NUMBER.stop - len(_PNG_END))
-    return _PNG_START + number.to_bytes(8) + noise + _PNG_END
-
-
-def number_of(payload: bytes) -> int:
-    return int.from_bytes(payload[_NUMBER])
-
-
-def event() -> FaceEvent:
-    """One as the detector makes it, captured now."""
-    return FaceEvent(
-        id=new_id(),
-        edge_id=EDGE_ID,
-        camera_id="camera",
-        time=datetime.now(UTC),
-        frame=1,
-        framesize=(640, 480),
-        facebox=(200, 150, 96, 96),
-        score=12.5,
-    )
+# Messages that the feeder has sent and the broker has not acknowledged.
+_WINDOW = 1000
 
 
 def faces(count: int, *, receipts: bool) -> Iterator[Message]:
-    """Messages as a detector sends them: face events, that want receipts or not."""
+    """Messages as a detector sends them: face events, with or without a request for a receipt."""
     for number in range(count):
-        face = event()
-        message = face.to_message(TOPIC, payload(number))
+        event = face_event()
+        message = event.to_message(TOPIC, numbered_picture(number, PAYLOAD_BYTES))
         if receipts:
-            message = replace(message, response_topic=receipts_topic(_FEEDER), correlation_data=face.id.encode())
+            message = replace(message, response_topic=receipts_topic(_FEEDER), correlation_data=event.id.encode())
         yield message
 
 
 def broker(name: str, folder: Path, *lines: str) -> Mosquitto:
-    """A broker that keeps all it is given in memory: the images' own bound their queues below what is needed here."""
+    """A broker that keeps all messages in memory; the images' brokers bound their queues below the need here."""
     unbounded = ("max_queued_messages 0", "max_queued_bytes 0", "max_inflight_bytes 0")
     return Mosquitto(folder / name, name=name, config_lines=[*unbounded, *lines])
 
@@ -75,79 +49,63 @@ def program(name: str, folder: Path, **settings: str) -> ManagedProcess:
 
 
 def connected_to(broker: Mosquitto) -> str:
-    """What a program's log tells when it is connected to this broker, and subscribed."""
+    """A program logs this when it is connected to the broker, and subscribed."""
     return f"connected to the broker {broker.url}"
 
 
-def fill_queue(
-    consumer: ManagedProcess, broker: Mosquitto, count: int, *, settled: str, receipts: bool = True
-) -> float:
-    """Puts `count` faces into the broker's queue for a program that is not running. Returns the messages/s of doing so.
+def fill_queue(consumer: ManagedProcess, broker: Mosquitto, count: int, *, receipts: bool = True) -> float:
+    """Put `count` faces into the broker's queue for a program that is not running. Returns messages/s.
 
-    The program itself opens the session, by a short run until its log tells `settled`: it is then measured as after
-    a restart.
+    The program itself opens the session in a short run before: it is then measured as after a restart.
     """
     consumer.start()
-    consumer.wait_ready(lambda: settled in consumer.log_text())
+    consumer.wait_ready(lambda: connected_to(broker) in consumer.log_text())
     consumer.terminate()
     return feed(broker, count, receipts=receipts)
 
 
+def stock_client(name: str, kind: type[paho.Client] = paho.Client, **options: Any) -> paho.Client:
+    """Paho's client as it comes, with as many messages in flight as wanted."""
+    client = kind(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5, **options)
+    client.max_inflight_messages = 0
+    return client
+
+
+def stock_publish(client: paho.Client, message: Message) -> None:
+    """QoS 1, with the message's properties."""
+    said: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho's types end here
+    said.ContentType = message.content_type
+    said.UserProperty = list(message.user_properties)
+    if message.response_topic is not None:
+        said.ResponseTopic, said.CorrelationData = message.response_topic, message.correlation_data
+    client.publish(message.topic, message.payload, 1, properties=said)
+
+
 def feed(broker: Mosquitto, count: int, *, receipts: bool = True) -> float:
-    """Publishes `count` faces, acknowledged, as fast as the broker takes them. Returns the messages/s.
+    """Publish `count` faces, acknowledged, as fast as the broker takes them. Returns messages/s.
 
-    Raises:
-        BenchmarkError: the broker did not take them.
-
+    Raises BenchmarkError when the broker does not take them.
     """
-    feeder = _Feeder(list(faces(count, receipts=receipts)))
-    connection = Connection(
-        BrokerUrl.parse(broker.url), client_id=_FEEDER, endpoint=feeder, session_expiry=0, keep_session=False
-    )
+    messages = list(faces(count, receipts=receipts))
+    room, refused = threading.Semaphore(_WINDOW), threading.Event()
+
+    def published(_client: object, _data: object, _mid: int, reason: Any, _said: object) -> None:
+        if reason.is_failure:
+            refused.set()
+        room.release()
+
+    client = stock_client(_FEEDER)
+    client.on_publish = published
+    client.connect("127.0.0.1", broker.port, clean_start=True)
+    client.loop_start()
     begin = time.monotonic()
-    connection.start()
-    if not feeder.done.wait(30 + count / 100):
-        raise BenchmarkError(f"{broker.name} did not take {count} messages, see {broker.log}")
+    # The last turns wait until all are acknowledged.
+    for message in [*messages, *[None] * _WINDOW]:
+        if not room.acquire(timeout=30) or refused.is_set():
+            raise BenchmarkError(f"{broker.name} did not take {count} messages, see {broker.log}")
+        if message is not None:
+            stock_publish(client, message)
     seconds = time.monotonic() - begin
-    connection.stop()
+    client.disconnect()
+    client.loop_stop()
     return count / seconds
-
-
-class _Feeder:
-    """Publishes all it has, as fast as the connection takes it."""
-
-    def __init__(self, messages: list[Message]) -> None:
-        self._messages = messages
-        self._acknowledged = 0
-        self._next = 0
-        self._link: Link | None = None
-        self.done = threading.Event()
-
-    @property
-    def subscriptions(self) -> Sequence[Subscription]:
-        return [(receipts_topic(_FEEDER), SubscribeOptions(qos=1))]
-
-    def connected(self, link: Link) -> None:
-        self._link = link
-
-    def disconnected(self) -> None:
-        self._link = None
-
-    def received(self, packet: Incoming) -> None:
-        """Receipts are of no interest here."""
-
-    def acknowledged(self, packet_id: int, reason: int) -> None:  # noqa: ARG002 - an endpoint's signature
-        # Anything else than success (0) leaves `done` unset.
-        self._acknowledged += reason == 0
-        if self._acknowledged == len(self._messages):
-            self.done.set()
-
-    def work(self, now: float) -> float | None:  # noqa: ARG002 - an endpoint's signature
-        link = self._link
-        while link and self._next < len(self._messages) and link.may_publish and link.unsent < _UNSENT_BYTES:
-            link.publish(self._messages[self._next])
-            self._next += 1
-        return None
-
-    def finish(self) -> None:
-        """Nothing is pending."""

@@ -1,4 +1,4 @@
-"""What was found against what there is to be found: recall, precision, and how soon and how lastingly."""
+"""Found faces against true ones: recall, precision, delay until a face is found, and losses after that."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["Score", "TrueFace", "judge", "judge_frames", "labelled", "link", "ma
 
 #: From this intersection over union on, a box is that face's, as in PASCAL VOC (M. Everingham et al., IJCV 2010).
 IOU = 0.5
-# So much of a box in common with a face that counts neither way makes it that face's.
+# The same for a face that counts neither way, and for a face of the frame before.
 _IOU_NEITHER = 0.2
 _IOU_LINK = 0.3
-# Away for longer, a face appears anew; and in view for less, it says nothing about how soon it is found.
+# A face that was away for longer appears anew. A face in view for less says nothing about the delay.
 _GAP_FRAMES = 10
 _LEAST_FRAMES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class TrueFace:
-    """A face that is there. To find one that does not count is neither right nor wrong."""
+    """A face in a picture. One that does not count is neither right nor wrong to find."""
 
     box: Box
     person: int = 0
@@ -36,7 +36,7 @@ class TrueFace:
 
 @dataclass(slots=True)
 class Score:
-    """Faces found, missed and made up; of each appearance in how many frames it was found, and its longest loss."""
+    """Faces found, missed and made up; the delay and the longest loss of each appearance."""
 
     found: int = 0
     missed: int = 0
@@ -66,12 +66,12 @@ class Score:
         return self.found / (self.found + self.wrong) if self.found + self.wrong else math.nan
 
     def delay(self, share: float) -> float:
-        """Within how many frames this share of the appearances is found (nearest rank); NaN where there are none."""
+        """Frames within which this share of the appearances is found (nearest rank); NaN where there are none."""
         return sorted(self.delays)[math.ceil(share * len(self.delays)) - 1] if self.delays else math.nan
 
 
 def match(boxes: Sequence[Box], others: Sequence[Box], *, iou: float) -> dict[int, int]:
-    """Pairs one to one, those that overlap most first: of each box that has one, the index of its other."""
+    """Pair one to one, largest overlap first: the index of the other box, for each box that has one."""
     pairs = [(box.iou(other), one, two) for one, box in enumerate(boxes) for two, other in enumerate(others)]
     matched: dict[int, int] = {}
     for overlap, one, two in sorted(pairs, key=lambda pair: -pair[0]):
@@ -81,7 +81,7 @@ def match(boxes: Sequence[Box], others: Sequence[Box], *, iou: float) -> dict[in
 
 
 def judge(found: Sequence[Box], faces: Sequence[TrueFace], *, smallest: float) -> tuple[Score, set[int]]:
-    """Of one picture: its score, and the persons that were found.
+    """The score of one picture, and the persons found.
 
     A box with a side of less than `smallest` pixels that is no face's is neither right nor wrong.
     """
@@ -99,7 +99,7 @@ def judge(found: Sequence[Box], faces: Sequence[TrueFace], *, smallest: float) -
 
 
 def judge_frames(found: Sequence[Sequence[Box]], truth: Sequence[Sequence[TrueFace]], *, smallest: float) -> Score:
-    """Of a clip, frame by frame."""
+    """The score of a clip, frame by frame."""
     score = Score()
     appearances: defaultdict[int, list[list[bool]]] = defaultdict(list)
     present: dict[int, int] = {}
@@ -121,7 +121,7 @@ def judge_frames(found: Sequence[Sequence[Box]], truth: Sequence[Sequence[TrueFa
 
 
 def labelled(boxes: Iterable[Box], size: tuple[int, int], *, smallest: float) -> list[TrueFace]:
-    """As labelled in a picture of `size`; a face that touches its edge, or is too small, does not count."""
+    """The faces labelled in a picture of `size`; a face that touches its edge, or is too small, does not count."""
     return [
         TrueFace(
             box,
@@ -133,7 +133,7 @@ def labelled(boxes: Iterable[Box], size: tuple[int, int], *, smallest: float) ->
 
 
 def link(frames: Iterable[Sequence[TrueFace]]) -> list[list[TrueFace]]:
-    """Gives persons to faces that have none: a face is the person who was there just before."""
+    """Give persons to faces that have none: a face is the person who was there just before."""
     linked: list[list[TrueFace]] = []
     last: dict[int, tuple[int, Box]] = {}
     for number, faces in enumerate(frames):

@@ -1,1 +1,1 @@
-"""Kills, pauses and cuts every part of the path while faces flow, and then counts what is in the bucket."""
+"""Kills, pauses and cuts every part of the path while faces flow, and then counts the pictures in the bucket."""

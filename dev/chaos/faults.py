@@ -1,6 +1,4 @@
-"""What goes wrong when: drawn from a seed, so that a run can be had again."""
-
-from __future__ import annotations
+"""Faults and their times, drawn from a seed, so that a run can be repeated."""
 
 import random
 from collections.abc import Sequence
@@ -16,15 +14,11 @@ class Kind(StrEnum):
     LEAVE = "kill -9 for good, another joins later"
 
 
-#: Of each kill, how many others; kills weigh most, since they are what loses messages.
+#: Faults of each other kind for a kill. Kills weigh most: they are what loses messages.
 _OTHERS = 1 / 4
-_SECONDS = {
-    Kind.KILL: (0.0, 2.0),
-    Kind.PAUSE: (0.5, 6.0),
-    Kind.REFUSE: (0.5, 6.0),
-    Kind.SWALLOW: (0.5, 6.0),
-    Kind.LEAVE: (2.0, 20.0),
-}
+# Shortest and longest, in seconds.
+_SECONDS = {Kind.KILL: (0.0, 2.0), Kind.LEAVE: (2.0, 20.0)}
+_OTHER_SECONDS = (0.5, 6.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +40,9 @@ def draw(
     links: Sequence[str],
     members: Sequence[str] = (),
 ) -> list[Fault]:
-    """`kills` kills and, among them, a quarter as many of each other kind, at random times.
+    """`kills` kills and a quarter as many of each other kind, at random times within `seconds`.
 
-    Args:
-        seed: the same draws the same.
-        seconds: the time over which they are spread.
-        kills: how many.
-        processes: what is killed and paused.
-        links: what is cut.
-        members: which of the processes are members of a group, which leave it for good as well.
-
+    Processes are killed and paused, links are cut; members of a group, which are processes as well, leave it for good.
     """
     chance = random.Random(seed)  # noqa: S311 - to be repeatable is the point
     faults = []
@@ -64,6 +51,7 @@ def draw(
         # In turn, so that each part gets its share of every kind; the times are random.
         first = chance.randrange(len(processes) * len(links))
         for i in range((kills if kind is Kind.KILL else round(kills * _OTHERS)) if parts else 0):
+            length = _SECONDS.get(kind, _OTHER_SECONDS)
             part = parts[(first + i) % len(parts)]
-            faults.append(Fault(chance.uniform(0, seconds), chance.uniform(*_SECONDS[kind]), kind, part))
+            faults.append(Fault(chance.uniform(0, seconds), chance.uniform(*length), kind, part))
     return sorted(faults, key=lambda fault: fault.at)

@@ -1,18 +1,16 @@
-"""The chain that one builds with care out of QoS 1: paho-mqtt, persistent sessions, brokers that save what they hold.
+"""A careful chain of QoS 1, to compare with: paho-mqtt, persistent sessions, brokers that save their queues.
 
 `python -m dev.chaos.plain_chain produce|forward|save`. Each step acknowledges a message only when the next broker, or
-the store, has acknowledged it; it reconnects, queues while it is offline, and tries a PUT until it works.
+the store, has acknowledged it. It reconnects, queues while it is offline, and retries a PUT until it works.
 """
 
-from __future__ import annotations
-
+import contextlib
 import hashlib
 import os
-import queue
 import sys
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,9 +21,9 @@ from ibm_botocore.config import Config
 from ibm_botocore.exceptions import BotoCoreError, ClientError
 from paho.mqtt.enums import CallbackAPIVersion
 
-from dev.chaos.producer import Journal, camera
+from dev.stack.producer import Camera
+from face_messages.message import TOPIC
 
-TOPIC = "facedetection_topic"
 _WORKERS = 16
 
 Done = Callable[[], object]
@@ -41,7 +39,7 @@ def _client(name: str, url: str) -> mqtt.Client:
 
 
 class Publisher:
-    """Publishes, and calls `done` when the broker has acknowledged, which paho may tell before `publish` returns."""
+    """Publishes, and calls `done` when the broker has acknowledged."""
 
     def __init__(self, name: str, url: str) -> None:
         self._client = _client(name, url)
@@ -53,7 +51,7 @@ class Publisher:
         self._meet(self._client.publish(TOPIC, picture, qos=1).mid, done)
 
     def _meet(self, mid: int, done: Done | None) -> None:
-        # Whoever comes first leaves a note for the other; a dictionary does that in one step.
+        # paho may report the PUBACK before `publish` returns. The first leaves a note for the second, in one step.
         if (first := self._met.setdefault(mid, done)) is not done:
             del self._met[mid]
             both = first or done
@@ -68,7 +66,7 @@ class Publisher:
 
 
 def take(name: str, url: str, handle: Callable[[bytes, Done], object]) -> None:
-    """Hands over each picture with what acknowledges it; on another connection than its own that does nothing."""
+    """Hand over each picture with its acknowledgement, which does nothing on a later connection."""
     client = _client(name, url)
     connection = 0
 
@@ -90,11 +88,11 @@ def take(name: str, url: str, handle: Callable[[bytes, Done], object]) -> None:
 
 
 def produce() -> None:
-    journal = Journal()
+    camera = Camera()
     broker = Publisher("plain-producer", os.environ["MQTT_URL"])
-    for number, picture in camera(journal.first_number):
-        # What the broker has acknowledged is what this chain promises.
-        broker.publish(picture, partial(journal.note, number))
+    for number, picture in camera.pictures():
+        # This chain promises the pictures that the broker has acknowledged.
+        broker.publish(picture, partial(camera.note, number))
     broker.drain(10)
 
 
@@ -111,32 +109,24 @@ def save() -> None:
         aws_secret_access_key=os.environ["COS_HMAC_SECRET_ACCESS_KEY"],
         region_name="us-east-1",
         config=Config(
-            signature_version="s3v4",
             s3={"addressing_style": "path"},
+            signature_version="s3v4",
             read_timeout=10,
             max_pool_connections=_WORKERS,
-            retries={"total_max_attempts": 1, "mode": "standard"},
+            retries={"total_max_attempts": 1},
         ),
     )
-    taken: queue.SimpleQueue[tuple[bytes, Done]] = queue.SimpleQueue()
+    pool = ThreadPoolExecutor(_WORKERS)
 
-    def put(picture: bytes) -> bool:
-        try:
-            s3.put_object(Bucket=os.environ["COS_BUCKET"], Key=hashlib.sha256(picture).hexdigest(), Body=picture)
-        except (BotoCoreError, ClientError, OSError):
-            return False
-        return True
-
-    def work() -> None:
+    def store(picture: bytes, done: Done) -> None:
         while True:
-            picture, acknowledge = taken.get()
-            while not put(picture):
-                time.sleep(0.5)
-            acknowledge()
+            with contextlib.suppress(BotoCoreError, ClientError, OSError):
+                s3.put_object(Bucket=os.environ["COS_BUCKET"], Key=hashlib.sha256(picture).hexdigest(), Body=picture)
+                break
+            time.sleep(0.5)
+        done()
 
-    for _ in range(_WORKERS):
-        threading.Thread(target=work, daemon=True).start()
-    take("plain-saver", os.environ["MQTT_URL"], lambda picture, done: taken.put((picture, done)))
+    take("plain-saver", os.environ["MQTT_URL"], lambda picture, done: pool.submit(store, picture, done))
 
 
 if __name__ == "__main__":

@@ -1,61 +1,42 @@
-"""Counts what was produced against what is in the bucket."""
-
-from __future__ import annotations
+"""Counts the produced pictures against the stored ones."""
 
 import math
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-from dev.chaos.links import Link
-from dev.chaos.pictures import number_of
-from dev.chaos.stage import BUCKET, Stage
+from dev.chaos.stage import Link, Stage
+from dev.stack.pictures import number_of
+from dev.stack.s3 import S3Server
+
+_DRY = "time to run dry, s"
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The outcome of a run; what was sent again is in percent of all that was sent."""
+    """The outcome of a run, as the rows of the table. Things sent twice are in percent of all that was sent."""
 
-    produced: int
-    stored: int
-    lost: int
-    damaged: int
-    objects_twice: int
-    puts_twice: float
-    resent_to_edge: float
-    resent_to_cloud: float
-    dry: float  # seconds, infinite where it did not come
-    peaks: dict[str, int]
+    rows: dict[str, float]
+
+    @property
+    def produced(self) -> int:
+        return int(self.rows["produced"])
 
     @property
     def is_good(self) -> bool:
-        return not (self.lost or self.damaged or self.objects_twice) and self.produced > 0 and math.isfinite(self.dry)
+        bad = any(self.rows[name] for name in ("lost", "damaged", "objects twice"))
+        return not bad and self.produced > 0 and math.isfinite(self.rows[_DRY])
 
     def line(self) -> str:
-        """What matters most."""
-        dry = f"dry after {self.dry:.1f} s" if math.isfinite(self.dry) else "never dry"
-        twice = f"{self.objects_twice} twice, {self.puts_twice:.2f} % of PUTs twice"
-        return f"{self.produced} produced, {self.lost} lost, {self.damaged} damaged, {twice}, {dry}"
-
-    def rows(self) -> dict[str, float]:
-        """The table's rows."""
-        return {
-            "produced": self.produced,
-            "stored": self.stored,
-            "lost": self.lost,
-            "damaged": self.damaged,
-            "objects twice": self.objects_twice,
-            "PUTs twice, %": self.puts_twice,
-            "resends, producer to edge, %": self.resent_to_edge,
-            "resends, forwarder to cloud, %": self.resent_to_cloud,
-            "time to run dry, s": self.dry,
-            **{f"highest memory, {name}, MB": round(peak / 1e6) for name, peak in self.peaks.items()},
-        }
+        """The figures that matter most."""
+        rows = self.rows
+        dry = f"dry after {rows[_DRY]:.1f} s" if math.isfinite(rows[_DRY]) else "never dry"
+        twice = f"{rows['objects twice']} twice, {rows['PUTs twice, %']:.2f} % of PUTs twice"
+        return f"{self.produced} produced, {rows['lost']} lost, {rows['damaged']} damaged, {twice}, {dry}"
 
 
 def table(tallies: dict[int, Tally]) -> str:
     """A column for each seed and, where there are several, the worst of each row."""
-    columns = {f"seed {seed}": tally.rows() for seed, tally in tallies.items()}
+    columns = {f"seed {seed}": tally.rows for seed, tally in tallies.items()}
     rows = list(columns.values())
     if len(rows) > 1:
         columns["worst"] = {
@@ -73,22 +54,15 @@ def _cell(value: float) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def produced_numbers(journal: Path) -> set[int]:
-    """The pictures that an outbox has confirmed to hold."""
-    if not journal.exists():
-        return set()
-    return {int(line) for line in journal.read_text().split() if line.isdigit()}
-
-
 class Bucket:
-    """The bucket's pictures; each file is read once, however often one looks."""
+    """The bucket's pictures. It reads each file once."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, s3: S3Server) -> None:
+        self._s3 = s3
         self._numbers: dict[str, int | None] = {}
 
     def numbers(self) -> Counter[int]:
-        for key, path in self._stage.s3.objects(BUCKET).items():
+        for key, path in self._s3.objects().items():
             if key not in self._numbers:
                 self._numbers[key] = number_of(path.read_bytes())
         return Counter(number for number in self._numbers.values() if number is not None)
@@ -99,23 +73,23 @@ class Bucket:
 
 
 def tally(stage: Stage, bucket: Bucket, *, dry: float) -> Tally:
-    produced = produced_numbers(stage.journal)
-    stored = bucket.numbers()
-    return Tally(
-        produced=len(produced),
-        stored=len(stored),
-        lost=len(produced - stored.keys()),
-        damaged=bucket.damaged,
-        objects_twice=sum(count > 1 for count in stored.values()),
-        puts_twice=_repeated(stage.links["saver-S3"]),
-        resent_to_edge=_repeated(stage.links["producer-edge"]),
-        resent_to_cloud=_repeated(stage.links["forwarder-cloud"]),
-        dry=dry,
-        peaks=stage.peaks,
-    )
+    """Count; `dry`: seconds until all was delivered, infinite where it was not."""
+    produced, stored = stage.producer.numbers(), bucket.numbers()
+    rows = {
+        "produced": len(produced),
+        "stored": len(stored),
+        "lost": len(produced - stored.keys()),
+        "damaged": bucket.damaged,
+        "objects twice": sum(count > 1 for count in stored.values()),
+        "PUTs twice, %": _repeated(stage.links["saver-S3"]),
+        "resends, producer to edge, %": _repeated(stage.links["producer-edge"]),
+        "resends, forwarder to cloud, %": _repeated(stage.links["forwarder-cloud"]),
+        _DRY: dry,
+    }
+    return Tally(rows | {f"highest memory, {name}, MB": round(peak / 1e6) for name, peak in stage.peaks.items()})
 
 
 def _repeated(link: Link) -> float:
-    """What passed it once more, in percent of all that passed it."""
+    """Things that passed it again, in percent of all that passed it."""
     passed = link.passed.total()
     return 100 * (passed - len(link.passed)) / max(1, passed)

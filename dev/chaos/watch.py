@@ -1,13 +1,11 @@
-"""What passes on a link, read from its bytes: one reader for each connection, as a cut leaves a packet unfinished."""
-
-from __future__ import annotations
+"""Pictures and PUTs on a link, read from its bytes: one reader a connection, as a cut leaves a packet unfinished."""
 
 import re
 from collections.abc import Callable, Iterator
 
-from dev.chaos.pictures import SIGNATURE, number_of
+from dev.stack.pictures import SIGNATURE, number_of
 
-#: Takes the bytes in their order; yields a name for each thing that is complete, so that equal names can be counted.
+#: Takes the bytes in their order; yields a name for each complete thing, so that equal names can be counted.
 Reader = Callable[[bytes], Iterator[object]]
 
 _PUT = re.compile(rb"PUT (/\S+) HTTP/1\.1\r\n")
@@ -16,7 +14,7 @@ _PUBLISH = 3
 
 
 def puts() -> Reader:
-    """The paths of HTTP PUT requests."""
+    """Reads the paths of HTTP PUT requests."""
     tail = b""
 
     def read(data: bytes) -> Iterator[object]:
@@ -32,7 +30,7 @@ def puts() -> Reader:
 
 
 def pictures() -> Reader:
-    """The numbers of the pictures in PUBLISH packets; of MQTT 5 and 3.1.1 alike, as both are framed in the same way."""
+    """Reads the numbers of the pictures in PUBLISH packets; MQTT 5 and 3.1.1 frame them in the same way."""
     unread = bytearray()
 
     def read(data: bytes) -> Iterator[object]:
@@ -46,7 +44,7 @@ def pictures() -> Reader:
 
 
 def _first_packet(data: bytearray) -> bytes | None:
-    """The packet at the start, when it is there to its end. MQTT 5.0, sections 2.1.1 and 1.5.5."""
+    """The packet at the start, when all of it is there. MQTT 5.0, sections 2.1.1 and 1.5.5."""
     length = 0
     for i, byte in enumerate(data[1:5]):
         length |= (byte & 0x7F) << (7 * i)

@@ -1,10 +1,10 @@
-"""Pins what pip installs into the images, with hashes: one `requirements.lock` in the folder of each image.
+"""Pins the packages that pip installs into the images, with hashes: a `requirements.lock` in each image's folder.
 
-That of `object_store` is of what builds the few packages there that come as sources alone.
+The lock of `object_store` pins the tools that build the few packages that come as sources alone.
 
 dev/scripts/lock.py            resolve anew, to the newest versions that pyproject.toml allows
 dev/scripts/lock.py --check    say whether the locks agree with pyproject.toml; needs no network
-dev/scripts/lock.py --audit    ask PyPI for known weaknesses of what is locked
+dev/scripts/lock.py --audit    ask PyPI for known weaknesses of the locked versions
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def pins(lock: Path) -> dict[str, str]:
     Raises ValueError where a line is not pinned with a hash: pip would then install nothing at all.
     """
     text = lock.read_text()
-    found = {canonicalize_name(name): version for name, version, _ in _PIN.findall(text)}
+    found: dict[str, str] = {canonicalize_name(name): version for name, version, _ in _PIN.findall(text)}
     left = [line for line in _PIN.sub("", text).splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if left:
         raise ValueError(f"{lock.relative_to(ROOT)}: no version with hashes: {left[0]!r}")
@@ -60,7 +60,7 @@ def pins(lock: Path) -> dict[str, str]:
 
 
 def problems() -> Iterator[str]:
-    """What in the locks does not agree with pyproject.toml, or with another lock."""
+    """Each disagreement of a lock with pyproject.toml, or with another lock."""
     versions: dict[str, tuple[str, Path]] = {}
     for lock, requirements in wanted().items():
         name = lock.relative_to(ROOT)
@@ -79,21 +79,13 @@ def problems() -> Iterator[str]:
 
 
 def resolve() -> None:
-    """Writes the locks, and makes sure that all in them is there for the VM and for the TX2 without a compiler."""
-    uv = (BIN / "uv", "pip")
+    """Write the locks, and check that VM and TX2 can install everything in them without a compiler."""
+    uv: tuple[str, ...] = (str(BIN / "uv"), "pip")
     sources = [option for name in SOURCES for option in ("--no-binary", name)]
-    only = ("--quiet", "--no-config", "--python-version", PYTHON, "--only-binary", ":all:", *sources)
+    only: tuple[str, ...] = ("--quiet", "--no-config", "--python-version", PYTHON, "--only-binary", ":all:", *sources)
     for lock, requirements in wanted().items():
-        command = (
-            *uv,
-            "compile",
-            *only,
-            "--universal",
-            "--upgrade",
-            "--generate-hashes",
-            "--no-annotate",
-            "--no-header",
-        )
+        output = ("--universal", "--upgrade", "--generate-hashes", "--no-annotate", "--no-header")
+        command = (*uv, "compile", *only, *output)
         asked = "\n".join(requirements)
         done = subprocess.run((*command, "-"), input=asked, text=True, stdout=subprocess.PIPE, check=True)
         what = f"What pip installs into the image {lock.parent.name}"
@@ -103,15 +95,13 @@ def resolve() -> None:
         with TemporaryDirectory() as nowhere:
             _check_sources(lock, Path(nowhere))
             for machine in ("x86_64", "aarch64"):
-                platform = ("--python-platform", f"{machine}-unknown-linux-musl", "--target", nowhere)
-                subprocess.run(
-                    (*uv, "install", *only, "--dry-run", "--require-hashes", *platform, "-r", lock), check=True
-                )
+                platform = ("--python-platform", f"{machine}-unknown-linux-musl", "--target", nowhere, "-r", str(lock))
+                subprocess.run((*uv, "install", *only, "--dry-run", "--require-hashes", *platform), check=True)
         print(f"{lock.relative_to(ROOT)}: {', '.join(f'{name} {version}' for name, version in pins(lock).items())}")
 
 
 def _check_sources(lock: Path, folder: Path) -> None:
-    """Builds them, with the hashes of the lock; raises ValueError if one is not for every machine then."""
+    """Build them, with the hashes of the lock. Raises ValueError if the result is not for every machine."""
     pinned = [found[0] for found in _PIN.finditer(lock.read_text()) if canonicalize_name(found[1]) in SOURCES]
     if not pinned:
         return
@@ -123,17 +113,10 @@ def _check_sources(lock: Path, folder: Path) -> None:
 
 
 def audit() -> int:
-    """0 when nothing is known against what is locked, 1 when something is, 3 when nobody could be asked."""
+    """0 when no weakness of the locked versions is known, 1 when one is, 3 when PyPI could not be asked."""
     locked = sorted({f"{name}=={version}" for lock in wanted() for name, version in pins(lock).items()})
-    command = (
-        BIN / "pip-audit",
-        "--progress-spinner=off",
-        "--format=json",
-        "--no-deps",
-        "--disable-pip",
-        "-r",
-        "/dev/stdin",
-    )
+    options = ("--progress-spinner=off", "--format=json", "--no-deps", "--disable-pip", "-r", "/dev/stdin")
+    command = (BIN / "pip-audit", *options)
     done = subprocess.run(command, input="\n".join(locked), text=True, capture_output=True, check=False)
     try:
         answers = json.loads(done.stdout)["dependencies"]

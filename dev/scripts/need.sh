@@ -3,16 +3,18 @@
 #
 #   dev/scripts/need.sh PACKAGE...        mosquitto (the broker and its clients), strace, spin, openssl, gcc (and libc's headers),
 #                                     nftables (and ip; Linux only), chromium, qemu-system-x86, busybox-static,
-#                                     gst-rtsp-server (with the system's Python's bindings), prometheus (and promtool)
+#                                     gst-rtsp-server (with the system's Python's bindings), prometheus (and promtool),
+#                                     nginx
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # Debian and Homebrew put the broker where not everybody's PATH leads.
 export PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 
-# Debian's package of it starts a server: there its programs are only unpacked, into this folder.
-unpacked="${XDG_CACHE_HOME:-$HOME/.cache}/edge_face_detection/prometheus"
-PATH="$PATH:$unpacked/usr/bin"
+# Debian's packages of these start servers: there they are only unpacked, below this folder.
+servers="prometheus nginx"
+unpacked="${XDG_CACHE_HOME:-$HOME/.cache}/edge_face_detection"
+PATH="$PATH:$unpacked/prometheus/usr/bin:$unpacked/nginx/usr/sbin"
 
 is_there() {
     case $1 in
@@ -34,22 +36,34 @@ for package in "$@"; do
 done
 [ ${#missing[@]} = 0 ] && exit 0
 
-fetch_prometheus() {
-    mkdir -p "$unpacked"
-    (cd "$unpacked" && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb)
+# PACKAGE, NAMES: unpacks it; the distributions differ in which of some packages has the program.
+unpack() {
+    mkdir -p "$unpacked/$1"
+    local name
+    for name in $2; do
+        (cd "$unpacked/$1" && apt-get download -qq "$name" 2>/dev/null && dpkg-deb -x "$name"_*.deb . && rm "$name"_*.deb) || return 1
+        is_there "$1" && return
+    done
 }
 
-if [[ " ${missing[*]} " = *" prometheus "* ]] && command -v apt-get >/dev/null; then
+if command -v apt-get >/dev/null; then
     others=()
+    fetched=()
     for package in "${missing[@]}"; do
-        [ "$package" = prometheus ] || others+=("$package")
+        if [[ " $servers " = *" $package "* ]]; then fetched+=("$package"); else others+=("$package"); fi
     done
-    # The others first: apt-get's list of packages is up to date after that.
-    [ ${#others[@]} = 0 ] || dev/scripts/need.sh "${others[@]}"
-    echo "prometheus is missing: unpacking it into $unpacked"
-    fetch_prometheus || { echo "It cannot be fetched: try apt-get update." >&2 && exit 1; }
-    is_there prometheus
-    exit
+    if [ ${#fetched[@]} != 0 ]; then
+        # The others first: apt-get's list of packages is up to date after that.
+        [ ${#others[@]} = 0 ] || dev/scripts/need.sh "${others[@]}"
+        for package in "${fetched[@]}"; do
+            echo "$package is missing: unpacking it into $unpacked/$package"
+            names=$package
+            [ "$package" != nginx ] || names="nginx nginx-light"
+            unpack "$package" "$names" || { echo "It cannot be fetched: try apt-get update." >&2 && exit 1; }
+            is_there "$package"
+        done
+        exit
+    fi
 fi
 
 # How this system would install them, as words of a command.

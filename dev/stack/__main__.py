@@ -1,16 +1,16 @@
 """`python -m dev.stack demo`: see `--help`."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
+
+from dev.stack.processes import ProcessError
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.stack", description="the whole path on this machine")
     commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="play a video through it, and show what becomes of the faces")
+    demo = commands.add_parser("demo", help="play a video through it, and show how far its faces get")
     demo.add_argument("--video", metavar="SOURCE", help="a file, a folder of pictures, a camera's number or a URL")
     demo.add_argument("--folder", type=Path, default=Path(".demo"), help="made or emptied; default: %(default)s")
     demo.add_argument("--seconds", type=float, default=20, help="length of the generated clip; default: %(default)s")
@@ -28,8 +28,8 @@ def main() -> int:
 
 
 def _demo(given: argparse.Namespace) -> int:
-    # Imported late, as Ctrl-C during the import of OpenCV is a Ctrl-C like any other.
-    from dev.stack.demo import DemoError, end_on_signals, run, show  # noqa: PLC0415
+    # Imported late: `main` handles Ctrl-C during the import of OpenCV, too.
+    from dev.stack.demo import end_on_signals, run, show  # noqa: PLC0415
 
     if sys.platform != "linux":
         print("demo: needs Linux, whose kernel ends the parts with their parent", file=sys.stderr)
@@ -39,7 +39,7 @@ def _demo(given: argparse.Namespace) -> int:
         if given.command == "gallery":
             return show(given.folder.resolve())
         return run(video=given.video or None, folder=given.folder.resolve(), seconds=given.seconds)
-    except DemoError as error:
+    except (ProcessError, FileNotFoundError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
 

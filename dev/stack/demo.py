@@ -1,4 +1,4 @@
-"""Shows the whole path at work on this machine, and checks that what was published is what was stored."""
+"""Shows the whole path at work on this machine, and checks that each published face is stored."""
 
 from __future__ import annotations
 
@@ -8,30 +8,29 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from dev.stack.clip import PICTURE, make_clip
 from dev.stack.figures import differences, percentile, stored_faces
-from dev.stack.gallery import Gallery
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.processes import ProcessError
-from dev.stack.s3 import S3Server
-from dev.stack.stack import BUCKET, DETECTOR, FORWARDER, SAVER, LocalStack
+from dev.stack.s3 import BUCKET, S3Server
+from dev.stack.stack import DETECTOR, FORWARDER, SAVER, Gallery, LocalStack
 
 _MARKER = ".facedetection-demo"
 _MARKER_TEXT = "The demo of edge-face-detection made this folder, and empties it at each start.\n"
 _KEPT = (_MARKER, "clips")
+_DETECTOR = {"VIDEO_REALTIME": "true", "VIDEO_LOOP": "false"}
 
 _LIVE_LINE_SECONDS = 0.5
 _PLAIN_LINE_SECONDS = 2.0
-# After the last face: how long to wait while nothing moves any more.
+# How long to wait after the last face while no further one is stored.
 _STANDSTILL_SECONDS = 60.0
 
 
-class DemoError(RuntimeError):
+class DemoError(ProcessError):
     """The demo cannot run, or a part of it failed; the message is for the person at the terminal."""
 
 
@@ -53,52 +52,36 @@ class Progress:
 def run(*, video: str | None, folder: Path, seconds: float) -> int:
     """Play `video`, by default a generated clip of that many seconds, once through the whole path.
 
-    Returns:
-        0 when each published face is in the bucket exactly once, 1 when not.
-
-    Raises:
-        DemoError: it cannot run, or a part of it failed.
-
+    Returns 0 when each published face is in the bucket exactly once, else 1. Raises ProcessError, or FileNotFoundError
+    for a program that is not installed.
     """
     if video is not None and not _is_live(video) and not Path(video).exists():
-        raise DemoError(
-            f"{video}: there is no such file; give a video, a folder of pictures, a camera's number or a URL"
-        )
+        others = "give a video, a folder of pictures, a camera's number or a URL"
+        raise DemoError(f"{video}: there is no such file; {others}")
     prepare(folder)
     source = video or str(_clip(folder, seconds))
-    try:
-        with (
-            LocalStack(folder, video_source=source, witness=True, settings=_settings()) as stack,
-            Gallery(folder, stack.s3, BUCKET, mqtt_url=stack.cloud_broker.url) as gallery,
-        ):
-            stack.guests.append(gallery)
-            print(f"look at the faces as they come: {gallery.url}", flush=True)
-            status = _play(stack, live=_is_live(source))
-            if sys.stdout.isatty() and not _ends:
-                _keep_open(gallery)
-            return status
-    except (ProcessError, FileNotFoundError) as error:
-        raise DemoError(str(error)) from None
+    with (
+        LocalStack(folder, video_source=source, witness=True, settings={DETECTOR: _DETECTOR}) as stack,
+        Gallery(folder, stack.s3, mqtt_url=stack.cloud_broker.url) as gallery,
+    ):
+        stack.guests.append(gallery)
+        print(f"look at the faces as they come: {gallery.url}", flush=True)
+        status = _play(stack, live=_is_live(source))
+        if sys.stdout.isatty() and not _ends:
+            _keep_open(gallery)
+        return status
 
 
 def show(folder: Path) -> int:
-    """Opens the gallery over what the last demo has left, until Ctrl-C.
-
-    Raises:
-        DemoError: there was no demo, or a part failed.
-
-    """
+    """Open the gallery over the bucket of the last demo, until Ctrl-C. Raises as `run` does."""
     if not (folder / _MARKER).is_file() or not (folder / "buckets" / BUCKET).is_dir():
         raise DemoError(f"{folder} holds no faces of a demo: make demo")
-    try:
-        with (
-            S3Server(folder) as s3,
-            Mosquitto(folder / "gallery_broker") as broker,
-            Gallery(folder, s3, BUCKET, mqtt_url=broker.url) as gallery,
-        ):
-            _keep_open(gallery)
-    except (ProcessError, FileNotFoundError) as error:
-        raise DemoError(str(error)) from None
+    with (
+        S3Server(folder) as s3,
+        Mosquitto(folder / "gallery_broker") as broker,
+        Gallery(folder, s3, mqtt_url=broker.url) as gallery,
+    ):
+        _keep_open(gallery)
     return 0
 
 
@@ -113,26 +96,21 @@ def _keep_open(gallery: Gallery) -> None:
 
 
 def prepare(folder: Path) -> None:
-    """Make the folder, or empty it, which is done only where an earlier demo has left its mark.
+    """Make the folder, or empty it if it has the mark of an earlier demo.
 
-    Raises:
-        DemoError: the folder is somebody's own.
-
+    Raises DemoError when the folder is somebody's own.
     """
     marker = folder / _MARKER
-    if folder.exists():
-        if not folder.is_dir():
-            raise DemoError(f"{folder} is no folder; give --folder another one")
-        if any(folder.iterdir()) and not marker.is_file():
-            raise DemoError(f"{folder} is not empty and not the demo's own; give --folder a new or empty one")
+    if folder.exists() and not folder.is_dir():
+        raise DemoError(f"{folder} is no folder; give --folder another one")
+    if folder.exists() and any(folder.iterdir()) and not marker.is_file():
+        raise DemoError(f"{folder} is not empty and not the demo's own; give --folder a new or empty one")
     folder.mkdir(parents=True, exist_ok=True)
     marker.write_text(_MARKER_TEXT)
     for entry in folder.iterdir():
-        if entry.name in _KEPT:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
+        if entry.is_dir() and not entry.is_symlink() and entry.name not in _KEPT:
             shutil.rmtree(entry)
-        else:
+        elif entry.name not in _KEPT:
             entry.unlink()
 
 
@@ -140,12 +118,8 @@ def _is_live(source: str) -> bool:
     return source.isdigit() or source.startswith("/dev/") or "://" in source
 
 
-def _settings() -> dict[str, dict[str, str]]:
-    return {DETECTOR: {"VIDEO_REALTIME": "true", "VIDEO_LOOP": "false"}}
-
-
 def _clip(folder: Path, seconds: float) -> Path:
-    # Another clip as soon as what it is made by is another.
+    # A new clip as soon as its maker or its picture has changed.
     makers = Path(make_clip.__code__.co_filename).read_bytes() + PICTURE.read_bytes()
     clip = folder / "clips" / f"{seconds:g}s-{hashlib.sha256(makers).hexdigest()[:12]}.avi"
     if not clip.exists():
@@ -203,25 +177,28 @@ def _step(stack: LocalStack, seen: list[Progress], screen: _Screen) -> None:
             raise DemoError(process.describe_end())
     for line in stack.new_complaints():
         screen.tell(line)
-    detector = stack.metrics(DETECTOR)
     final = {} if stack.programs[DETECTOR].running else stack.stop_figures()
+
+    def figure(program: str, name: str) -> int:
+        return round(stack.metrics(program).get(f"facedetection_{name}_total", 0))
+
     progress = Progress(
-        frames=final.get("frames", round(detector.get("facedetection_frames_processed_total", 0))),
-        faces=final.get("faces", round(detector.get("facedetection_faces_total", 0))),
-        confirmed=round(stack.metrics(FORWARDER).get("facedetection_outbox_confirmed_total", 0)),
-        stored=round(stack.metrics(SAVER).get("facedetection_objects_stored_total", 0)),
+        frames=final.get("frames", figure(DETECTOR, "frames_processed")),
+        faces=final.get("faces", figure(DETECTOR, "faces")),
+        confirmed=figure(FORWARDER, "outbox_confirmed"),
+        stored=figure(SAVER, "objects_stored"),
         cpu_seconds=stack.programs[DETECTOR].cpu_seconds(),
         at=time.monotonic(),
     )
     seen.append(progress)
     screen.show(progress)
     stack.programs[DETECTOR].wait(_LIVE_LINE_SECONDS / 2)
-    for end in _ends:
-        end()
+    if _ends:
+        raise _ends[0]
 
 
 def _drain(stack: LocalStack, seen: list[Progress], screen: _Screen) -> None:
-    """Wait until all that was published is stored and confirmed, or nothing moves any more."""
+    """Wait until each published face is stored and confirmed, or no further one comes."""
     before, moved_at = -1, time.monotonic()
     while True:
         _step(stack, seen, screen)
@@ -244,7 +221,7 @@ def _report(stack: LocalStack, seen: list[Progress], final: dict[str, int]) -> N
     if latencies:
         p50, p99 = (percentile(latencies, share) for share in (0.5, 0.99))
         print(f"latency    captured to stored: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
-    # From the first look that saw frames to the last: without the time it takes to start.
+    # From the first look that saw frames to the last, without the start.
     moving = [progress for before, progress in itertools.pairwise(seen) if progress.frames > before.frames]
     if len(moving) > 1:
         first, last = moving[0], moving[-1]
@@ -284,31 +261,25 @@ class _Screen:
             print(progress, flush=True)
 
     def tell(self, line: str) -> None:
-        """A line that stays, above the one that changes."""
+        """Print a line that stays, above the one that changes."""
         print(f"\r\x1b[K{line}" if self._is_terminal else line, flush=True)
 
 
-# What raises as soon as it may, and is called again later: Python drops what is raised while it tidies up.
-_ends: list[Callable[[], None]] = []
+# Raised for a signal, and again later: Python drops an exception that is raised in a finalizer.
+_ends: list[BaseException] = []
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM end the parts in order, as Ctrl-C does."""
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    def stop() -> None:
-        raise SystemExit(128 + signal.SIGTERM)
+    """SIGTERM ends the parts in order, as Ctrl-C does."""
 
     def end(number: int, _: object) -> None:
-        _ends.append(interrupt if number == signal.SIGINT else stop)
-        _ends[0]()
+        _ends.append(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + signal.SIGTERM))
+        raise _ends[0]
 
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
 
 
 def silence_interrupts() -> None:
-    """From here on only the end is left, which a second Ctrl-C would interrupt; it takes a moment at most."""
+    """Ignore a second Ctrl-C while the parts end, which takes a moment at most."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

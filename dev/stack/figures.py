@@ -1,16 +1,11 @@
-"""What a demo run has to show for itself, counted from what lies in the bucket."""
-
-from __future__ import annotations
+"""Counts and latencies of the faces in the bucket."""
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+from pathlib import Path
 
 _FACE_KEY = re.compile(r"faces/[^/]+/[^/]+/\d{4}/\d\d/\d\d/(?P<time>\d{8}T\d{6}\.\d{6})Z-(?P<id>.+)\.png")
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
@@ -18,24 +13,30 @@ _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
 @dataclass(frozen=True, slots=True)
 class StoredFace:
-    """An object in the bucket, as its key and its file tell."""
+    """An object in the bucket, by its key and its file."""
 
     id: str
-    latency_seconds: float
+    captured_at: float
+    stored_at: float
+    """Seconds since 1970, both by this machine's clock."""
+
+    @property
+    def latency_seconds(self) -> float:
+        return self.stored_at - self.captured_at
 
 
 def stored_faces(objects: Mapping[str, Path]) -> list[StoredFace]:
-    """The face objects; latency is from the capture, which the key tells, to the file's time of modification."""
+    """The face objects; latency is from the capture, in the key, to the file's time of modification."""
     faces = []
     for key, file in objects.items():
         if match := _FACE_KEY.fullmatch(key):
             captured = datetime.strptime(f"{match['time']}+0000", "%Y%m%dT%H%M%S.%f%z").timestamp()
-            faces.append(StoredFace(match["id"], file.stat().st_mtime - captured))
+            faces.append(StoredFace(match["id"], captured, file.stat().st_mtime))
     return faces
 
 
 def differences(published: Iterable[str], objects: Mapping[str, Path]) -> list[str]:
-    """What keeps the bucket from holding each published id exactly once, as a whole PNG: a line each."""
+    """A line for each kind of fault; none when the bucket holds each published id exactly once, as a whole PNG."""
     stored = Counter(face.id for face in stored_faces(objects))
     wanted = set(published)
     twice = [id_ for id_, count in stored.items() if count > 1]

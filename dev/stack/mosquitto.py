@@ -1,20 +1,15 @@
 """A real Mosquitto on loopback that keeps its port over a restart."""
 
-from __future__ import annotations
-
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dev.stack.ports import free_port
 from dev.stack.processes import ManagedProcess, listens
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-# What stands in for a configuration of the images: nothing here is trusted to keep anything.
+# Unless an image's configuration is given. The programs do not rely on a broker to keep anything.
 _DEFAULT_CONFIG = """\
 allow_anonymous true
 persistence false
@@ -24,31 +19,13 @@ upgrade_outgoing_qos true
 set_tcp_nodelay true
 """
 
-# Where an image's broker listens and finds its files makes no sense on this machine.
-_OF_THE_IMAGE = frozenset(
-    {
-        "listener",
-        "port",
-        "bind_address",
-        "socket_domain",
-        "user",
-        "pid_file",
-        "include_dir",
-        "log_dest",
-        "log_timestamp_format",
-        "persistence_location",
-        "password_file",
-        "acl_file",
-        "cafile",
-        "capath",
-        "certfile",
-        "keyfile",
-        "require_certificate",
-        "use_identity_as_username",
-        "use_subject_as_username",
-        "tls_version",
-    }
-)
+# Lines of an image's configuration that name places of the image, which this machine does not have.
+_PLACES = """
+listener port bind_address socket_domain user pid_file include_dir log_dest log_timestamp_format persistence_location
+password_file acl_file cafile capath certfile keyfile require_certificate use_identity_as_username
+use_subject_as_username tls_version
+"""
+_OF_THE_IMAGE = frozenset(_PLACES.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +38,9 @@ class ListenerTls:
 
 
 def find_mosquitto() -> str:
-    """The broker's program; on Debian it is in /usr/sbin, which is not on everybody's PATH.
+    """The broker's program. Debian has it in /usr/sbin, which is not on everybody's PATH.
 
-    Raises:
-        FileNotFoundError: it is not installed.
-
+    Raises FileNotFoundError where it is not installed.
     """
     search = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"])
     found = shutil.which("mosquitto", path=search)
@@ -75,16 +50,10 @@ def find_mosquitto() -> str:
 
 
 class Mosquitto(ManagedProcess):
-    """A broker on 127.0.0.1. Its configuration and log lie in `folder`.
+    """A broker on 127.0.0.1. Its configuration and log lie in `folder`, which is made; one folder a broker.
 
-    Args:
-        folder: made when missing; one broker each.
-        port: a free one by default, the same over restarts.
-        base_config: an image's `mosquitto.conf`, taken without its listener and its paths.
-        config_lines: further lines; they stand last, so `listener …` among them adds a listener.
-        tls: the listener speaks TLS.
-        binary: another Mosquitto than the installed one.
-
+    `base_config` is an image's `mosquitto.conf`, taken without its listener and its paths. `config_lines` stand behind
+    it, so `listener …` among them adds a listener. `tls`: the listener speaks TLS. `binary`: another Mosquitto.
     """
 
     def __init__(
@@ -103,12 +72,8 @@ class Mosquitto(ManagedProcess):
         self.config = folder / "mosquitto.conf"
         folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text("\n".join([*self._listener(), *_settings(base_config), *config_lines, ""]))
-        super().__init__(
-            name,
-            [binary or find_mosquitto(), "-c", str(self.config)],
-            log=folder / "mosquitto.log",
-            ready=lambda: listens(self.port),
-        )
+        command = [binary or find_mosquitto(), "-c", str(self.config)]
+        super().__init__(name, command, log=folder / "mosquitto.log", ready=lambda: listens(self.port))
 
     @property
     def url(self) -> str:

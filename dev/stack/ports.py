@@ -1,6 +1,4 @@
-"""Free TCP ports on loopback, each handed out once on this machine while the process that asked for it lives."""
-
-from __future__ import annotations
+"""Free TCP ports on loopback. Each is handed out once on this machine while the process that asked for it lives."""
 
 import errno
 import random
@@ -8,17 +6,17 @@ import socket
 import threading
 from collections.abc import Iterator
 
-# Not the ephemeral range: a client that keeps dialling a closed port of that range ends up connected to itself, and
+# Below the ephemeral range: a client that keeps dialling a closed port of that range ends up connected to itself, and
 # the server that comes back finds its port taken.
 _FIRST, _LAST = 10_240, 31_999
-# A process claims so many ports at a time. A claim costs it a file descriptor.
+# A process claims this many ports at a time. A claim costs it a file descriptor.
 _BLOCK = 64
 
 
 def _claim(first: int) -> bool:
-    """Claims the block of ports that begins here, against all processes that use this module.
+    """Claim the block of ports that begins here, against all processes that use this module.
 
-    The claim is a bound socket, which the kernel releases when this process ends, however it ends.
+    The claim is a bound socket. The kernel releases it when this process ends, however it ends.
     """
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
@@ -27,8 +25,7 @@ def _claim(first: int) -> bool:
     except OSError as error:
         claim.close()
         return error.errno != errno.EADDRINUSE
-    # The descriptor alone: nothing closes it before the process ends.
-    claim.detach()
+    claim.detach()  # nothing closes the descriptor before the process ends
     return True
 
 
@@ -55,11 +52,6 @@ _lock = threading.Lock()
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on, and that nobody else is given.
-
-    Raises:
-        RuntimeError: all are taken.
-
-    """
+    """A TCP port on loopback that nobody listens on. Raises RuntimeError when all are taken."""
     with _lock:
         return next(_free_ports)

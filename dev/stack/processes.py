@@ -1,4 +1,4 @@
-"""Real processes with a log file, figures from /proc (Linux), and an end that is never later than their parent's."""
+"""Real processes with a log file and figures from /proc (Linux). None of them outlives this process."""
 
 from __future__ import annotations
 
@@ -11,21 +11,19 @@ import socket
 import subprocess
 import time
 import weakref
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 _POLL_SECONDS = 0.02
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
-# Asks the kernel to kill the process when its parent dies, then becomes the program: same pid. A program in between
-# and not `preexec_fn`, which runs Python after a fork and may deadlock where there are threads.
+# Asks the kernel to kill the process when its parent dies, then becomes the program: same pid. Not `preexec_fn`: that
+# runs Python after a fork, and may deadlock where there are threads.
 _LEASH = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
 
-# "Parent" means the thread that forked: one thread, which lives as long as the interpreter, starts them all.
+# The kernel's "parent" is the thread that forked. One thread, which lives as long as the interpreter, starts all.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 _started: weakref.WeakSet[ManagedProcess] = weakref.WeakSet()
 
@@ -46,8 +44,8 @@ def listens(port: int) -> bool:
 class ManagedProcess:
     """A program that is started, watched, stopped, frozen, killed and started again, always with the same arguments.
 
-    It has a process group of its own, so that Ctrl-C on the terminal reaches the parent only, which ends it in order.
-    What the program prints goes to `log`, which is appended to.
+    It has a process group of its own: Ctrl-C on the terminal reaches the parent only, which ends it in order. Its
+    output is appended to `log`.
     """
 
     def __init__(
@@ -87,12 +85,7 @@ class ManagedProcess:
         return self._popen is not None and self.poll() is None
 
     def start(self) -> None:
-        """Start it and wait until it is ready.
-
-        Raises:
-            ProcessError: it died, or was not ready in time.
-
-        """
+        """Start it and wait until it is ready. Raises ProcessError when it dies, or is not ready in time."""
         if self.running:
             raise ProcessError(f"{self.name} is running already")
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -109,21 +102,14 @@ class ManagedProcess:
         command = [*_LEASH, str(os.getpid()), *self._args]
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
-                command,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                process_group=0,
+                command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0
             )
         _started.add(self)
 
     def wait_ready(self, ready: Callable[[], bool] | int, *, timeout: float = 20) -> None:
-        """Wait until `ready()` is true, or until the loopback port of that number accepts a connection.
+        """Wait until `ready()` is true, or until that loopback port accepts a connection.
 
-        Raises:
-            ProcessError: the process ended, or `timeout` seconds passed.
-
+        Raises ProcessError when the process ends, or after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -141,7 +127,7 @@ class ManagedProcess:
         if process.returncode is None:
             look = os.WEXITED | os.WNOHANG | os.WNOWAIT
             if os.waitid(os.P_PID, process.pid, look) is not None:
-                # The CPU time is exact now and gone once the process has been waited for.
+                # The CPU time is exact now, and gone once somebody has waited for the process.
                 self._cpu_seconds = self._read_cpu_seconds()
                 process.wait()
         return process.returncode
@@ -154,7 +140,7 @@ class ManagedProcess:
         return code
 
     def terminate(self, timeout: float = 10) -> int | None:
-        """SIGTERM, after `timeout` seconds SIGKILL. Returns the exit code, None when it was never started."""
+        """SIGTERM, after `timeout` seconds SIGKILL; the exit code, None when it was never started."""
         if self._popen is None:
             return None
         if self.poll() is None:
@@ -164,7 +150,7 @@ class ManagedProcess:
         return self.kill()
 
     def kill(self) -> int | None:
-        """SIGKILL to it and what it started. Returns the exit code, None when it was never started."""
+        """SIGKILL to it and its children; the exit code, None when it was never started."""
         if self._popen is None:
             return None
         self._signal(signal.SIGKILL)
@@ -173,7 +159,7 @@ class ManagedProcess:
     def pause(self) -> None:
         """SIGSTOP: it stands still when this returns, its connections stay open."""
         self._signal(signal.SIGSTOP)
-        # A thread on another processor goes on for a moment, in which a server may answer.
+        # A thread on another processor goes on for a moment, and a server may answer in it.
         deadline = time.monotonic() + 10
         while self.running and not self._stands_still():
             if time.monotonic() > deadline:
@@ -197,20 +183,20 @@ class ManagedProcess:
         return self._read_status("VmRSS")
 
     def peak_rss_bytes(self) -> int:
-        """The most resident memory it had; after its end, what it was when last asked while it ran."""
+        """The most resident memory it had; after its end, the figure of the last call while it ran."""
         self._peak_rss_bytes = max(self._peak_rss_bytes, self._read_status("VmHWM"))
         return self._peak_rss_bytes
 
     def cpu_seconds(self) -> float:
         """User and system time since the start; exact also after its end."""
         if self.running:
-            # It may end between the two; then the figure of its end stands.
+            # It may end between the two lines; then the figure of its end stands.
             with contextlib.suppress(FileNotFoundError):
                 self._cpu_seconds = self._read_cpu_seconds()
         return self._cpu_seconds
 
     def log_text(self) -> str:
-        """What it has printed since it was last started."""
+        """Its output since it was last started."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as log:
@@ -235,7 +221,7 @@ class ManagedProcess:
         return self._popen
 
     def _signal(self, number: signal.Signals) -> None:
-        # The group, for what it may have started. While it is not waited for, its number cannot be another's.
+        # To the group, for its children. While nobody has waited for it, its number cannot be another's.
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)

@@ -1,22 +1,24 @@
 """The programs as processes: run by this Python, or in their images as Docker runs them."""
 
-from __future__ import annotations
-
 import contextlib
+import http.client
 import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from dev.stack.processes import ManagedProcess, ProcessError
 
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "PYTHONPATH")
 _COMPOSE_FILES = ("docker-compose.edge.yml", "docker-compose.cloud.yml")
 _numbers = itertools.count(1)
@@ -25,13 +27,31 @@ _use_images = False
 
 @contextlib.contextmanager
 def in_images(wanted: bool = True) -> Iterator[None]:
-    """What `make_program` makes meanwhile runs in its image, which has to be built."""
-    global _use_images  # noqa: PLW0603 - as many places start programs, and none of them cares how
+    """Meanwhile `make_program` makes containers of the images, which have to be built."""
+    global _use_images  # noqa: PLW0603 - many places start programs, and none of them cares how
     before, _use_images = _use_images, wanted
     try:
         yield
     finally:
         _use_images = before
+
+
+class PythonProcess(ManagedProcess):
+    """`python -m <module> …` of this checkout, with these environment variables and no others of this project."""
+
+    def __init__(
+        self,
+        name: str,
+        module: Sequence[str],
+        settings: Mapping[str, str],
+        *,
+        log: Path,
+        ready: Callable[[], bool] | None = None,
+    ) -> None:
+        kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
+        env = kept | {"PYTHONPATH": path, **settings}
+        super().__init__(name, [sys.executable, "-m", *module], log=log, env=env, ready=ready)
 
 
 def make_program(
@@ -40,52 +60,55 @@ def make_program(
     *,
     log: Path,
     called: str | None = None,
-    module: str | None = None,
-    arguments: Sequence[str] = (),
+    module: Sequence[str] = (),
     reads: Sequence[Path] = (),
 ) -> ManagedProcess:
-    """A program with these environment variables, as `in_images` says.
+    """A program with these environment variables, as `in_images` says. It may write into the folder of its log.
 
-    Args:
-        name: its folder and its image.
-        settings: its environment.
-        log: where it prints. It may write into that folder, in an image too.
-        called: what the process is called; as the program unless set.
-        module: another module to run in its place, of this checkout.
-        arguments: for the module.
-        reads: what else it reads, for an image.
-
+    `called` is the name of the process, by default the program's. `module` is another module of this checkout in its
+    place, with arguments, and `reads` are further files that it reads.
     """
-    command = ["-m", module or name, *arguments]
-    if _use_images:
-        own = [_ROOT / module.partition(".")[0], _ROOT / "dev" / "stack"] if module else []
-        mounts = [(path, Path("/app", path.name)) for path in own] + [(path, path) for path in reads]
-        return ContainerProcess(called or name, name, command, log=log, settings=settings, mounts=mounts)
-    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    path = os.pathsep.join(filter(None, [str(_ROOT), kept.get("PYTHONPATH")]))
-    env = kept | {"PYTHONPATH": path, **settings}
-    return ManagedProcess(called or name, [sys.executable, *command], log=log, env=env)
+    if not _use_images:
+        return PythonProcess(called or name, module or [name], settings, log=log)
+    own = [ROOT / module[0].partition(".")[0]] if module else []
+    mounts = [(path, Path("/app", path.name)) for path in own] + [(path, path) for path in reads]
+    return ContainerProcess(called or name, name, module or [name], log=log, settings=settings, mounts=mounts)
+
+
+def read_metrics(port: int) -> dict[str, float]:
+    """A program's figures by name, summed over labels. Raises OSError or HTTPException while it cannot be asked."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    figures: Counter[str] = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            figures[sample.name] += sample.value  # type: ignore[assignment] # a Counter of floats adds up too
+    return dict(figures)
 
 
 class ContainerProcess(ManagedProcess):
-    """A program in its image, with the limits and the rights of the compose files; its figures are those of Python.
+    """A program in its image, with the limits and the rights of the compose files; its figures are Python's.
 
-    It uses the host's network, so that servers on loopback can be reached. Whoever calls this is its user, so that its
-    files are theirs. Needs Linux, where the host sees what runs in containers.
+    It uses the host's network, to reach servers on loopback, and runs as our user, so that its files are ours. Needs
+    Linux, where the host sees the processes of containers.
     """
 
     def __init__(
         self,
         name: str,
         image: str,
-        command: Sequence[str],
+        module: Sequence[str],
         *,
         log: Path,
         settings: Mapping[str, str],
         mounts: Sequence[tuple[Path, Path]],
     ) -> None:
         folder = log.parent.resolve()
-        # Figures are shown where that is asked for only, as they are natively; and logs are read by who calls this.
+        # As natively: figures only on request, and logs as text.
         environment = {"METRICS_PORT": "0", "LOG_FORMAT": "text", **settings}
         self._options = [
             *("--network", "host", "--user", f"{os.getuid()}:{os.getgid()}"),
@@ -93,7 +116,7 @@ class ContainerProcess(ManagedProcess):
             *("--volume", f"{folder}:{folder}"),
             *(part for path, inside in mounts for part in ("--volume", f"{path.resolve()}:{inside}:ro")),
             *(part for variable in environment.items() for part in ("--env", "=".join(variable))),
-            *("--entrypoint", "/sbin/tini", image, "--", "python3", *command),
+            *("--entrypoint", "/sbin/tini", image, "--", "python3", "-m", *module),
         ]
         self._container = ""
         self._python: int | None = None
@@ -101,7 +124,7 @@ class ContainerProcess(ManagedProcess):
         super().__init__(name, [], log=log)
 
     def start(self) -> None:
-        # A name of its own for each start: that of a container that was killed is free only a little later.
+        # A new name for each start: the name of a killed container is free only a little later.
         self._container = f"facedetection-{os.getpid()}-{next(_numbers)}"
         self._python, self._paused = None, False
         begin = ("docker", "run", "--rm", "--log-driver", "none", "--name", self._container)
@@ -111,16 +134,15 @@ class ContainerProcess(ManagedProcess):
         self.wait_ready(self._find_python, timeout=60)
 
     def poll(self) -> int | None:
-        # Nobody can be asked once the container is gone.
-        self._cpu_seconds = self._read_cpu_seconds()
+        self._cpu_seconds = self._read_cpu_seconds()  # it is gone with the container
         return super().poll()
 
     def kill(self) -> int | None:
         code = super().kill()
-        if code is None:
+        if code is None and self._popen is not None:
             # The container was not there yet.
             super()._signal(signal.SIGKILL)
-            code = self.wait(10) if self._popen is not None else None
+            code = self.wait(10)
         return code
 
     def _find_python(self) -> bool:
@@ -140,7 +162,7 @@ class ContainerProcess(ManagedProcess):
             self._docker("pause", self._container)
             self._paused = True
             return
-        # Docker refuses to signal what is paused.
+        # Docker refuses to signal a paused container.
         if self._paused:
             self._docker("unpause", self._container)
             self._paused = False
@@ -167,19 +189,9 @@ class ContainerProcess(ManagedProcess):
 
 @cache
 def _compose_services() -> dict[str, Any]:
-    files = [part for file in _COMPOSE_FILES for part in ("-f", str(_ROOT / file))]
-    command = [
-        "docker",
-        "compose",
-        "--env-file",
-        os.devnull,
-        *files,
-        "--profile",
-        "gallery",
-        "config",
-        "--format",
-        "json",
-    ]
+    files = [part for file in _COMPOSE_FILES for part in ("-f", str(ROOT / file))]
+    options = ["--env-file", os.devnull, *files, "--profile", "gallery"]
+    command = ["docker", "compose", *options, "config", "--format", "json"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
         raise ProcessError(f"docker compose cannot read the compose files: {answer.stderr.strip()}")
@@ -188,7 +200,7 @@ def _compose_services() -> dict[str, Any]:
 
 
 def _as_in_compose(name: str) -> list[str]:
-    """What a service may use and do, as options of `docker run`."""
+    """The limits and rights of a service, as options of `docker run`."""
     service = _compose_services()[name]
     options = [f"--memory={service['mem_limit']}", f"--pids-limit={service['pids_limit']}"]
     options += [f"--cpus={service['cpus']}"] if service.get("cpus") else []

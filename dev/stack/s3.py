@@ -1,7 +1,5 @@
 """A real S3 server on loopback whose objects can be looked at as files: `rclone serve s3` over a folder."""
 
-from __future__ import annotations
-
 import os
 import re
 import secrets
@@ -14,23 +12,19 @@ from pathlib import Path
 from dev.stack.ports import free_port
 from dev.stack.processes import ManagedProcess
 
+# The bucket of the demo, the benchmarks and most tests.
+BUCKET = "faces"
 # Uploads under way; a killed server leaves them behind. https://rclone.org/commands/rclone_serve_s3/
 _UPLOADS = ".rclone_"
 
 
 @cache
 def find_rclone() -> str:
-    """The rclone of this virtual environment, else of the system.
-
-    Raises:
-        FileNotFoundError: there is none that can serve S3 (rclone 1.65 or later).
-
-    """
-    beside = Path(sys.executable).parent / "rclone"
-    for candidate in (str(beside), shutil.which("rclone")):
+    """The rclone of this virtual environment, else of the system. Raises FileNotFoundError where none can serve S3."""
+    for candidate in (str(Path(sys.executable).parent / "rclone"), shutil.which("rclone")):
         if candidate is None or not os.access(candidate, os.X_OK):
             continue
-        # An older one prints the help of `rclone serve`, and ends with 0 as well.
+        # Before 1.65 it prints the help of `rclone serve`, and ends with 0 as well.
         shown = subprocess.run([candidate, "serve", "s3", "--help"], capture_output=True, text=True, check=False)
         if "--auth-key" in shown.stdout:
             return candidate
@@ -40,8 +34,8 @@ def find_rclone() -> str:
 class S3Server(ManagedProcess):
     """An S3 server on 127.0.0.1 with one key pair; a bucket is a folder `folder/buckets/<name>`.
 
-    It answers a PUT when the file stands in the folder under its name, complete; a PUT whose Content-MD5 does not
-    match is refused. Object metadata live in its memory only. It has no conditional PUT.
+    It answers a PUT when the file stands in the folder under its name, complete. It refuses a PUT whose Content-MD5
+    does not match. It keeps object metadata in memory only, and has no conditional PUT.
     """
 
     def __init__(self, folder: Path, port: int | None = None, *, name: str = "s3_server") -> None:
@@ -50,21 +44,14 @@ class S3Server(ManagedProcess):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.access_key_id = secrets.token_hex(10)
         self.secret_access_key = secrets.token_hex(20)
+        # With a cache it would answer before the file is there. Its default limit of headers, 4096, is less than S3
+        # allows for metadata and a signature.
+        options = [f"--addr=127.0.0.1:{self.port}", "--vfs-cache-mode=off", "--max-header-bytes=16384"]
         super().__init__(
             name,
-            [
-                find_rclone(),
-                "serve",
-                "s3",
-                f"--addr=127.0.0.1:{self.port}",
-                # With a cache it would answer before the file is there.
-                "--vfs-cache-mode=off",
-                # Its default, 4096, is less than what S3 allows for metadata and a signature.
-                "--max-header-bytes=16384",
-                str(self.folder),
-            ],
+            [find_rclone(), "serve", "s3", *options, str(self.folder)],
             log=folder / "s3_server.log",
-            # By environment: arguments are for everybody on the machine to read. No configuration of the user's.
+            # Keys by environment: everybody on the machine can read arguments. The user's configuration stays out.
             env={
                 "PATH": os.environ.get("PATH", os.defpath),
                 "HOME": str(folder),
@@ -79,7 +66,16 @@ class S3Server(ManagedProcess):
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def create_bucket(self, name: str) -> Path:
+    def settings(self, *, port: int | None = None) -> dict[str, str]:
+        """A program's environment variables for the bucket `faces`; with `port`, reached through that port."""
+        return {
+            "COS_ENDPOINT": f"http://127.0.0.1:{port or self.port}",
+            "COS_BUCKET": BUCKET,
+            "COS_HMAC_ACCESS_KEY_ID": self.access_key_id,
+            "COS_HMAC_SECRET_ACCESS_KEY": self.secret_access_key,
+        }
+
+    def create_bucket(self, name: str = BUCKET) -> Path:
         """Make a bucket, before the start or later; one that exists stays as it is. Returns its folder."""
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
             raise ValueError(f"{name!r} is no bucket name: 3 to 63 of a-z, 0-9, dot and hyphen")
@@ -93,13 +89,13 @@ class S3Server(ManagedProcess):
         shutil.rmtree(self.folder / name)
         self._forget_folders()
 
-    def objects(self, bucket: str) -> dict[str, Path]:
-        """What is stored: object key to file, in the order of the keys."""
+    def objects(self, bucket: str = BUCKET) -> dict[str, Path]:
+        """All stored objects: key to file, in the order of the keys."""
         root = self.folder / bucket
         files = (path for path in root.rglob("*") if not path.name.startswith(_UPLOADS) and path.is_file())
         return {path.relative_to(root).as_posix(): path for path in sorted(files)}
 
     def _forget_folders(self) -> None:
-        # It remembers folders for minutes and takes SIGHUP as the sign to look again.
+        # rclone remembers folders for minutes; on SIGHUP it looks again.
         if self.running:
             self.reload()

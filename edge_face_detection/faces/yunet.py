@@ -94,10 +94,9 @@ class YuNetFinder:
                 raise DetectorError(f"this OpenCV ({cv2.__version__}) cannot run YuNet, 4.10 can: {error}") from error
         self._networks[size] = network  # the last one used comes last
         found = network.detect(picture)[1]
-        if found is None:
-            return np.empty((0, 15), np.float32)
-        rows = np.asarray(found, np.float32)
-        return rows[np.isfinite(rows).all(axis=1)]  # of a picture of a few pixels it tells anything
+        rows = np.empty((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
+        # In pictures of few pixels OpenCV reads memory that was never written, and finds faces of any size there.
+        return rows[np.isfinite(rows).all(axis=1) & (rows[:, 2:4] > 0).all(axis=1)]
 
 
 def frontality(row: NDArray[np.float32]) -> float:

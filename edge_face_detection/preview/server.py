@@ -79,12 +79,9 @@ class Preview:
         self._detector = detector
         self._settings = settings
         self._shown_settings = {
-            setting.variable: {
-                "value": str(getattr(settings, setting.variable.lower())),
-                "description": setting.description,
-            }
+            name: {"value": str(getattr(settings, name.lower())), "description": setting.description}
             for setting in settings.listed()
-            if _SHOWN.fullmatch(setting.variable)
+            if _SHOWN.fullmatch(name := setting.variable)
         }
         self._source = source
         self._mask = Mask(settings.privacy_mask).polygons
@@ -160,9 +157,8 @@ class Preview:
             picture = frame.image
         except UnreadableFrameError:
             return
-        shrink = _PICTURE_SIDE / max(frame.size)
-        if shrink < 1:
-            size = max(1, round(frame.size[0] * shrink)), max(1, round(frame.size[1] * shrink))
+        if (shrink := _PICTURE_SIDE / max(frame.size)) < 1:
+            size = [max(1, round(side * shrink)) for side in frame.size]
             picture = cast("Image", cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
         _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         self._drawn_at = now

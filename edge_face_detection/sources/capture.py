@@ -1,7 +1,7 @@
 """An opened camera or video, whose Motion-JPEG is taken as it is."""
 
 import time
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 from edge_face_detection.opencv import MAX_PIXELS, cv2
 from edge_face_detection.sources.frame import Image, Jpeg, to_bgr
@@ -11,51 +11,48 @@ __all__ = ["MJPG", "Capture", "LiveCapture", "leave_jpegs_to_us"]
 MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 
 
-class LiveCapture(Protocol):
+class LiveCapture(ABC):
     """An opened camera. One thread reads it."""
 
-    seen_at: float
-    """When the grabbed picture was seen, on `time.monotonic()`."""
-    is_same: bool
-    """Whether the camera said no more than that the picture is as before."""
-    rest_seconds: float
-    """How long it will ask the camera for nothing."""
-    complaint: str
-    """Why the last picture was None."""
+    #: When the grabbed picture was seen, on `time.monotonic()`.
+    seen_at = 0.0
+    #: Whether the camera only said that the picture is as before.
+    is_same = False
+    #: For how long we ask the camera for nothing, in seconds.
+    rest_seconds = 0.0
+    #: Why the last picture was None.
+    complaint = ""
 
+    @abstractmethod
     def grab(self) -> bool:
         """Go to the next picture; False when there is none, or none yet. Raises CameraError."""
 
+    @abstractmethod
     def retrieve(self) -> Image | Jpeg | None:
         """The grabbed picture; None when it cannot be decoded or is no JPEG."""
 
+    @abstractmethod
     def release(self) -> None:
         """Let the camera go."""
 
+    @abstractmethod
     def cancel(self) -> None:
         """End a `grab()`, from whichever thread, where that can be done."""
 
 
-class Capture:
+class Capture(LiveCapture):
     """OpenCV's `video`, giving JPEGs where `is_raw`, or else decoded pictures."""
-
-    is_same = False
-    rest_seconds = 0.0
 
     def __init__(self, video: cv2.VideoCapture, *, is_raw: bool) -> None:
         self.video = video
         self.is_raw = is_raw
-        self.seen_at = 0.0
-        self.complaint = ""
 
     def grab(self) -> bool:
-        """Go to the next frame; False when there is none, or none yet."""
         grabbed = self.video.grab()
         self.seen_at = time.monotonic()
         return grabbed
 
     def retrieve(self) -> Image | Jpeg | None:
-        """The grabbed frame; None when it cannot be decoded or is no JPEG."""
         decoded, image = self.video.retrieve()
         if not decoded or image is None:  # a packet without data counts as decoded
             self.complaint = "no picture"
@@ -70,7 +67,7 @@ class Capture:
         self.video.release()
 
     def cancel(self) -> None:
-        """OpenCV cannot."""
+        """Nothing: OpenCV cannot."""
 
 
 def leave_jpegs_to_us(video: cv2.VideoCapture) -> bool:

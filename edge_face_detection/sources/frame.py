@@ -14,7 +14,7 @@ __all__ = ["Frame", "Image", "Jpeg", "SourceError", "UnreadableFrameError", "to_
 Image: TypeAlias = NDArray[np.uint8]
 """H×W×3 uint8, BGR, unless said otherwise."""
 
-# What a JPEG decoder can leave out, nearly for nothing: sides of 1/8, 1/4, 1/2, and the whole.
+# A JPEG decoder can reduce a picture's sides to 1/8, 1/4 or 1/2, and so saves most of its work.
 _REDUCTIONS = {
     8: (cv2.IMREAD_REDUCED_COLOR_8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
     4: (cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
@@ -31,13 +31,13 @@ class SourceError(Exception):
 
 
 class UnreadableFrameError(Exception):
-    """A frame that turned out to be damaged, or in a form that cannot be decoded, when it was looked at."""
+    """A frame that cannot be decoded: it is damaged, or of an unknown form. Only looking at it tells."""
 
 
 class Jpeg:
     """A picture as the camera sent it, not decoded yet.
 
-    Takes a JPEG file's bytes. Raises ValueError when they are none, or larger than OpenCV may decode.
+    Takes the bytes of a JPEG file. Raises ValueError when they are no JPEG, or one larger than OpenCV may decode.
     """
 
     __slots__ = ("data", "size")
@@ -118,7 +118,7 @@ class Frame:
         return self._picture(1, grey=False)
 
     def view(self, region: tuple[int, int, int, int], size: tuple[int, int], *, grey: bool) -> Image:
-        """A part of the frame in another size, from what is decoded already or else as little as will do.
+        """A part of the frame in another size. No more of a JPEG is decoded than that needs.
 
         `region` is x, y, width and height in the frame and inside of it, `size` width and height of the result, all in
         pixels. Returns H×W×3 uint8, BGR, or H×W in grey. Raises UnreadableFrameError.
@@ -135,14 +135,15 @@ class Frame:
             part = cast("Image", cv2.extractChannel(part, 1))
         if part.shape[:2] == (size[1], size[0]):
             return part
-        # Areas are averaged only where much would be passed over otherwise: that takes up to 15 times as long.
+        # Averaging areas takes up to 15 times as long. It is needed only where much would be passed over otherwise.
         smooth = cv2.INTER_AREA if shrink > _SMOOTH_SHRINK else cv2.INTER_LINEAR
         return cast("Image", cv2.resize(part, size, interpolation=smooth))
 
     def glance(self, size: tuple[int, int], *, shrink: float) -> Image:
-        """The whole frame at a glance: some of its pixels, H×W in grey; `size` is width and height.
+        """Some pixels of the whole frame, H×W in grey; `size` is width and height.
 
-        What must be decoded for that is made good for a `view` that shrinks by `shrink`. Raises UnreadableFrameError.
+        A JPEG is decoded so far that a later `view` that shrinks by `shrink` needs no more. Raises
+        UnreadableFrameError.
         """
         few = cast(
             "Image", cv2.resize(self._picture(_reduction(shrink), grey=True), size, interpolation=cv2.INTER_NEAREST)
@@ -150,7 +151,7 @@ class Frame:
         return cast("Image", cv2.cvtColor(few, cv2.COLOR_BGR2GRAY)) if few.ndim == 3 else few
 
     def _picture(self, reduction: int, *, grey: bool) -> Image:
-        """What is decoded already and fine enough, in colour where `grey` will not do; or else decoded now."""
+        """The picture, reduced so far at most, in colour unless `grey` will do. Decodes it only if it must."""
         for (step, is_grey), picture in sorted(self._decoded.items(), reverse=True):
             if step <= reduction and (grey or not is_grey):
                 return picture
@@ -161,7 +162,7 @@ class Frame:
             decoded = cv2.imdecode(self._jpeg.data, _REDUCTIONS[reduction][grey] | cv2.IMREAD_IGNORE_ORIENTATION)
         except cv2.error as error:
             raise UnreadableFrameError(str(error).strip()) from error
-        # A crafted header can say another size to the decoder than to us; whoever cuts a face out would fall for it.
+        # A crafted header can tell the decoder another size than us. We would then cut faces out of the wrong place.
         size = tuple(-(-side // reduction) for side in self._jpeg.size)
         if decoded is None or decoded.shape[1::-1] != size:
             raise UnreadableFrameError("a JPEG that is damaged, or of a kind that OpenCV cannot decode")

@@ -12,6 +12,7 @@ import numpy as np
 
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.camera import CameraError
+from edge_face_detection.sources.capture import LiveCapture
 from edge_face_detection.sources.frame import Image, Jpeg, to_bgr
 from edge_face_detection.sources.multipart import MAX_PICTURE_BYTES, NoPictureError, Parts
 from edge_face_detection.sources.web import Web, content_type
@@ -23,15 +24,10 @@ _PEEKED_BYTES = 512
 _MULTIPART = re.compile(rb"\s*(-{2,}\S{1,200}\s*\r?\n\s*)?(content-(type|length)|x-timestamp)\s*:", re.IGNORECASE)
 
 
-class HttpCapture:
-    """An opened camera, see LiveCapture; `pictures` has what it gives, and nothing where that is as before."""
-
-    rest_seconds = 0.0
-    complaint = ""
+class HttpCapture(LiveCapture):
+    """A stream of parts, see multipart.py."""
 
     def __init__(self, web: Web, answer: HTTPResponse) -> None:
-        self.seen_at = time.monotonic()
-        self.is_same = False
         self._web = web
         self._answer = answer
         self._data = b""
@@ -52,7 +48,7 @@ class HttpCapture:
         try:
             return _decoded(self._data)
         except (ValueError, cv2.error) as error:
-            self.complaint = str(error)
+            self.complaint = " ".join(str(error).split())
             return None
 
     def release(self) -> None:
@@ -62,7 +58,7 @@ class HttpCapture:
         self._web.cancel()
 
     def _read(self) -> Iterator[bytes]:
-        """The parts of a stream."""
+        """What the camera gives; b"" where that is as before."""
         given = False
         for picture in Parts(self._more, _boundary(self._answer)):
             yield picture
@@ -107,19 +103,20 @@ class PolledCapture(HttpCapture):
         answer = self._answer
         if answer.status != 200 or "html" in content_type(answer):
             raise self._web.complaint(answer)
-        if answer.length is None and not answer.chunked and "jp" in content_type(answer):
-            # It may never end: some call a stream so.
-            return next(iter(Parts(self._more)), b"")
         try:
-            picture = answer.read(MAX_PICTURE_BYTES)
+            if answer.length is None and not answer.chunked and "jp" in content_type(answer):
+                # It may never end: some call a stream so.
+                picture = next(iter(Parts(self._more)), b"")
+            else:
+                picture = answer.read(MAX_PICTURE_BYTES)
         except IncompleteRead as error:
             picture = error.partial
         except (OSError, HTTPException) as error:
             raise self._web.no_answer(error) from error
-        if not answer.isclosed():
-            raise NoPictureError(f"its picture has more than {MAX_PICTURE_BYTES >> 20} MiB")
         if not picture:
-            raise NoPictureError("its answer is empty")
+            raise NoPictureError("its answer has none")
+        if len(picture) == MAX_PICTURE_BYTES:
+            raise NoPictureError(f"its picture has {MAX_PICTURE_BYTES >> 20} MiB or more")
         return picture
 
 

@@ -14,7 +14,7 @@ _MAX_HEAD_BYTES = 2**16
 _MAX_OTHER_BYTES = 2**23
 _MAX_BOUNDARY_BYTES = 300
 # Zeros behind a picture, with which some cameras fill up their buffer.
-_MAX_FILLING_BYTES = 2**16
+_MAX_FILLING_BYTES = 2**13
 _SOI, _EOI = b"\xff\xd8\xff", b"\xff\xd9"
 _LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*(\d{1,12})[ \t]*\r?$")
 _BLANK_LINE = re.compile(rb"(?:\A|\r?\n)\r?\n")
@@ -84,22 +84,22 @@ class Parts:
         """The JPEG with which the buffer begins; None where the stream ends before it does."""
         lengths = _LENGTH.findall(head)
         length = int(lengths[-1]) if lengths and self._lengths_are_right else 0
-        end, boundary, searched, has_ended = _End(), None, 0, False
+        end, searched, has_ended = _End(), 0, False
         while True:
-            boundary = boundary or self._boundary_behind(searched)
-            searched = len(self._buffer)
-            if length and searched >= length:
+            size = len(self._buffer)
+            if length and size >= length:
                 tail = self._buffer[max(0, length - _MAX_FILLING_BYTES) : length]
                 if tail.rstrip(b"\0\r\n").endswith(_EOI):
                     return self._take(length)
-            if length and (searched >= length or boundary is not None or has_ended or length > MAX_PICTURE_BYTES):
+            if length and (size >= length or has_ended or length > MAX_PICTURE_BYTES):
                 self._lengths_are_right = False
                 length = 0
             if not length:
-                ends = [at for at in (end.find(self._buffer), boundary) if at is not None]
+                ends = [at for at in (end.find(self._buffer), self._boundary_behind(searched)) if at is not None]
                 if ends:
                     return self._take(min(ends))
-            if searched > MAX_PICTURE_BYTES:
+                searched = size
+            if size > MAX_PICTURE_BYTES:
                 raise NoPictureError(f"it has a picture of more than {MAX_PICTURE_BYTES >> 20} MiB")
             if has_ended:
                 return None

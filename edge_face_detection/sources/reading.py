@@ -97,6 +97,8 @@ class Reading:
                 self.changed_at = self.heard_at
                 continue
             picture = capture.retrieve()
+            if self._last is None:
+                self.opened_at = self.heard_at  # the first picture is no change
             if self._is_new(picture):
                 self.changed_at = self.heard_at
             self._give(self, picture, captured_at, seen_at)

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
 from edge_face_detection.sources.address import URL_SCHEMES, may_hold_secret, shown_path
-from edge_face_detection.sources.frame import Frame, Image, Jpeg, SourceError
+from edge_face_detection.sources.frame import Frame, SourceError
 from edge_face_detection.sources.picture_files import Pictures, is_picture_name, picture_kind
 from edge_face_detection.sources.source import Source
 from edge_face_detection.sources.video_file import VideoFile
@@ -26,30 +26,11 @@ WAKE_SECONDS = 0.05
 STILLS_PACED_SECONDS, STILLS_SECONDS = 1.0, 3600.0
 
 
-class Recording(Protocol):
-    """Frames in a row.
+Recording: TypeAlias = Pictures | VideoFile
+"""Frames in a row: `rewind`, then `grab` and `retrieve` for each.
 
-    `position` is the grabbed frame's distance from the first one, `step` how long it lasts, both in seconds.
-    """
-
-    description: str
-
-    @property
-    def position(self) -> float: ...
-
-    @property
-    def step(self) -> float: ...
-
-    def rewind(self) -> None:
-        """Go before the first frame. Raises SourceError when the recording is gone."""
-
-    def grab(self) -> bool:
-        """Go to the next frame; False at the end."""
-
-    def retrieve(self) -> Image | Jpeg | None:
-        """The grabbed frame, decoded or as a JPEG; None when it cannot be decoded."""
-
-    def release(self) -> None: ...
+`position` is the grabbed frame's distance from the first one, `step` how long it lasts, both in seconds.
+"""
 
 
 class RecordedSource(Source):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 
@@ -11,6 +12,7 @@ from edge_face_detection.sources.address import Address
 from edge_face_detection.sources.camera import CameraError
 from edge_face_detection.sources.capture import Capture, LiveCapture, leave_jpegs_to_us, size_complaint
 from edge_face_detection.sources.http_capture import open_http
+from edge_face_detection.sources.web import remedy_for, shown_status
 
 __all__ = ["UrlCamera"]
 
@@ -18,13 +20,15 @@ __all__ = ["UrlCamera"]
 URL_TIMEOUT_SECONDS = 8.0
 # What FFmpeg gets to look into a stream. At a frame in six seconds it needs twelve.
 LOOK_SECONDS = 18.0
+# What an RTSP server gets to say why it gives no video.
+ANSWER_SECONDS = 3.0
 # A transport that failed so soon leaves time to try the other one.
 QUICK_SECONDS = 5.0
 # FFmpeg's options for RTP over each transport. `prefer_tcp`: after TCP it tries UDP if the server has no TCP (461).
 _TCP_FIRST, _TCP, _UDP = ("rtsp_flags", "prefer_tcp"), ("rtsp_transport", "tcp"), ("rtsp_transport", "udp")
 _WAYS = {"auto": [_TCP_FIRST, _UDP], "tcp": [_TCP], "udp": [_UDP]}
-# A frame of these is complete only when FFmpeg sees the next one begin: it comes one frame late.
-_ENDED_BY_THE_NEXT = {b"h264", b"hevc", b"H264", b"HEVC", b"avc1", b"hev1", b"FMP4", b"mp4v"}
+# FFmpeg gives a frame of these when it sees the next one begin, so a frame late. The numbers are MPEG-TS's.
+_ENDED_BY_THE_NEXT = {b"h264", b"hevc", b"\x1b\0\0\0", b"\x24\0\0\0"}
 
 
 class UrlCamera:
@@ -76,38 +80,62 @@ class UrlCamera:
                     f"{self._place} answers with {opened}, in which there is no video: is the path right?"
                 )
             return capture
-        for _ in self._ways:
+        tried: list[str] = []
+        for way in list(self._ways):
             began = time.monotonic()
-            if (capture := self._look(*self._ways[0])) is not None:
+            if (capture := self._look(*way)) is not None:
                 return capture
-            self._ways = [*self._ways[1:], self._ways[0]]
+            # The next opening begins with the other one.
+            self._ways = [*self._ways[1:], way]
+            tried.append({_TCP_FIRST: "TCP", _TCP: "TCP", _UDP: "UDP"}.get(way, self._transport))
             is_quick = time.monotonic() - began < QUICK_SECONDS
-            self._reach()
-            if not is_quick:
+            wants_login = self._check_server() == 401
+            # A camera may lock a user out after some wrong passwords: no second try at once.
+            if wants_login or not is_quick:
                 break
-        tried = "TCP or UDP" if len(self._ways) > 1 else self._transport.upper()
-        other = "" if len(self._ways) > 1 else ", and has it this transport (RTSP_TRANSPORT=auto tries TCP, then UDP)"
-        raise CameraError(
-            f"{self._place} is there but gives no video over {tried}: are path, user and password right{other}?"
-        )
+        question = "are path, user and password right"
+        if len(self._ways) == 1:
+            question += ", and has it this transport (RTSP_TRANSPORT=auto tries TCP, then UDP)"
+        raise CameraError(f"{self._place} is there but gives no video over {' or '.join(tried)}: {question}?")
 
     @property
     def _place(self) -> str:
         host = self._address.host
         return f"[{host}]:{self._address.port}" if ":" in host else f"{host}:{self._address.port}"
 
-    def _reach(self) -> None:
-        """FFmpeg's own reason is not to be had from OpenCV, so the first of its steps is tried again."""
+    def _check_server(self) -> int:
+        """The status of an RTSP answer, 0 if there is none; OpenCV does not pass on FFmpeg's reasons.
+
+        Raises CameraError if that is why there is no video.
+        """
+        address = self._address
         try:
-            socket.create_connection((self._address.host, self._address.port), timeout=URL_TIMEOUT_SECONDS).close()
+            with socket.create_connection((address.host, address.port), timeout=URL_TIMEOUT_SECONDS) as server:
+                if address.scheme != "rtsp":
+                    return 0
+                url = re.sub("//[^/?]*@", "//", address.url)
+                server.settimeout(ANSWER_SECONDS)
+                server.sendall(f"DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n".encode())
+                try:
+                    begin = server.recv(100)
+                except OSError:
+                    return 0
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
             raise CameraError(
                 f"cannot reach {self._place} ({error}): is the camera on, and are host and port right?"
             ) from error
+        answer = re.match(rb"RTSP/1\.\d ([3-5]\d\d)\b", begin)
+        status = int(answer[1]) if answer else 0
+        has_user = "@" in address.url
+        # Nobody has logged in here, so a 401 says nothing of a user.
+        if status and not (status == 401 and has_user):
+            remedy = remedy_for(status, has_user=has_user).replace("http:", "rtsp:")
+            raise CameraError(f"{self._place} answers {shown_status(status)}: {remedy}")
+        return status
 
     def _look(self, option: str, value: str) -> Capture | None:
-        # FFmpeg would look at twenty frames to learn their rate, which we do not need.
-        options = {"fpsprobesize": "0"} | _options()
+        # We do not need the rate, for which FFmpeg would look at twenty frames. Cameras are near: no proxy.
+        options = {"fpsprobesize": "0", "http_proxy": "none"} | _options()
         if option == "rtsp_flags" and option in options:
             value = f"{options[option]}+{value}"
         # OpenCV reads the variable at each opening, and has no other way to tell FFmpeg of the transport.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from edge_face_detection.opencv import MAX_PIXELS, cv2
+from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.address import shown_path
-from edge_face_detection.sources.capture import Capture, leave_jpegs_to_us
+from edge_face_detection.sources.capture import Capture, leave_jpegs_to_us, size_complaint
 from edge_face_detection.sources.frame import Image, Jpeg, SourceError
 
 __all__ = ["VideoFile"]
@@ -41,11 +41,10 @@ class VideoFile:
         is_text = video.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"ansi")
         if is_text or not video.isOpened():
             raise self._complaint()
-        width, height = _size(video)
-        if width * height > MAX_PIXELS:
+        if complaint := size_complaint(video):
             raise SourceError(
-                f"{self.description} has frames of {width}x{height} pixels, more than {MAX_PIXELS // 10**6} megapixels:"
-                " make them smaller, for instance: ffmpeg -i <file> -vf scale=1920:-2 out.mp4"
+                f"cannot read {self.description}: {complaint}. Make them smaller, for instance:"
+                " ffmpeg -i <file> -vf scale=1920:-2 out.mp4"
             )
         # OpenCV turns a picture as its file says, but only where it also decodes it.
         is_turned = video.get(cv2.CAP_PROP_ORIENTATION_META) != 0
@@ -87,7 +86,8 @@ class VideoFile:
 
     def _is_readable(self) -> bool:
         self.rewind()
-        size = _size(self._capture.video)
+        video = self._capture.video
+        size = int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
         picture = self.retrieve() if self.grab() else None
         self.release()
         if not isinstance(picture, Jpeg):
@@ -113,7 +113,3 @@ class VideoFile:
                 self._claimed_seconds,
                 read,
             )
-
-
-def _size(video: cv2.VideoCapture) -> tuple[int, int]:
-    return int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import re
-import secrets
 import socket
 import ssl
 import threading
@@ -14,14 +11,14 @@ from collections.abc import Mapping
 from email.utils import formatdate, parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, responses
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
-from urllib.request import parse_http_list, parse_keqv_list
 
 from edge_face_detection.sources.camera import CameraError
+from edge_face_detection.sources.login import Login
 
-__all__ = ["Web", "content_type"]
+__all__ = ["Web", "content_type", "remedy_for", "shown_status"]
 
 _MOST_REDIRECTS = 5
-_REDIRECTS = (301, 302, 303, 307, 308)
+_REDIRECTS, _FOR_EVER = (301, 302, 303, 307, 308), (301, 308)
 # What is read of an answer that is not wanted, so that its connection can be used again.
 _MOST_LEFTOVER_BYTES = 2**16
 # A camera that asks for more patience is asked all the same.
@@ -34,7 +31,6 @@ _REMEDIES = {
     429: "is it asked too often?",
     503: "is it still starting, or do too many watch it already?",
 }
-_DIGESTS = {"md5": "md5", "sha-256": "sha256"}
 
 
 class Web:
@@ -52,11 +48,8 @@ class Web:
         self._url = url
         self._seconds = seconds or None
         parts = urlsplit(url)
-        self._user = None if parts.username is None else unquote(parts.username)
-        self._password = unquote(parts.password or "")
+        self._login = None if parts.username is None else Login(unquote(parts.username), unquote(parts.password or ""))
         self._home = _origin(parts)
-        self._challenge: dict[str, str] | None = None
-        self._count = 0
         self._connection: HTTPConnection | None = None
         self._connected_to: tuple[str, str, int] | None = None
         self._socket: socket.socket | None = None
@@ -66,7 +59,7 @@ class Web:
 
     def get(self, headers: Mapping[str, str] | None = None) -> HTTPResponse:
         """The answer, after redirects and a login; whatever its status. Raises CameraError."""
-        url, challenged = self._url, 0
+        url, is_challenged = self._url, False
         for _ in range(_MOST_REDIRECTS + 2):
             parts = urlsplit(url)
             answer = self._ask(parts, dict(headers or {}))
@@ -79,11 +72,11 @@ class Web:
                     host = ""
                 if not host or urlsplit(url).scheme not in ("http", "https"):
                     raise CameraError(f"{self.place} redirects us to an address that is none of http:// or https://")
-            elif answer.status == 401 and self._user is not None and _origin(parts) == self._home and not challenged:
-                challenged = 1
-                self._challenge = _challenge(answer.headers.get_all("WWW-Authenticate", []))
-                self._count = 0
-                if self._challenge is None:
+                if answer.status in _FOR_EVER:
+                    self._url = url
+            elif answer.status == 401 and (login := self._login_at(parts)) and not is_challenged:
+                is_challenged = True
+                if not login.challenged(answer.headers.get_all("WWW-Authenticate", [])):
                     return answer
             else:
                 return answer
@@ -93,17 +86,13 @@ class Web:
         """Why an answer is of no use."""
         kind = content_type(answer) or "no content type"
         if answer.status != 200:
-            remedy = _REMEDIES.get(
-                answer.status, "has the camera a fault?" if answer.status >= 500 else "is the path right?"
-            )
-            if answer.status == 401 and self._user is None:
-                remedy = "it wants user and password: http://user:password@host/…"
+            remedy = remedy_for(answer.status, has_user=self._login is not None)
         elif "html" in kind:
             remedy = "this is a page for people, such as a login: is the path that of its video or picture?"
         else:
             remedy = "neither video nor picture: is the path right?"
-        status = f"{answer.status} {responses.get(answer.status, '')}".strip()
-        return CameraError(f"{self.place} answers {status} with {kind}: {remedy}", retry_after=_retry_after(answer))
+        message = f"{self.place} answers {shown_status(answer.status)} with {kind}: {remedy}"
+        return CameraError(message, retry_after=_retry_after(answer))
 
     def cancel(self) -> None:
         """End whatever waits for the camera, from whichever thread."""
@@ -146,9 +135,8 @@ class Web:
         assert self._connection is not None
         path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe="!#$%&'()*+,/:;=?@[]~")
         headers |= {"Accept": "*/*", "User-Agent": "edge_face_detection"}
-        if self._challenge is not None and _origin(parts) == self._home:
-            self._count += 1
-            headers["Authorization"] = self._authorization(self._challenge, path)
+        if login := self._login_at(parts):
+            headers |= login.headers("GET", path)
         try:
             self._connection.request("GET", path, headers=headers)
             self._answer = self._connection.getresponse()
@@ -160,6 +148,12 @@ class Web:
                 return self._ask(parts, headers)
             raise self.no_answer(error) from error
         return self._answer
+
+    def _login_at(self, parts: SplitResult) -> Login | None:
+        """The login, if the URL is of the camera itself: no other host may see the password."""
+        scheme, host, _ = origin = _origin(parts)
+        is_own = origin == self._home or (scheme, host) == ("https", self._home[1])
+        return self._login if is_own else None
 
     def _connect(self, parts: SplitResult) -> bool:
         """Connect to the URL's server, if we are not yet; return whether we were."""
@@ -202,31 +196,16 @@ class Web:
             assert self._connection is not None
             self._connection.close()
 
-    def _authorization(self, challenge: dict[str, str], path: str) -> str:
-        """RFC 7617, or RFC 7616 and RFC 2617 before it."""
-        if "nonce" not in challenge:
-            return "Basic " + base64.b64encode(f"{self._user}:{self._password}".encode()).decode()
-        name = challenge.get("algorithm", "MD5")
 
-        def digest(*words: str) -> str:
-            return hashlib.new(_DIGESTS[name.lower().removesuffix("-sess")], ":".join(words).encode()).hexdigest()
+def shown_status(status: int) -> str:
+    """Such as 404 Not Found, in our words and not in the camera's."""
+    return f"{status} {responses.get(status, '')}".strip()
 
-        nonce, cnonce, count = challenge["nonce"], secrets.token_hex(8), f"{self._count:08x}"
-        secret = digest(self._user or "", challenge.get("realm", ""), self._password)
-        if name.lower().endswith("-sess"):
-            secret = digest(secret, nonce, cnonce)
-        fields = {"username": self._user or "", "realm": challenge.get("realm", ""), "nonce": nonce, "uri": path}
-        middle = [nonce]
-        if "auth" in re.split(r"[\s,]+", challenge.get("qop", "")):
-            middle += [count, cnonce, "auth"]
-        fields["response"] = digest(secret, *middle, digest("GET", path))
-        fields |= {key: challenge[key] for key in ("opaque",) if key in challenge}
-        quoted = [f'{key}="{_escaped(value)}"' for key, value in fields.items()]
-        if "algorithm" in challenge:
-            quoted.append(f"algorithm={name}")
-        if len(middle) > 1:
-            quoted += ["qop=auth", f"nc={count}", f'cnonce="{cnonce}"']
-        return "Digest " + ", ".join(quoted)
+
+def remedy_for(status: int, *, has_user: bool) -> str:
+    if status == 401 and not has_user:
+        return "it wants user and password, as in http://user:password@host/path"
+    return _REMEDIES.get(status, "has the camera a fault?" if status >= 500 else "is the path right?")
 
 
 def content_type(answer: HTTPResponse) -> str:
@@ -251,27 +230,3 @@ def _retry_after(answer: HTTPResponse) -> float:
         return min(max(0.0, (parsedate_to_datetime(text) - now).total_seconds()), _LONGEST_RETRY_AFTER)
     except (ValueError, TypeError):  # TypeError: one of them without a time zone
         return 0.0
-
-
-def _challenge(headers: list[str]) -> dict[str, str] | None:
-    """The best of the challenges that can be answered: a digest, or else basic, which is empty."""
-    best: dict[str, str] | None = None
-    for challenge in re.split(r"(?i)(?:^|,)\s*(?=(?:digest|basic)\b)", ", ".join(headers)):
-        scheme, _, rest = challenge.strip().partition(" ")
-        if scheme.lower() == "basic" and best is None:
-            best = {}
-        elif scheme.lower() == "digest":
-            fields = {
-                key.lower(): value for key, value in parse_keqv_list(list(filter(None, parse_http_list(rest)))).items()
-            }
-            if (
-                "nonce" in fields
-                and fields.get("algorithm", "MD5").lower().removesuffix("-sess") in _DIGESTS
-                and not best
-            ):
-                best = fields
-    return best
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,10 +1,6 @@
-"""In which order an outbox is emptied: oldest first, with what is new not starved behind a backlog."""
+"""In which order an outbox is emptied: oldest first, but a backlog does not starve new messages."""
 
-from __future__ import annotations
-
-import threading
 from collections import deque
-from dataclasses import dataclass, field
 
 from face_messages.outbox.database import Kept
 from face_messages.outbox.outbox import Outbox
@@ -14,73 +10,71 @@ _PREFETCH_BYTES = 4 * 1024 * 1024
 _PREFETCH = 64
 
 
-@dataclass(slots=True)
 class _Lane:
-    """The places behind `cursor` up to `end`, of which those in `ready` were read already."""
+    """The messages behind the place `cursor`, up to `end`, or (None) for ever."""
 
-    cursor: int
-    end: int | None  # None: open, for what is yet to come
-    ready: deque[Kept] = field(default_factory=deque)
+    def __init__(self, outbox: Outbox, cursor: int, end: int | None = None) -> None:
+        self._outbox = outbox
+        self._read = cursor
+        self._end = end
+        self._ready: deque[Kept] = deque()
+
+    @property
+    def cursor(self) -> int:
+        """All messages up to this place were given out."""
+        return self._ready[0].seq - 1 if self._ready else self._read
+
+    def next(self) -> Kept | None:
+        if not self._ready:
+            # Before the look: what comes during it may be missed.
+            end = self._outbox.last_seq if self._end is None else self._end
+            if self._read < end:
+                self._ready += self._outbox.take(self._read, upto=end, limit=_PREFETCH, max_bytes=_PREFETCH_BYTES)
+                self._read = self._ready[-1].seq if self._ready else end
+        return self._ready.popleft() if self._ready else None
 
 
-class Lanes:
-    """What is to be sent next, each message once.
+class SendOrder:
+    """What is to be sent next, each message once, and again after the outbox has lost its disk for a while.
 
     Usually there is one lane, in the order of arrival. When more than `backlog` messages have gathered, as after an
-    outage, they become a lane of their own: from then on what arrives goes in turn with what waits, so that a live face
-    waits for one old one and not for all, and neither lane ever stands still for the other.
+    outage, they become a lane of their own. From then on the two lanes take turns: a live face waits for one old one
+    and not for all, and neither lane ever stands still for the other.
     """
 
     def __init__(self, outbox: Outbox, *, backlog: int) -> None:
         self._outbox = outbox
         self._backlog = backlog
-        self._old: deque[_Lane] = deque()
-        self._live = _Lane(0, None)
         self._lives_turn = True
-        self._more = threading.Event()
-        self._more.set()
-
-    def outbox_has_more(self) -> None:
-        """Called from any thread."""
-        self._more.set()
+        self._start_over()
 
     @property
     def has_backlog(self) -> bool:
         return bool(self._old)
 
+    def _start_over(self) -> None:
+        self._openings = self._outbox.openings
+        self._old: deque[_Lane] = deque()
+        self._live = _Lane(self._outbox, 0)
+
     def next(self) -> Kept | None:
         """The next message, or None where all have been given out."""
+        if self._openings != self._outbox.openings:
+            self._start_over()
         # What is not on disk yet came a moment ago, and is live.
         settled = self._outbox.settled_seq
         if settled - self._live.cursor > self._backlog:
             # What was read ahead is read again when its turn comes: a lane that waits must not hold it in memory.
-            cursor = self._live.ready[0].seq - 1 if self._live.ready else self._live.cursor
-            self._old.append(_Lane(cursor, settled))
-            self._live = _Lane(settled, None)
+            self._old.append(_Lane(self._outbox, self._live.cursor, settled))
+            self._live = _Lane(self._outbox, settled)
         self._lives_turn = not self._lives_turn
         if self._lives_turn:
-            return self._next_live() or self._next_old()
-        return self._next_old() or self._next_live()
-
-    def _next_live(self) -> Kept | None:
-        lane = self._live
-        if not lane.ready and self._more.is_set():
-            self._more.clear()  # before looking: what comes during the look sets it again
-            if self._fill(lane):
-                self._more.set()
-        return lane.ready.popleft() if lane.ready else None
+            return self._live.next() or self._next_old()
+        return self._next_old() or self._live.next()
 
     def _next_old(self) -> Kept | None:
         while self._old:
-            lane = self._old[0]
-            if lane.ready or self._fill(lane):
-                return lane.ready.popleft()
+            if (kept := self._old[0].next()) is not None:
+                return kept
             self._old.popleft()
         return None
-
-    def _fill(self, lane: _Lane) -> bool:
-        taken = self._outbox.take(lane.cursor, upto=lane.end, limit=_PREFETCH, max_bytes=_PREFETCH_BYTES)
-        if taken:
-            lane.ready.extend(taken)
-            lane.cursor = taken[-1].seq
-        return bool(lane.ready)

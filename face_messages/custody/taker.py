@@ -1,4 +1,4 @@
-"""The taking side of custody: from a broker into safety, with a receipt for whoever asked for one."""
+"""The taking side of custody: from a broker into safety, with a receipt for a sender that asked for one."""
 
 from __future__ import annotations
 
@@ -6,88 +6,75 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from face_messages.message import MAX_MESSAGE_BYTES, Incoming, Message, UnreadablePublish, refusal_of
-from face_messages.mqtt.link import Link, Subscription, UndeliverableError
+from face_messages.mqtt.client import Link, UndeliverableError
+from face_messages.mqtt.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
-# Receipts wait so long for company, in seconds: it makes one message of many and is not felt.
+# Seconds that receipts wait for more: it makes one message of many and is not felt.
 _LINGER = 0.005
 _BATCH = 100
 # Beyond this many bytes held, the broker keeps the rest until some of it is safe.
 _HELD_BYTES = 16 * 1024 * 1024
 
 
+@dataclass(slots=True)
 class Taken:
-    """A message that was handed over. Whoever has it calls `safe`, once, when it can no longer be lost, or `refuse`."""
+    """A message that was handed over. Its holder calls `safe`, once, when it can no longer be lost, or `refuse`."""
 
-    __slots__ = ("_link", "_packet_id", "_taker", "message")
-
-    def __init__(self, taker: Taker, link: Link, packet_id: int | None, message: Message) -> None:
-        self._taker = taker
-        self._link = link
-        self._packet_id = packet_id
-        self.message = message
+    message: Message
+    #: The link that it came by, and what its acknowledgement there must carry.
+    link: Link
+    packet_id: int | None
+    _settle: Callable[[Taken, str | None], None]
 
     def safe(self) -> None:
         """Lets the broker forget the message and its sender discard it. Callable from any thread."""
-        self._taker._settle(self, None)  # noqa: SLF001 - the two are one machine in two parts
+        self._settle(self, None)
 
     def refuse(self, reason: str) -> bool:
-        """Gives it back to its sender, which keeps it aside, and lets the broker forget it. Callable from any thread.
+        """Gives it back to its sender, as a dead letter, and lets the broker forget it. Callable from any thread.
 
         False where no sender has asked for an answer: then the caller still has it, as to let go would be to lose it.
         """
         if self.message.wants_receipt:
-            self._taker._settle(self, reason)  # noqa: SLF001 - as above
+            self._settle(self, reason)
         return self.message.wants_receipt
 
 
-class Taker:
+class Taker(Endpoint):
     """Subscribes to a topic and all below it, and hands each message to `take`.
 
-    `take` is called in the connection's thread and must not block; the message stays with the broker, unacknowledged,
-    and with its sender, unconfirmed, until `safe` is called on what it was given.
-
-    Args:
-        topic: the topic.
-        take: what is done with a message.
-        group: name of a shared subscription, or empty for none.
-        max_size: larger messages are refused; payload and properties, in bytes.
-
+    `take` is called in the session's thread and must not block. The message stays with the broker, unacknowledged, and
+    with its sender, unconfirmed, until `safe` is called on what `take` was given. `group` names a shared subscription.
+    Messages of more than `max_size` bytes are refused; payload and properties count.
     """
 
     def __init__(
-        self,
-        topic: str,
-        take: Callable[[Taken], None],
-        *,
-        group: str = "",
-        max_size: int = MAX_MESSAGE_BYTES,
+        self, topic: str, take: Callable[[Taken], None], *, group: str = "", max_size: int = MAX_MESSAGE_BYTES
     ) -> None:
-        self._filter = f"$share/{group}/{topic}/#" if group else f"{topic}/#"
-        self._shared = bool(group)
+        # A retained message comes with a new subscription only, not again with each reconnect; never with a shared one.
+        retained = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if group else SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+        name = f"$share/{group}/{topic}/#" if group else f"{topic}/#"
+        self.subscriptions = [(name, SubscribeOptions(qos=1, retainHandling=retained))]
         self._take = take
         self._max_size = max_size
-        self._link: Link | None = None
         self._settled: deque[tuple[Taken, str | None]] = deque()
         self._receipts: dict[str, list[bytes]] = {}
         self._refusals: list[Message] = []
         self._answers_due: float | None = None
         self._acks: list[int] = []  # packet ids of what is answered with them, on the present link
         self._stopped = False
-        #: Wakes the connection that this endpoint belongs to.
-        self.wake: Callable[[], None] = lambda: None
         #: Messages held that are not safe yet, and their size in bytes.
-        self.held = 0
-        self.held_bytes = 0
+        self.held = self.held_bytes = 0
         #: Since the start: messages handed over, and messages refused (too large or unreadable).
-        self.taken = 0
-        self.refused = 0
+        self.taken = self.refused = 0
 
     def stop_taking(self) -> None:
         """Reads nothing more from the broker; what is held can still become safe."""
@@ -98,34 +85,23 @@ class Taker:
         self._settled.append((taken, refused_for))
         self.wake()
 
-    # -- the endpoint, in the connection's thread ---------------------------------------------
-
-    @property
-    def subscriptions(self) -> Sequence[Subscription]:
-        # A retained message comes with a new subscription only, not again with each reconnect.
-        handling = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
-        if self._shared:
-            handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE  # shared ones are never sent retained messages
-        return [(self._filter, SubscribeOptions(qos=1, retainHandling=handling))]
-
-    def connected(self, link: Link) -> None:
-        self._link = link
+    # -- the endpoint, in the session's thread ------------------------------------------------
 
     def disconnected(self) -> None:
-        self._link = None
+        self.link = None
         self._acks.clear()
 
     def received(self, packet: Incoming) -> None:
-        assert self._link is not None
+        assert self.link is not None
         if self._stopped:
             return  # neither taken nor acknowledged: it comes again
         if isinstance(packet, UnreadablePublish):
             self._say_refused(packet.topic, packet.size, packet.reason)
             if packet.packet_id is not None:
-                self._link.acknowledge(packet.packet_id)
+                self.link.acknowledge(packet.packet_id)
             return
         message = packet.message
-        taken = Taken(self, self._link, packet.packet_id, message)
+        taken = Taken(message, self.link, packet.packet_id, self._settle)
         if message.size > self._max_size:
             reason = f"larger than {self._max_size} bytes"
             self._say_refused(message.topic, message.size, reason)
@@ -136,23 +112,20 @@ class Taker:
             self.taken += 1
             self._take(taken)
 
-    def acknowledged(self, packet_id: int, reason: int) -> None:
-        """A receipt reached the broker, or found nobody: either way the sender asks again if it needs to."""
-
     def work(self, now: float) -> float | None:
         while self._settled:
             taken, refused_for = self._settled.popleft()
             self.held -= 1
             self.held_bytes -= taken.message.size
             self._answer(taken, refused_for, now)
-        if self._link is None:
+        if self.link is None:
             return None
-        self._link.reading = not self._stopped and self.held_bytes < _HELD_BYTES
+        self.link.reading = not self._stopped and self.held_bytes < _HELD_BYTES
         if self._answers_due is None:
             return None
         if now < self._answers_due and sum(map(len, self._receipts.values())) < _BATCH:
             return self._answers_due - now
-        return self._send_answers(self._link)
+        return self._send_answers(self.link)
 
     def finish(self) -> None:
         self.work(math.inf)
@@ -162,11 +135,11 @@ class Taker:
     def _answer(self, taken: Taken, refused_for: str | None, now: float) -> None:
         message = taken.message
         # A packet id means nothing on another connection than its own; there the broker sends the message again.
-        if self._link is not None and taken._link is self._link and taken._packet_id is not None:  # noqa: SLF001
-            if not message.wants_receipt:
-                self._link.acknowledge(taken._packet_id)  # noqa: SLF001
+        if taken.link is self.link and taken.packet_id is not None:
+            if message.wants_receipt:
+                self._acks.append(taken.packet_id)
             else:
-                self._acks.append(taken._packet_id)  # noqa: SLF001
+                taken.link.acknowledge(taken.packet_id)
         if not message.wants_receipt:
             return
         assert message.response_topic is not None
@@ -188,7 +161,7 @@ class Taker:
                 log.warning("a receipt for %r cannot be sent: %s", answer.topic, error)
         if self._refusals or self._receipts:
             return 0.1
-        # Behind the receipts: who is killed in between is given the messages again, and need not be waited for.
+        # Behind the receipts: if we die in between, the broker redelivers at once.
         for packet_id in self._acks:
             link.acknowledge(packet_id)
         self._acks.clear()

@@ -1,15 +1,9 @@
 """paho-mqtt's client, at an eighth of its cost for a face (`python -m dev.bench client`).
 
-paho writes all packets here, and reads all but PUBLISH and PUBACK. These two come with each face, and
-paho is slow at them, at a face's properties above all. So `face_messages.mqtt.publish` packs and reads those. Besides:
-
-* Bytes come and go through a `Wire`. It passes over what is too large, joins small packets, and does not copy the rest
-  of a large packet each time the socket takes a piece.
-* It keeps no message: paho's `publish` would send it again by itself, and that is for an outbox to decide.
-* Its packet ids skip those that are in use.
-
-A client lives as long as its connection. It has no thread, and one thread calls it. `PRIVATE` lists what it needs of
-paho's insides, and a test tells what a new version changes of it.
+paho writes all packets, and reads all but PUBLISH and PUBACK. These two come with each face, and paho is slow at them,
+at a face's properties above all: `face_messages.mqtt.publish` packs and reads those. Bytes come and go through a
+`Wire`. No message is kept: paho's `publish` would send it again by itself, and that is for an outbox to decide. Packet
+ids skip those in use. A client lives as long as its connection, without a thread; one thread calls it.
 """
 
 from __future__ import annotations
@@ -20,12 +14,14 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MessageType, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from face_messages.message import Incoming, Message
-from face_messages.mqtt.publish import read_publish
+from face_messages.message import Incoming, Message, Reply
+from face_messages.mqtt.publish import pack, packet_size, read_publish
 from face_messages.mqtt.wire import Packet, ProtocolError, Wire
 
 #: What is used of paho beyond its documentation: methods with their parameters, and a dictionary with some of its keys.
+#: A test tells what a new version changes of it.
 PRIVATE = {
     "_in_packet": "command packet remaining_length",
     "_create_socket": "self",
@@ -35,6 +31,11 @@ PRIVATE = {
     "_send_pingreq": "self",
     "_send_publish": "self mid topic payload qos retain dup info properties",
 }
+
+_PACKET_IDS = 65535
+
+#: A topic filter and how it is subscribed to.
+Subscription = tuple[str, SubscribeOptions]
 
 _CONNACK, _PUBLISH, _PUBACK = int(MessageType.CONNACK), int(MessageType.PUBLISH), int(MessageType.PUBACK)
 # What else a broker may send to a client that uses QoS 0 and 1.
@@ -78,9 +79,7 @@ class Client(paho.Client):
     def loop_read(self, max_packets: int = 0) -> MQTTErrorCode:
         """Handles what has arrived, but for at most 2 MiB at once; `max_packets` is paho's and has no meaning.
 
-        Raises:
-            OSError: the connection is gone, or (ProtocolError) the broker broke the rules.
-
+        OSError: the connection is gone, or (ProtocolError) the broker broke the rules.
         """
         del max_packets
         for packet in self.wire.receive():
@@ -112,9 +111,8 @@ class Client(paho.Client):
             raise ProtocolError(f"an unexpected packet of type {packet.command >> 4}")
         if packet.command == _CONNACK and len(packet.body) == 2:
             raise ProtocolError("the broker answers in MQTT 3.1.1; it must speak MQTT 5, which receipts need")
-        self._in_packet["command"] = packet.command
-        self._in_packet["remaining_length"] = len(packet.body)
-        self._in_packet["packet"] = bytearray(packet.body)
+        body = bytearray(packet.body)
+        self._in_packet |= {"command": packet.command, "remaining_length": len(body), "packet": body}
         try:
             check(self._packet_handle())
         except MalformedPacket as error:
@@ -162,3 +160,64 @@ def properties(packet_type: int, **named: int) -> Properties:
     for name, value in named.items():
         setattr(made, name, value)
     return made
+
+
+class UndeliverableError(ValueError):
+    """This broker can never take the message; the text tells why."""
+
+
+class Link:
+    """Publishes and acknowledges. Valid until the connection ends; packet ids mean nothing on the next one.
+
+    `connack` is what the broker says of itself.
+    """
+
+    def __init__(self, client: Client, *, session_present: bool, connack: Properties | None) -> None:
+        self._client = client
+        #: False where the broker has forgotten this client, and what it held for others may be gone too.
+        self.session_present = session_present
+        #: PUBLISH packets that may be unacknowledged at a time.
+        self.receive_maximum: int = getattr(connack, "ReceiveMaximum", _PACKET_IDS)
+        #: Bytes of a PUBLISH packet, or None where the broker names no limit.
+        self.max_packet: int | None = getattr(connack, "MaximumPacketSize", None)
+        #: Whether more is to be read from the broker; a taker that holds too much turns it off for a while.
+        self.reading = True
+
+    @property
+    def may_publish(self) -> bool:
+        # One id is left over for the farewell.
+        return len(self._client.unacknowledged) < min(self.receive_maximum, _PACKET_IDS - 1)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the socket."""
+        return self._client.wire.unsent
+
+    def publish(self, message: Message, *, reply: Reply | None = None, retain: bool = False) -> int:
+        """Sends with QoS 1 and returns the packet id that its PUBACK will carry.
+
+        `reply` says where an answer goes, in place of what the message says.
+
+        UndeliverableError: the packet would be larger than the broker takes, or cannot be written at all.
+        """
+        try:
+            properties = pack(message, reply)
+            size = packet_size(message, properties)
+            if self._fits(size):
+                return self._client.send(message, properties, qos=1, retain=retain)
+        except (ValueError, OverflowError) as error:
+            raise UndeliverableError(f"no valid MQTT packet: {error}") from error
+        raise UndeliverableError(f"a packet of {size} bytes, the broker takes {self.max_packet}")
+
+    def tell(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Sends with QoS 0, beside all windows; not what is larger than the broker takes."""
+        message = Message(topic, payload)
+        properties = pack(message)
+        if self._fits(packet_size(message, properties)):
+            self._client.send(message, properties, qos=0, retain=retain)
+
+    def acknowledge(self, packet_id: int) -> None:
+        check(self._client.ack(packet_id, 1))
+
+    def _fits(self, size: int) -> bool:
+        return self.max_packet is None or size <= self.max_packet

@@ -3,8 +3,6 @@
 paho's `Properties` do the same at many times the cost. MQTT 5.0, sections 2.2.2 and 3.3.
 """
 
-from __future__ import annotations
-
 from face_messages.message import Incoming, Message, Received, Reply, UnreadablePublish
 from face_messages.mqtt.wire import Packet, ProtocolError
 
@@ -17,10 +15,7 @@ _PASSED_OVER = {_FORMAT: 1, _EXPIRY: 4, _ALIAS: 2}
 def pack(message: Message, reply: Reply | None = None) -> bytes:
     """The properties of a message, as they stand in a PUBLISH; `reply` in place of what the message says.
 
-    Raises:
-        ValueError: text that MQTT does not allow, in the topic or in a property.
-        OverflowError: one of them is longer than 65,535 bytes.
-
+    ValueError: text that MQTT does not allow, in topic or property. OverflowError: it is longer than 65,535 bytes.
     """
     _topic(message.topic)
     topic, correlation = reply or (message.response_topic, message.correlation_data)
@@ -49,9 +44,7 @@ def packet_size(message: Message, properties: bytes) -> int:
 def read_publish(packet: Packet) -> Incoming:
     """What a PUBLISH says. Unreadable is what is too large, or malformed where the broker did not mind.
 
-    Raises:
-        ProtocolError: it is so short that it could not even be acknowledged.
-
+    ProtocolError: it is so short that it could not even be acknowledged.
     """
     body = packet.body
     end = 2 + int.from_bytes(body[:2])
@@ -74,13 +67,13 @@ def read_publish(packet: Packet) -> Incoming:
 
 
 def _read_message(topic: bytes, body: memoryview, at: int) -> Message:
-    if not topic:
-        raise ValueError("no topic")
+    if not topic or 0 in topic:
+        raise ValueError("no topic, or a null character in it")
     length, at = _read_integer(body, at)
     end = at + length
     if end > len(body):
         raise ValueError("properties that are cut short")
-    return Message(_text(topic), bytes(body[end:]), *_read_properties(bytes(body[at:end])))
+    return Message(topic.decode(), bytes(body[end:]), *_read_properties(bytes(body[at:end])))
 
 
 def _read_properties(data: bytes) -> tuple[str | None, tuple[tuple[str, str], ...], str | None, bytes | None]:
@@ -120,16 +113,13 @@ def _read_properties(data: bytes) -> tuple[str | None, tuple[tuple[str, str], ..
                 raise ValueError(f"property {kind}, which a PUBLISH cannot have")
     if at > end:
         raise ValueError("a property that is cut short")
-    content_type, response_topic = single.get(_CONTENT_TYPE), single.get(_RESPONSE_TOPIC)
-    return (
-        None if content_type is None else _text(content_type),
-        tuple(pairs),
-        None if response_topic is None else _text(response_topic),
-        single.get(_CORRELATION_DATA),
-    )
+    content_type, response_topic = _text(single.get(_CONTENT_TYPE)), _text(single.get(_RESPONSE_TOPIC))
+    return content_type, tuple(pairs), response_topic, single.get(_CORRELATION_DATA)
 
 
-def _text(data: bytes) -> str:
+def _text(data: bytes | None) -> str | None:
+    if data is None:
+        return None
     if 0 in data:
         raise ValueError("a null character")
     return data.decode()

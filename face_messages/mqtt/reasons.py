@@ -1,12 +1,10 @@
 """What it means when a broker says no, in words that say what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from paho.mqtt.reasoncodes import ReasonCode
 
-from face_messages.mqtt.link import Subscription
+from face_messages.mqtt.client import Subscription
 
 _CONNACK = {
     0x84: "the broker does not speak MQTT 5, which receipts need",
@@ -20,31 +18,29 @@ _DISCONNECT = {
 }
 
 
-class RefusedError(OSError):
+class RejectedError(OSError):
     """The broker answered, and said no; trying again may help once somebody has mended it."""
 
 
 def check_connack(reason: ReasonCode) -> None:
-    """Raises RefusedError unless the broker lets this client in."""
+    """Raises RejectedError unless the broker lets this client in."""
     if reason.is_failure:
-        raise RefusedError(_CONNACK.get(reason.value, f"the broker refuses ({reason})"))
+        raise RejectedError(_CONNACK.get(reason.value, f"the broker refuses ({reason})"))
 
 
 def check_suback(reasons: Sequence[ReasonCode], subscriptions: Sequence[Subscription]) -> list[str]:
     """The filters that were refused and are only good to have, which are those with QoS 0.
 
-    Raises:
-        RefusedError: one was refused that is needed, or all were.
-
+    RejectedError: one was refused that is needed, or all were.
     """
     answers = zip(subscriptions, reasons, strict=False)
     refused = [(*subscription, reason) for subscription, reason in answers if reason.is_failure]
     for _, options, reason in refused:
         if options.QoS or len(refused) == len(subscriptions):
-            raise RefusedError(f"the broker refuses the subscription ({reason}): check access rules and certificate")
+            raise RejectedError(f"the broker refuses the subscription ({reason}): check access rules and certificate")
     return [name for name, _, _ in refused]
 
 
-def hung_up(reason: ReasonCode) -> RefusedError:
+def hung_up(reason: ReasonCode) -> RejectedError:
     """What a DISCONNECT from the broker means."""
-    return RefusedError(_DISCONNECT.get(reason.value, f"the broker hung up ({reason})"))
+    return RejectedError(_DISCONNECT.get(reason.value, f"the broker hung up ({reason})"))

@@ -4,27 +4,27 @@ All that happens on the wire happens in that thread, so that its endpoint (a `Se
 and a packet costs no wake-up. Other threads only call `wake`, and the endpoint is asked what there is to do.
 """
 
-from __future__ import annotations
-
+import contextlib
 import logging
 import selectors
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import KW_ONLY, InitVar, dataclass, field
+from typing import Any
 
-import paho.mqtt.client as paho
+from paho.mqtt.client import ConnectFlags, DisconnectFlags
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from face_messages.message import Incoming, Message, status_topic
-from face_messages.mqtt.client import Client, check, properties
-from face_messages.mqtt.link import Link, Subscription
-from face_messages.mqtt.reasons import RefusedError, check_connack, check_suback, hung_up
+from face_messages.message import Message, status_topic
+from face_messages.mqtt.brokers import Brokers
+from face_messages.mqtt.client import Client, Link, Subscription, check, properties
+from face_messages.mqtt.endpoint import Endpoint
+from face_messages.mqtt.reasons import RejectedError, check_connack, check_suback, hung_up
 from face_messages.mqtt.url import BrokerUrl, TlsFiles
-from face_messages.mqtt.waker import Waker
-from face_messages.mqtt.wire import Wire
+from face_messages.mqtt.wire import Waker, Wire
 from face_messages.service.backoff import Backoff
 
 log = logging.getLogger(__name__)
@@ -36,94 +36,62 @@ _FAREWELL_SECONDS = 2.0
 # Between tries, at most: a try costs next to nothing, and faces wait for it.
 _LONGEST_PAUSE = 8.0
 _MUCH = 64 * 1024
+#: A session expiry: brokers count by the wall clock, and one that jumps must not end the session of a program that
+#: restarts (MQTT 5.0, section 3.1.2.11.2).
+NEVER = 0xFFFFFFFF
 
 
-class Endpoint(Protocol):
-    """What a connection serves. All methods are called in the connection's thread."""
+@dataclass(eq=False, repr=False)
+class Session:
+    """Keeps one MQTT 5 session up, with a retained `online` or `offline` on its status topic."""
 
-    @property
-    def subscriptions(self) -> Sequence[Subscription]:
-        """Those with QoS 0 are good to have: a broker may refuse them, and an orderly stop ends them."""
+    urls: InitVar[BrokerUrl | Sequence[BrokerUrl]]  #: of several, the next is tried when one is away or refuses
+    _: KW_ONLY
+    client_id: str  #: who this is; the session belongs to it, so no two programs may share one
+    endpoint: Endpoint  #: does something with the session
+    tls: TlsFiles = field(default_factory=TlsFiles)  #: PEM files for `mqtts`
+    session_expiry: int = NEVER  #: how long the broker keeps the session of a client that is gone, in seconds
+    keep_session: bool = True  #: whether the session outlives an orderly stop
+    receive_maximum: int = 65535  #: unacknowledged messages that the broker may send at a time
+    max_packet: int = 10 * 1024 * 1024  #: larger PUBLISH packets are passed over, in bytes
+    keepalive: int = 30  #: a silent connection is given up after this long, in seconds
+    timeout: float = 10.0  #: for connecting, in seconds
 
-    def connected(self, link: Link) -> None: ...
-    def disconnected(self) -> None: ...
-    def received(self, packet: Incoming) -> None: ...
-    def acknowledged(self, packet_id: int, reason: int) -> None: ...
-    def work(self, now: float) -> float | None:
-        """Does what there is to do; seconds until it wants to be asked again, or None: when woken."""
-
-    def finish(self) -> None:
-        """Sends what must still go before the connection is ended for good."""
-
-
-class Connection:
-    """Keeps one MQTT 5 session up, with a retained `online` or `offline` on its status topic.
-
-    Args:
-        url: where the broker is.
-        client_id: who this is; the session belongs to it, so no two programs may share one.
-        endpoint: who does something with it.
-        tls: PEM files for `mqtts`.
-        session_expiry: how long the broker keeps the session of a client that is gone, in seconds.
-        keep_session: whether the session outlives an orderly stop.
-        receive_maximum: unacknowledged messages that the broker may send at a time.
-        max_packet: larger PUBLISH packets are passed over, in bytes.
-        keepalive: a silent connection is given up after this long, in seconds.
-        timeout: for connecting, in seconds.
-
-    """
-
-    def __init__(
-        self,
-        url: BrokerUrl,
-        *,
-        client_id: str,
-        endpoint: Endpoint,
-        tls: TlsFiles | None = None,
-        session_expiry: int = 24 * 3600,
-        keep_session: bool = True,
-        receive_maximum: int = 65535,
-        max_packet: int = 10 * 1024 * 1024,
-        keepalive: int = 30,
-        timeout: float = 10.0,
-    ) -> None:
-        self._url = url
-        self._client_id = client_id
-        self._endpoint = endpoint
-        self._tls = tls or TlsFiles()
-        self._session_expiry = session_expiry
-        self._keep_session = keep_session
-        self._receive_maximum = receive_maximum
-        self._max_packet = max_packet
-        self._keepalive_seconds = keepalive
-        self._keepalive = float(keepalive)
-        self._timeout = timeout
+    def __post_init__(self, urls: BrokerUrl | Sequence[BrokerUrl]) -> None:
+        self._brokers = Brokers(urls)
+        self._keepalive = float(self.keepalive)  # or what the broker demands
         self._stop = threading.Event()
         self._waker = Waker()
         self._backoff = Backoff(longest=_LONGEST_PAUSE)
         self._down_since = time.monotonic()
-        self._down_said = self._refusal_said = False
+        self._refusal_said = False
         self._subscriptions: Sequence[Subscription] = ()
         self._link: Link | None = None
         self._pinged = False
         self._alive_at = self._last_out = 0.0
         #: Whether the link is up at this moment.
         self.is_up = False
+        #: The last failure, while the link is down.
+        self.trouble: str | None = None
         #: Times the link came up since the start.
         self.connects = 0
-        self._thread = threading.Thread(target=self._run, name=f"mqtt {client_id}", daemon=True)
+        #: Has the thread ask its endpoint for work. Callable from any thread, and cheap.
+        self.wake = self._waker.wake
+        self.endpoint.attach(self.wake)
+        self._thread = threading.Thread(target=self._run, name=f"mqtt {self.client_id}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     @property
+    def url(self) -> BrokerUrl:
+        """The broker whose turn it is."""
+        return self._brokers.url
+
+    @property
     def is_alive(self) -> bool:
         """Whether the thread that keeps the session up is running, connected or not."""
         return self._thread.is_alive()
-
-    def wake(self) -> None:
-        """Makes the thread ask its endpoint for work. Callable from any thread, and cheap."""
-        self._waker.wake()
 
     def stop(self) -> None:
         """Sends what is pending, says goodbye and ends the thread; takes a few seconds at most."""
@@ -138,10 +106,8 @@ class Connection:
     # -- the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
-        try:
+        with contextlib.closing(self._waker):
             self._serve_until_stopped()
-        finally:
-            self._waker.close()
 
     def _serve_until_stopped(self) -> None:
         while not self._stop.is_set():
@@ -154,49 +120,44 @@ class Connection:
                 if self.is_up:
                     self.is_up = False
                     self._down_since = time.monotonic()
-                    self._endpoint.disconnected()
+                    self.endpoint.disconnected()
             if time.monotonic() - up_at > _STABLE_SECONDS:
                 self._backoff.reset()
-            self._stop.wait(self._backoff.next_delay())
+            if self._brokers.fails():
+                self._stop.wait(self._backoff.next_delay())
 
     def _connect_and_serve(self) -> None:
-        wire = Wire(self._url.open(timeout=self._timeout, files=self._tls), max_packet=self._max_packet)
-        try:
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._waker, selectors.EVENT_READ)
-                selector.register(wire, selectors.EVENT_READ)
-                self._link = None
-                self._pinged = False
-                self._alive_at = self._last_out = time.monotonic()
-                client = self._connect(wire)
-                while not self._stop.is_set():
-                    self._turn(client, selector)
-                self._farewell(client, selector)
-        finally:
-            wire.close()
+        wire = Wire(self.url.open(timeout=self.timeout, files=self.tls), max_packet=self.max_packet)
+        with contextlib.closing(wire), selectors.DefaultSelector() as selector:
+            selector.register(self._waker, selectors.EVENT_READ)
+            selector.register(wire, selectors.EVENT_READ)
+            self._link = None
+            self._pinged = False
+            self._alive_at = self._last_out = time.monotonic()
+            client = self._connect(wire)
+            while not self._stop.is_set():
+                self._turn(client, selector)
+            self._farewell(client, selector)
 
     def _connect(self, wire: Wire) -> Client:
         """A client that has said CONNECT; what it tells comes out of its `loop_read`."""
-        client = Client(
-            wire, self._client_id, received=self._endpoint.received, acknowledged=self._endpoint.acknowledged
-        )
-        client.username_pw_set(self._url.username, self._url.password)
-        client.will_set(status_topic(self._client_id), b"offline", qos=1, retain=True)
-        client.on_connect = self._on_connect
+        endpoint = self.endpoint
+        client = Client(wire, self.client_id, received=endpoint.received, acknowledged=endpoint.acknowledged)
+        client.username_pw_set(self.url.username, self.url.password)
+        client.will_set(status_topic(self.client_id), b"offline", qos=1, retain=True)
+        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        client.on_disconnect = self._on_disconnect
         asked = properties(
-            PacketTypes.CONNECT, SessionExpiryInterval=self._session_expiry, ReceiveMaximum=self._receive_maximum
+            PacketTypes.CONNECT, SessionExpiryInterval=self.session_expiry, ReceiveMaximum=self.receive_maximum
         )
-        keepalive = self._keepalive_seconds
-        check(client.connect(self._url.host, self._url.port, keepalive, clean_start=False, properties=asked))
+        check(client.connect(self.url.host, self.url.port, self.keepalive, clean_start=False, properties=asked))
         return client
 
     def _turn(self, client: Client, selector: selectors.BaseSelector) -> None:
         """Once round: send, wait, receive, work."""
         wire, link = client.wire, self._link
         wait = self._keep_alive(client)
-        if link is not None and (wanted := self._endpoint.work(time.monotonic())) is not None:
+        if link is not None and (wanted := self.endpoint.work(time.monotonic())) is not None:
             wait = min(wait, wanted)
         if pending := wire.unsent:
             wire.flush()
@@ -221,39 +182,34 @@ class Connection:
                 self._pinged = False
 
     def _on_connect(
-        self, client: paho.Client, _: Any, flags: paho.ConnectFlags, reason: ReasonCode, said: Properties | None
+        self, client: Any, _: Any, flags: ConnectFlags, reason: ReasonCode, said: Properties | None
     ) -> None:
-        assert isinstance(client, Client)
         check_connack(reason)
-        subscriptions = self._subscriptions = list(self._endpoint.subscriptions)
-        if not getattr(said, "SharedSubscriptionAvailable", 1) and any(
-            name.startswith("$share/") for name, _ in subscriptions
-        ):
-            raise RefusedError("the broker does not support shared subscriptions: leave SAVER_GROUP empty")
-        self._keepalive = float(getattr(said, "ServerKeepAlive", 0) or self._keepalive)
-        link = self._link = Link(client, session_present=flags.session_present, connack=said)
+        subscriptions = self._subscriptions = list(self.endpoint.subscriptions)
+        is_shared = any(name.startswith("$share/") for name, _ in subscriptions)
+        if is_shared and not getattr(said, "SharedSubscriptionAvailable", 1):
+            raise RejectedError("the broker does not support shared subscriptions: leave SAVER_GROUP empty")
+        self._keepalive = float(getattr(said, "ServerKeepAlive", 0) or self.keepalive)
+        known = self._brokers.knows_us() and flags.session_present
+        link = self._link = Link(client, session_present=known, connack=said)
         check(client.subscribe(subscriptions)[0])
-        link.publish(Message(status_topic(self._client_id), b"online"), retain=True)
+        link.publish(Message(status_topic(self.client_id), b"online"), retain=True)
         self.is_up = True
         self.connects += 1
-        self._endpoint.connected(link)
+        self.endpoint.connected(link)
 
-    def _on_disconnect(
-        self, _client: paho.Client, _: Any, flags: paho.DisconnectFlags, reason: ReasonCode, _said: Properties | None
-    ) -> None:
+    def _on_disconnect(self, _client: Any, _: Any, flags: DisconnectFlags, reason: ReasonCode, _said: Any) -> None:
         if flags.is_disconnect_packet_from_server:
             raise hung_up(reason)
 
-    def _on_subscribe(
-        self, _client: paho.Client, _: Any, _packet_id: int, reasons: list[ReasonCode], _said: Properties | None
-    ) -> None:
+    def _on_subscribe(self, _client: Any, _: Any, _packet_id: int, reasons: list[ReasonCode], _said: Any) -> None:
         refused = check_suback(reasons, self._subscriptions)
         if refused and not self._refusal_said:
             log.warning(
                 "the broker %s does not let %s subscribe to %s: what is told there stays unknown, all else works;"
                 " allow it in the broker's access rules",
-                self._url,
-                self._client_id,
+                self.url,
+                self.client_id,
                 ", ".join(refused),
             )
         self._refusal_said = bool(refused)
@@ -263,15 +219,13 @@ class Connection:
     def _keep_alive(self, client: Client) -> float:
         """Pings where it is time to; seconds until there may be something to do again.
 
-        Raises:
-            TimeoutError: the other side has been silent for too long.
-
+        TimeoutError: the other side has been silent for too long.
         """
         now = time.monotonic()
         if self._link is None:
-            if now - self._alive_at > self._timeout:
+            if now - self._alive_at > self.timeout:
                 raise TimeoutError("the broker took the connection but does not answer")
-            return self._timeout
+            return self.timeout
         half = self._keepalive / 2
         if self._pinged and self._link.reading and now - self._alive_at > 2 * half:
             raise TimeoutError(f"nothing was heard of the broker for {now - self._alive_at:.0f} s")
@@ -283,12 +237,12 @@ class Connection:
     def _farewell(self, client: Client, selector: selectors.BaseSelector) -> None:
         if self._link is None:
             return
-        self._endpoint.finish()
+        self.endpoint.finish()
         if passing := [name for name, options in self._subscriptions if not options.QoS]:
             # An older version that takes over the session does not know them, and would take what comes for faces.
             check(client.unsubscribe(passing)[0])
-        self._link.publish(Message(status_topic(self._client_id), b"offline"), retain=True)
-        forget = None if self._keep_session else properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0)
+        self._link.publish(Message(status_topic(self.client_id), b"offline"), retain=True)
+        forget = None if self.keep_session else properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0)
         check(client.disconnect(properties=forget))
         wire, deadline = client.wire, time.monotonic() + _FAREWELL_SECONDS
         while wire.unsent and (left := deadline - time.monotonic()) > 0:
@@ -298,23 +252,19 @@ class Connection:
         wire.finish(max(0.1, deadline - time.monotonic()))
 
     def _say_down(self, error: OSError) -> None:
-        """Once per outage: what happened, and that it goes on trying."""
-        if not self._down_said and not self._stop.is_set():
-            verb = "lost" if self.is_up else "cannot use"
-            log.warning(
-                "%s the broker %s as %s: %s; it is tried until it works",
-                verb,
-                self._url,
-                self._client_id,
-                error,
-            )
-            self._down_said = True
+        """Once per outage and broker: what happened, and what comes next."""
+        self.trouble = f"{self.url}: {error}"
+        if not self._stop.is_set() and self._brokers.is_news():
+            verb, following = "lost" if self.is_up else "cannot use", self._brokers.next_url
+            what = f"trying the next one, {following}" if following else "retrying until it succeeds"
+            log.warning("%s the broker %s as %s: %s; %s", verb, self.url, self.client_id, error, what)
 
     def _say_up(self, link: Link) -> None:
-        after = f" after {time.monotonic() - self._down_since:.0f} s" if self._down_said else ""
+        after = f" after {time.monotonic() - self._down_since:.0f} s" if self._brokers.were_down else ""
         session = "its session was kept" if link.session_present else "a new session"
-        log.info("connected to the broker %s as %s%s: %s", self._url, self._client_id, after, session)
-        self._down_said = False
+        log.info("connected to the broker %s as %s%s: %s", self.url, self.client_id, after, session)
+        self._brokers.serves()
+        self.trouble = None
 
 
 def _watch(selector: selectors.BaseSelector, wire: Wire, events: int) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from face_messages.mqtt.proxy import Proxy, proxy_for
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _KERNEL_BYTES = 256 * 1024
@@ -65,19 +68,54 @@ class BrokerUrl:
             password=None if parts.password is None else unquote(parts.password),
         )
 
+    @classmethod
+    def parse_all(cls, text: str) -> tuple[BrokerUrl, ...]:
+        """Several URLs with commas between. A comma that no URL follows belongs to a password.
+
+        Raises:
+            ValueError: as above, naming which of several it is.
+
+        """
+        texts = [each.strip() for each in re.split(r",(?=\s*mqtts?://)", text.strip(), flags=re.IGNORECASE)]
+        urls = []
+        for number, each in enumerate(texts, 1):
+            try:
+                urls.append(cls.parse(each))
+            except ValueError as error:
+                which = "" if len(texts) == 1 else f"in URL {number} of {len(texts)}: "
+                hint = "; of several, each begins with mqtt:// or mqtts://" if "," in each else ""
+                raise ValueError(f"{which}{error}{hint}") from None
+        return tuple(urls)
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
 
+    def proxy(self) -> Proxy | None:
+        """The proxy on the way there, by the environment.
+
+        Raises:
+            ProxyError: its URL is wrong.
+
+        """
+        return proxy_for(self.host, self.port) if self.tls else None
+
     def open(self, *, timeout: float, files: TlsFiles) -> socket.socket:
         """A connected socket, with the TLS handshake done. The files are read anew each time, as they get renewed.
 
+        With TLS it goes through the proxy that the environment names.
+
         Raises:
-            OSError: no connection, or (ssl.SSLError is one) no trust.
+            OSError: no connection, (ProxyError) none through the proxy, or (ssl.SSLError) no trust.
 
         """
-        sock = socket.create_connection((self.host, self.port), timeout=timeout)
+        if (proxy := self.proxy()) is None:
+            # The name is looked up anew each time, and all its addresses are tried.
+            sock = socket.create_connection((self.host, self.port), timeout=timeout)
+        else:
+            sock = proxy.connect(self.host, self.port, timeout=timeout)
         try:
+            sock.settimeout(timeout)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if hasattr(socket, "TCP_USER_TIMEOUT"):
                 # A link that swallows packets is noticed within this time where data is on its way.

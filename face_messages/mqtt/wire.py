@@ -1,16 +1,15 @@
 """Packets' bytes over a non-blocking socket, buffered in both directions: where each begins and ends, no more."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 _RECV_BYTES = 256 * 1024
-# One call takes at most so much, so that sending is never starved by receiving.
+# Bytes that one call takes at most: receiving must not starve sending.
 _RECEIVE_AT_ONCE = 2 * 1024 * 1024
 # Topic and packet id stand within the first bytes of a PUBLISH.
 _HEAD_BYTES = 5 + 2 + 65535 + 2
@@ -23,24 +22,18 @@ class ProtocolError(OSError):
 
 
 class Packet(NamedTuple):
-    """One that has arrived. `body` is what follows the fixed header, valid until the next packet is asked for."""
+    """A packet that has arrived. `body` follows the fixed header; it is valid until the next packet is asked for."""
 
-    #: The first byte: type and flags.
-    command: int
+    command: int  #: the first byte: type and flags
     body: memoryview
-    #: Bytes of all of it.
-    size: int
-    #: Why `body` holds topic and packet id of a PUBLISH, but not all of the rest; empty where it is whole.
-    passed_over: str = ""
+    size: int  #: bytes of the whole packet
+    passed_over: str = ""  #: why `body` holds topic and packet id of a PUBLISH only; empty where it is whole
 
 
 class Wire:
-    """Frames what comes and joins what goes; both buffers are bounded by their users.
+    """Frames what comes and joins what goes over a connected socket. Its users bound both buffers.
 
-    Args:
-        sock: a connected socket, plain or TLS; it is made non-blocking.
-        max_packet: larger PUBLISH packets are passed over in bytes, never held in memory.
-
+    PUBLISH packets of more than `max_packet` bytes are passed over, never held in memory.
     """
 
     def __init__(self, sock: socket.socket, *, max_packet: int) -> None:
@@ -65,12 +58,7 @@ class Wire:
         self._out += packet
 
     def flush(self) -> None:
-        """Sends what the socket takes now.
-
-        Raises:
-            OSError: the connection is gone.
-
-        """
+        """Sends what the socket takes now. OSError: the connection is gone."""
         sent = 0
         with memoryview(self._out) as out:
             try:
@@ -82,12 +70,7 @@ class Wire:
             del self._out[:sent]
 
     def receive(self) -> Iterator[Packet]:
-        """The packets that have arrived.
-
-        Raises:
-            OSError: the connection is gone, or (ProtocolError) what came is not MQTT.
-
-        """
+        """The packets that have arrived. OSError: the connection is gone, or (ProtocolError) what came is not MQTT."""
         taken = 0
         while taken < _RECEIVE_AT_ONCE:
             try:
@@ -159,3 +142,35 @@ def _fixed_header(data: bytearray, at: int) -> tuple[int, int, int] | None:
         if byte < 0x80:
             return data[at], 2 + i, 2 + i + length
     raise ProtocolError("what came is not MQTT")
+
+
+class Waker:
+    """One thread registers it in its selector, others call `wake`; many wakes in a row cost one byte."""
+
+    def __init__(self) -> None:
+        self._woken = False
+        self._lock = threading.Lock()
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.setblocking(False)
+        self._sender.setblocking(False)
+        self.fileno = self._receiver.fileno
+
+    def wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            # Bytes enough may be on their way. The lock: a straggler must not write to what another has opened since.
+            with self._lock, contextlib.suppress(BlockingIOError):
+                if self._sender.fileno() >= 0:
+                    self._sender.send(b"\0")
+
+    def clear(self) -> None:
+        """Called by the thread that was woken, before it looks for what there is to do."""
+        with contextlib.suppress(BlockingIOError):
+            self._receiver.recv(64)
+        # Only now: a wake from here on sends a byte again, one from before is answered by the look that follows.
+        self._woken = False
+
+    def close(self) -> None:
+        with self._lock:
+            self._receiver.close()
+            self._sender.close()

@@ -1,7 +1,5 @@
 """The outbox's file: its layout and its statements."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import time
@@ -10,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Self
 
 from pydantic_core import from_json, to_json
 
@@ -29,7 +26,7 @@ CREATE TABLE outbox (
     properties BLOB NOT NULL,               -- JSON
     cost INTEGER NOT NULL,                  -- bytes of this file that the row takes up, rounded up
     kept_at REAL NOT NULL,                  -- for people to read; nothing depends on the clock
-    aside TEXT,                             -- why it can never be delivered
+    aside TEXT,                             -- of a dead letter: why it can never be delivered
     payload BLOB NOT NULL
 );
 PRAGMA user_version = 1;
@@ -52,16 +49,10 @@ _CACHE_KIB = 8 * 1024
 _LARGE_BYTES = 32 * 1024 * 1024
 _LITTLE_BYTES = 4 * 1024 * 1024
 
-_COLUMNS = "seq, id, topic, content_type, properties, cost, kept_at, payload"
-
-# What a delivery needs of a row; `aside IS NULL` leaves out what can never be delivered.
-_TAKE = (
-    "SELECT seq, id, topic, content_type, properties, payload FROM outbox"
-    " WHERE seq > ? AND seq <= ? AND aside IS NULL ORDER BY seq LIMIT ?"
-)
+_KEPT = "seq, id, topic, content_type, properties, payload"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kept:
     """A message in custody. `seq` is its place in the order of arrival, `id` what a receipt names it by."""
 
@@ -77,65 +68,46 @@ class Kept:
 
 @dataclass(slots=True)
 class Totals:
-    """What the file holds: messages to deliver, messages set aside, and the bytes that both take up."""
+    """What the file holds: messages to deliver, dead letters, and the bytes that both take up."""
 
     messages: int
-    aside: int
+    dead_letters: int
     bytes: int
 
-    def less(self, cost: int, *, was_aside: bool) -> None:
+    @property
+    def rows(self) -> int:
+        return self.messages + self.dead_letters
+
+    def less(self, cost: int, *, was_dead: bool) -> None:
         """One of them is gone."""
         self.bytes -= cost
-        self.aside -= was_aside
-        self.messages -= not was_aside
+        self.dead_letters -= was_dead
+        self.messages -= not was_dead
 
 
-@dataclass(slots=True)
-class Row:
-    """A message as it is inserted. `cost` is what it takes up of the file, in bytes, rounded up."""
+def row_of(kept: Kept) -> tuple[bytes, int]:
+    """A message's user properties as they are written, and what it takes up of the file, in bytes, rounded up.
 
-    seq: int
-    id: bytes
-    message: Message
-    properties: bytes
-    cost: int
-
-    @classmethod
-    def of(cls, seq: int, message_id: bytes, message: Message) -> Self:
-        """A large row spills into overflow pages of its own, a small one shares a page.
-
-        https://sqlite.org/fileformat2.html#payload_overflow; 192 covers its columns and its place in two B-trees.
-        """
-        properties = to_json(message.user_properties)
-        size = len(message.payload) + len(properties) + 4 * len(message.topic) + 4 * len(message.content_type or "")
-        size += 2 * len(message_id) + 192
-        cost = size if size < PAGE_BYTES // 4 else -(-size // PAGE_BYTES) * PAGE_BYTES
-        return cls(seq, message_id, message, properties, cost)
-
-
-def alike(one: Message, other: Message) -> bool:
-    """Whether the two are the same as far as an outbox keeps them."""
-    return (one.payload, one.topic, one.content_type, one.user_properties) == (
-        other.payload,
-        other.topic,
-        other.content_type,
-        other.user_properties,
-    )
+    A large row spills into overflow pages of its own, a small one shares a page.
+    https://sqlite.org/fileformat2.html#payload_overflow; 192 covers its columns and its place in two B-trees.
+    """
+    message = kept.message
+    properties = to_json(message.user_properties)
+    size = kept.size + len(properties) + 4 * len(message.topic) + 4 * len(message.content_type or "")
+    size += 2 * len(kept.id) + 192
+    return properties, size if size < PAGE_BYTES // 4 else -(-size // PAGE_BYTES) * PAGE_BYTES
 
 
 class OutboxFile:
-    """One connection to the file. The outbox opens two: its own thread writes, the sender reads.
+    """One connection to the SQLite file. The outbox opens two: its own thread writes, the other threads read.
 
-    Args:
-        path: the SQLite file.
-        log_bytes: the write-ahead log is folded into the file, and cut back, at this size; 0 where nothing is written.
-
+    The write-ahead log is folded into the file, and cut back, at `log_bytes`; 0 where nothing is written.
     """
 
     def __init__(self, path: Path, *, log_bytes: int = 0) -> None:
         self._path = path
         self._log = path.with_name(f"{path.name}-wal")
-        # check_same_thread: opened by one thread and used by another, but never by two at once.
+        # check_same_thread: opened by one thread and used by others, but never by two at once.
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
         try:
             self._db.execute("PRAGMA synchronous=FULL")
@@ -143,11 +115,11 @@ class OutboxFile:
             self._db.execute("PRAGMA secure_delete=FAST")
             self._create()
             if log_bytes:
-                # The largest group commit, or it would be written to the log, read back and written again.
-                self._db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-                self._db.execute("PRAGMA temp_store=MEMORY")
-                self._db.execute(f"PRAGMA journal_size_limit={log_bytes}")
-                self._db.execute(f"PRAGMA wal_autocheckpoint={max(1, log_bytes // PAGE_BYTES)}")
+                # The cache takes the largest group commit; else that would be written, read back and written again.
+                self._db.executescript(
+                    f"PRAGMA cache_size=-{_CACHE_KIB}; PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit={log_bytes};"
+                    f"PRAGMA wal_autocheckpoint={max(1, log_bytes // PAGE_BYTES)}"
+                )
         except BaseException:
             self._db.close()
             raise
@@ -162,12 +134,7 @@ class OutboxFile:
             raise sqlite3.DatabaseError(f"its layout is version {version}, this program knows {_VERSION}")
 
     def check(self) -> None:
-        """Reads all pages.
-
-        Raises:
-            sqlite3.DatabaseError: the file is damaged.
-
-        """
+        """Reads all pages; sqlite3.DatabaseError where the file is damaged."""
         if (found := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(found)
 
@@ -199,65 +166,56 @@ class OutboxFile:
                 self._db.execute("ROLLBACK")
             raise
 
-    def insert_all(self, rows: Sequence[Row]) -> None:
-        """Adds rows, none of whose ids is held, with few statements."""
+    def insert_all(self, rows: Sequence[tuple[Kept, bytes, int]]) -> None:
+        """Adds messages, with what `row_of` told of them; none of their ids is held."""
         now = time.time()
         begin = 0
         while chunk := rows[begin : begin + next((n for n in _ROWS_AT_ONCE if n <= len(rows) - begin), 1)]:
             begin += len(chunk)
             values: list[object] = []
-            for row in chunk:
-                message = row.message
-                values += (row.seq, row.id, message.topic, message.content_type)
-                values += (row.properties, row.cost, now, message.payload)
+            for kept, properties, cost in chunk:
+                message = kept.message
+                values += (kept.seq, kept.id, message.topic, message.content_type)
+                values += (properties, message.payload, cost, now)
             marks = ",".join(["(?,?,?,?,?,?,?,?)"] * len(chunk))
-            self._db.execute(f"INSERT INTO outbox ({_COLUMNS}) VALUES {marks}", values)  # noqa: S608 - question marks
+            self._db.execute(f"INSERT INTO outbox ({_KEPT}, cost, kept_at) VALUES {marks}", values)  # noqa: S608 - question marks
 
-    def holds_any(self, ids: Sequence[bytes]) -> bool:
-        """Whether one of the ids is held."""
-        for chunk, marks in _chunks(ids, _IDS_AT_ONCE):
-            sql = f"SELECT 1 FROM outbox WHERE id IN ({marks}) LIMIT 1"  # noqa: S608 - question marks
-            if self._db.execute(sql, chunk).fetchone() is not None:
-                return True
-        return False
-
-    def holds(self, message_id: bytes, message: Message) -> bool:
-        """Whether this very message, and no other under the same id, is held."""
-        row = self._db.execute(
-            "SELECT seq, id, topic, content_type, properties, payload FROM outbox WHERE id = ?", (message_id,)
-        ).fetchone()
-        return row is not None and alike(_kept(row).message, message)
-
-    def delete(self, ids: Sequence[bytes]) -> list[tuple[int, bool]]:
-        """Removes rows; of each that was there its cost, and whether it was set aside."""
-        gone: list[tuple[int, bool]] = []
-        for chunk, marks in _chunks(ids, _IDS_AT_ONCE):
-            sql = f"DELETE FROM outbox WHERE id IN ({marks}) RETURNING cost, aside IS NOT NULL"  # noqa: S608 - question marks
-            gone += [(int(cost), bool(aside)) for cost, aside in self._db.execute(sql, chunk).fetchall()]
+    def delete(self, ids: Sequence[bytes]) -> list[tuple[bytes, int, bool]]:
+        """Removes rows; of each that was there id and cost, and whether it was a dead letter."""
+        gone: list[tuple[bytes, int, bool]] = []
+        for begin in range(0, len(ids), _IDS_AT_ONCE):
+            chunk = list(ids[begin : begin + _IDS_AT_ONCE])
+            # Question marks of a few numbers only: SQLite remembers statements. No message has an empty id.
+            marks = next(n for n in (1, 4, 16, 64, _IDS_AT_ONCE) if n >= len(chunk))
+            chunk += [b""] * (marks - len(chunk))
+            gone += self._delete(f"id IN ({','.join('?' * marks)})", chunk)
         return gone
 
     def delete_oldest(self) -> tuple[bytes, int, bool] | None:
-        """Removes the oldest message, one that was set aside only where there is no other.
+        """Removes the oldest message, or a dead letter where there is nothing else; None where there is neither."""
+        oldest = "seq = (SELECT min(seq) FROM outbox {})"
+        rows = self._delete(oldest.format("WHERE aside IS NULL")) or self._delete(oldest.format(""))
+        return rows[0] if rows else None
 
-        Its id, its cost and whether it was set aside; None where there is none.
-        """
-        for which in ("WHERE aside IS NULL", ""):
-            rows = self._db.execute(
-                f"DELETE FROM outbox WHERE seq = (SELECT min(seq) FROM outbox {which})"  # noqa: S608 - as above
-                " RETURNING id, cost, aside IS NOT NULL"
-            ).fetchall()
-            if rows:
-                return bytes(rows[0][0]), int(rows[0][1]), bool(rows[0][2])
-        return None
+    def _delete(self, where: str, values: Sequence[bytes] = ()) -> list[tuple[bytes, int, bool]]:
+        sql = f"DELETE FROM outbox WHERE {where} RETURNING id, cost, aside IS NOT NULL"  # noqa: S608 - constants
+        return self._db.execute(sql, values).fetchall()
 
-    def set_aside(self, message_id: bytes, reason: str) -> bool:
+    def set_dead(self, message_id: bytes, reason: str) -> bool:
+        """Makes a message a dead letter; False where it is not held, or is one."""
         cursor = self._db.execute("UPDATE outbox SET aside = ? WHERE id = ? AND aside IS NULL", (reason, message_id))
         return cursor.rowcount == 1
+
+    def find(self, message_id: bytes) -> Kept | None:
+        """The message of this id, dead or not."""
+        row = self._db.execute(f"SELECT {_KEPT} FROM outbox WHERE id = ?", (message_id,)).fetchone()  # noqa: S608 - a constant
+        return None if row is None else _kept(row)
 
     def take(self, after: int, *, upto: int, limit: int, max_bytes: int) -> list[Kept]:
         """The oldest messages behind the place `after`, at most `upto`; at least one where there is any."""
         taken: list[Kept] = []
-        for row in self._db.execute(_TAKE, (after, upto, limit)):
+        sql = f"SELECT {_KEPT} FROM outbox WHERE seq > ? AND seq <= ? AND aside IS NULL ORDER BY seq LIMIT ?"  # noqa: S608 - as above
+        for row in self._db.execute(sql, (after, upto, limit)):
             taken.append(_kept(row))
             max_bytes -= taken[-1].size
             if max_bytes <= 0:
@@ -285,9 +243,7 @@ class OutboxFile:
     def keep_small(self, used: int, *, lock: Lock) -> None:
         """Gives the file system back what a backlog took up, once it is gone: `used` bytes are left of it.
 
-        Args:
-            lock: held by whoever reads through another connection, which keeps the log from being cut back.
-
+        The readers hold `lock`, as a reader keeps the log from being cut back.
         """
         if used < _LITTLE_BYTES and self._path.stat().st_size > _LARGE_BYTES:
             self._db.execute("VACUUM")
@@ -301,19 +257,8 @@ class OutboxFile:
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
-    except FileNotFoundError:  # the log, before the first commit
+    except FileNotFoundError:
         return 0
-
-
-def _chunks(ids: Sequence[bytes], size: int) -> Iterator[tuple[list[bytes], str]]:
-    """The ids in portions, with a question mark for each, of a few sizes only: SQLite remembers statements."""
-    for begin in range(0, len(ids), size):
-        chunk = list(ids[begin : begin + size])
-        marks = 1
-        while marks < len(chunk):
-            marks *= 4
-        chunk += [b""] * (marks - len(chunk))  # no message has it
-        yield chunk, ",".join("?" * marks)
 
 
 def _kept(row: tuple[int, bytes, str, str | None, bytes, bytes]) -> Kept:

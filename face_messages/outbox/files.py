@@ -41,7 +41,7 @@ def claim(path: Path) -> IO[bytes]:
     return lock
 
 
-def open_or_set_aside(path: Path, *, log_bytes: int) -> OutboxFile:
+def open_or_set_aside(path: Path, *, log_bytes: int, check: bool = True) -> OutboxFile:
     """Opens or creates the file. A damaged one is kept under a telling name, and a new one begun.
 
     Raises:
@@ -52,7 +52,7 @@ def open_or_set_aside(path: Path, *, log_bytes: int) -> OutboxFile:
     with path.open("ab"):
         pass  # the system's words for what is wrong with the place are better than SQLite's
     try:
-        return _open_checked(path, log_bytes)
+        return _open(path, log_bytes, check=check)
     except sqlite3.OperationalError as error:
         # Full, locked or unreadable is not damaged: the next start may find it sound.
         raise OSError(f"{path}: {error}") from error
@@ -60,15 +60,16 @@ def open_or_set_aside(path: Path, *, log_bytes: int) -> OutboxFile:
         aside = _set_aside(path)
         log.error("the outbox %s is damaged (%s): kept as %s, a new one is begun", path, error, aside.name)  # noqa: TRY400 - the line says it all
     try:
-        return _open_checked(path, log_bytes)
+        return _open(path, log_bytes, check=check)
     except sqlite3.Error as error:
         raise OSError(f"{path}: {error}") from error
 
 
-def _open_checked(path: Path, log_bytes: int) -> OutboxFile:
+def _open(path: Path, log_bytes: int, *, check: bool) -> OutboxFile:
     file = OutboxFile(path, log_bytes=log_bytes)
     try:
-        file.check()
+        if check:
+            file.check()
     except BaseException:
         file.close()
         raise

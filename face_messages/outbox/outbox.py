@@ -1,89 +1,82 @@
 """The outbox: messages in custody until the next keeper has confirmed them.
 
-One SQLite file in WAL mode. A single thread writes; it commits whatever has gathered meanwhile in one
-transaction (group commit), so that a message costs a share of an fsync and not one of its own. With
-`synchronous=FULL` a commit outlives a power cut (https://sqlite.org/pragma.html#pragma_synchronous).
+A message is in memory (`Pending`) until it is on disk, in one SQLite file in WAL mode. A single thread writes. It
+commits whatever has gathered meanwhile in one transaction (group commit), so that a message costs a share of an fsync
+and not one of its own. With `synchronous=FULL` a commit outlives a power cut
+(https://sqlite.org/pragma.html#pragma_synchronous).
 """
 
-from __future__ import annotations
-
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
+from face_messages.event import new_id
 from face_messages.message import Message
-from face_messages.outbox.commit import Limits, Outcome, WhenFull, commit
 from face_messages.outbox.database import ROW_MARGIN, Kept, OutboxFile
-from face_messages.outbox.files import claim, open_or_set_aside
-from face_messages.outbox.fresh import Fresh
-from face_messages.outbox.pending import NEVER, Intake, Put
+from face_messages.outbox.disk import BROKEN, LOOK_SECONDS, Disk
+from face_messages.outbox.files import OutboxInUseError
+from face_messages.outbox.pending import NEVER, Pending, Put
+from face_messages.outbox.writer import LOG_BYTES, Outcome, WhenFull, Writer
 
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
 # Rows of confirmed messages go with the next commit, or with one of their own after this long.
 _TIDY_SECONDS = 0.2
-# The write-ahead log may have so much, and a quarter of what there is room for; a commit a quarter of that.
-_LOG_BYTES = 64 * 1024 * 1024
-_GROUP_BYTES = 8 * 1024 * 1024
-_FRESH_BYTES = 8 * 1024 * 1024
+_CACHE_BYTES = 8 * 1024 * 1024
+
+_MEANWHILE = "Meanwhile messages are passed on from memory, and their senders keep them"
+_BROKEN = f"the outbox cannot be written: free space on its disk, or mend it ({{}}). {_MEANWHILE}"
 
 
 class Outbox:
     """Keeps messages until they are discarded; an id is kept once.
 
-    `put` returns at once, and its `done` is called, on the outbox's thread, when the message is safe: on disk or, for
-    one that `may_wait`, at the next keeper already. Only then may its receipt be sent. While the outbox is full under
-    `reject-new`, or the disk refuses, `done` is just not called yet: whoever handed the message over still holds it,
-    and so on up the path.
+    While the outbox is full under `reject-new`, or the disk refuses, no message is reported as safe: its sender
+    still holds it, and so on up the path.
 
     Args:
-        path: the file; its folder is created. A damaged file is kept aside under a telling name.
+        path: the file; its folder is created. A damaged file is kept under a telling name.
         max_bytes: what the file and its write-ahead log may take up together, in bytes.
         when_full: what gives way then.
+        without_disk: where the file cannot be opened, begin in memory, and open it when its disk is there.
 
-    Raises:
-        OSError: the file cannot be opened at present, or another program has it.
-
+    OSError: the file cannot be opened at present; OutboxInUseError: another program has it.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, when_full: WhenFull = WhenFull.REJECT_NEW) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int, when_full: WhenFull = WhenFull.REJECT_NEW, without_disk: bool = False
+    ) -> None:
         #: What it may take up on disk, in bytes.
         self.max_bytes = max_bytes
-        self._when_full = when_full
-        self._claim = claim(path)
-        try:
-            self._writer = open_or_set_aside(path, log_bytes=min(_LOG_BYTES, max_bytes // 4) // 2)
-            self._reader = OutboxFile(path)
-        except BaseException:
-            self._claim.close()
-            raise
-        self._reader_lock = threading.Lock()
-        self._totals = self._writer.totals()
-        self._began, self._began_at = self._writer.last_seq(), time.monotonic()
-        self._fresh = Fresh(behind=self._began, max_bytes=_FRESH_BYTES)
-        self._intake = Intake(self._writer, self._fresh, largest=self.largest_message)
-        self._work = threading.Condition()
-        self._arrived: list[Put] = []
-        self._confirmed: list[bytes] = []
-        self._asides: list[tuple[bytes, str]] = []
-        self._closing = self._closed = False
-        # Ids of rows that may go and of those to be set aside, with the reason, and when that will be.
-        self._tidy: list[bytes] = []
-        self._refused: list[tuple[bytes, str]] = []
+        self._disk = Disk(path, log_bytes=min(LOG_BYTES, max_bytes // 4) // 2)
+        self._disk.on_failure = self._reading_failed
+        self._writer = Writer(max_bytes=max_bytes, when_full=when_full, reading=self._disk.reading)
+        # For all that follows. The writing thread waits for it.
+        self._lock = threading.Condition()
+        #: What is on disk.
+        self.totals = self._writer.totals
+        self._pending = Pending(0, rows=0, cache_bytes=_CACHE_BYTES)
+        #: How often the file was opened. Each time the places of all messages are void.
+        self.openings = 0
+        self._began, self._began_at = 0, time.monotonic()
+        self._due = NEVER  # when the first pending message has to be on disk (monotonic)
+        self._writing = 0  # the place up to which messages are being written
+        # Ids whose rows may go, and whether these are yet to be counted; new dead letters with the reason; when.
+        self._confirmed: list[tuple[bytes, bool]] = []
+        self._dead: list[tuple[bytes, str]] = []
         self._tidy_at = NEVER
-        self._trouble: str | None = None
+        self._closing = False
         #: How long a message that `may_wait` does so, in seconds: its receipt is expected within that time.
-        self.patience = 0.0
-        #: Called on the outbox's thread when there is more to `take`.
+        self.write_delay = 0.0
+        #: Called in the thread that put a message, when there is more to `take`.
         self.on_kept: Callable[[], None] = lambda: None
         #: Since the start: messages written to disk, overwritten there by newer ones, and confirmed by the next keeper.
-        self.written = 0
-        self.overwritten = 0
-        self.confirmed = 0
+        self.written = self.overwritten = self.confirmed = 0
+        self._open(without_disk=without_disk)
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
 
@@ -93,83 +86,125 @@ class Outbox:
         return self.max_bytes // 2 - ROW_MARGIN
 
     def put(self, message_id: bytes, message: Message, done: Callable[[], None], *, may_wait: bool = False) -> None:
-        """Hands a message over; `done` is called once it is safe (or was already).
+        """Hands a message over and returns at once; one thread puts all messages.
 
         Args:
+            done: called, in some thread, when the message is safe: on disk, or, for one that `may_wait`, at the next
+                keeper already. Only then may its receipt be sent.
             may_wait: for one whose sender keeps it until `done`: it need not be written to disk while its receipt is
-                expected within `patience`, and where the next keeper is quick it never is.
-
+                expected within `write_delay`, and where the next keeper is quick it never is.
         """
-        put = Put(message_id, message, [done], time.monotonic() + (self.patience if may_wait else 0.0))
-        with self._work:
-            self._arrived.append(put)
-            self._work.notify()
+        if message.size > self.largest_message:
+            # Never confirmed, so its sender still has it; those behind it must not wait for the impossible.
+            log.error("a message of %d bytes is larger than the whole outbox: not kept", message.size)
+            return
+        with self._lock:
+            pending = self._pending.get(message_id)
+            if pending is not None and self._pending.is_unsettled(message_id) and _alike(pending.message, message):
+                pending.reports.append(done)
+                return
+            look = pending is None and (self.totals.dead_letters or self._pending.may_be_on_disk(message_id))
+        twin: Kept | None = pending
+        if look:
+            twin = self._disk.read(lambda file: file.find(message_id), None)
+        if twin is not None and _alike(twin.message, message):
+            done()  # its sender has missed the receipt, and that is all
+            return
+        if twin is not None:
+            # Another message under an id that is taken: whatever its sender did wrong, it must neither
+            # vanish nor replace the first. It goes on under an id of its own.
+            message_id = new_id().encode()
+        due = time.monotonic() + (self.write_delay if may_wait else 0.0)
+        with self._lock:
+            self._pending.add(Put(0, message_id, message, [done], due))
+            if due < self._due:
+                self._due = due
+                self._lock.notify()
+        self.on_kept()
 
     def discard(self, ids: Iterable[bytes]) -> None:
         """Lets go of confirmed messages. A crash that undoes it only causes a resend, so nobody waits for it."""
-        with self._work:
-            self._confirmed.extend(ids)
-            self._work.notify()
+        safe: list[Put] = []
+        with self._lock:
+            for message_id in ids:
+                is_waiting = self._pending.is_unsettled(message_id)
+                put = self._pending.remove(message_id)
+                if is_waiting and put is not None:  # need not be written any more, unless that is being done
+                    safe.append(put)
+                if not is_waiting or (put is not None and put.seq <= self._writing):
+                    self._confirmed.append((message_id, not is_waiting))
+            self.confirmed += len(safe)
+            if self._confirmed and self._writer.trouble is not None:  # they may make the room that others wait for
+                self._due = 0.0
+                self._tidy_within(0.0)
+            elif self._confirmed:
+                self._tidy_within(_TIDY_SECONDS)
+        for put in safe:
+            put.report()
 
-    def set_aside(self, message_id: bytes, reason: str) -> None:
+    def dead_letter(self, message_id: bytes, reason: str) -> None:
         """Keeps a message that can never be delivered, but out of the way of those behind it."""
-        with self._work:
-            self._asides.append((message_id, reason))
-            self._work.notify()
+        with self._lock:
+            self._dead.append((message_id, reason))
+            if (put := self._pending.get(message_id)) is not None:
+                put.due = self._due = 0.0  # it has to be on disk for that
+            self._tidy_within(0.0)
+
+    def _tidy_within(self, seconds: float) -> None:
+        at = time.monotonic() + seconds
+        if at < self._tidy_at:
+            self._tidy_at = at
+            self._lock.notify()
 
     def take(self, after: int, *, limit: int, max_bytes: int, upto: int | None = None) -> list[Kept]:
         """The oldest messages behind the place `after` (and not behind `upto`), in order; at least one if there is any.
 
-        What is not on disk yet is given once; `get` has it as well, until it is discarded.
+        `get` has them as well, until they are discarded.
         """
-        last = self.last_seq if upto is None else upto
-        if after < (behind := self._fresh.behind):
-            with self._reader_lock:
-                kept = self._reader.take(after, upto=min(last, behind), limit=limit, max_bytes=max_bytes)
-            if kept:
+        upto = self.last_seq if upto is None else upto
+        while after < upto:
+            with self._lock:
+                in_memory = self._pending.complete_after
+                if after >= in_memory:
+                    return self._pending.take(after, upto=upto, limit=limit, max_bytes=max_bytes)
+            on_disk = partial(OutboxFile.take, after=after, upto=min(upto, in_memory), limit=limit, max_bytes=max_bytes)
+            if kept := self._disk.read(on_disk, list[Kept]()):
                 return kept
-        return self._fresh.take(after, upto=last, limit=limit, max_bytes=max_bytes)
+            after = in_memory
+        return []
 
     def get(self, message_id: bytes, seq: int) -> Kept | None:
-        """This message at this place, unless it is gone or set aside."""
-        # In this order: what is not waiting any more is on disk by then.
-        if (kept := self._intake.get(message_id)) is not None:
-            return kept
-        with self._reader_lock:
-            return next(iter(self._reader.take(seq - 1, upto=seq, limit=1, max_bytes=1)), None)
+        """This message at this place, unless it is gone or a dead letter."""
+        with self._lock:
+            if (put := self._pending.get(message_id)) is not None:
+                return put
+        taken = self._disk.read(lambda file: file.take(seq - 1, upto=seq, limit=1, max_bytes=1), list[Kept]())
+        return taken[0] if taken and taken[0].id == message_id else None
 
     def __len__(self) -> int:
-        """Messages that are not confirmed, on disk or not, but for those set aside."""
-        return self._totals.messages + len(self._intake) + len(self._arrived)
+        """Messages that are not confirmed, on disk or not, but for dead letters."""
+        with self._lock:
+            return self.totals.messages + len(self._pending)
 
     @property
     def last_seq(self) -> int:
         """The place of the message that came last."""
-        return self._intake.last_seq
+        return self._pending.last_seq
 
     @property
     def settled_seq(self) -> int:
         """The place up to which all messages are on disk, or gone."""
-        return self._intake.settled_seq
-
-    @property
-    def messages_on_disk(self) -> int:
-        """Those set aside not counted."""
-        return self._totals.messages
-
-    @property
-    def messages_aside(self) -> int:
-        return self._totals.aside
-
-    @property
-    def bytes_used(self) -> int:
-        """Bytes on disk that messages take up, those set aside included."""
-        return self._totals.bytes
+        return self._pending.settled_seq
 
     @property
     def trouble(self) -> str | None:
         """Why nothing can be written to the outbox at present, or None."""
-        return self._trouble
+        return self._writer.trouble
+
+    @property
+    def disk_works(self) -> bool:
+        """False while the file cannot be read or written. A disk that is only full works."""
+        return self._disk.works
 
     def oldest_age(self) -> float:
         """Seconds since the oldest message on disk was kept; 0 where there is none.
@@ -177,8 +212,7 @@ class Outbox:
         For those of this run it is at most, and for earlier ones at least, what the monotonic clock tells: the wall
         clock of a device without a battery jumps by years.
         """
-        with self._reader_lock:
-            oldest = None if self._closed else self._reader.oldest()  # whoever asks for figures may be late
+        oldest = self._disk.read(OutboxFile.oldest, None)
         if oldest is None:
             return 0.0
         seq, kept_at = oldest
@@ -187,15 +221,11 @@ class Outbox:
 
     def close(self) -> None:
         """Commits what still fits, and ends. What was put and not reported as done may not be kept."""
-        with self._work:
+        with self._lock:
             self._closing = True
-            self._work.notify()
+            self._lock.notify()
         self._thread.join()
-        with self._reader_lock:
-            self._closed = True
-            self._reader.close()
-        self._writer.close()
-        self._claim.close()
+        self._disk.close()
 
     # -- the thread that writes ---------------------------------------------------------------
 
@@ -204,107 +234,120 @@ class Outbox:
             pass
 
     def _turn(self) -> bool:
-        """Looks at what has come and writes what is due; False when it is over."""
-        with self._work:
-            while (idle := self._idle_seconds()) > 0:
-                self._work.wait(None if idle == NEVER else idle)
-            arrived, self._arrived = self._arrived, []
-            confirmed, self._confirmed = self._confirmed, []
-            asides, self._asides = self._asides, []
+        """Waits until something has to be written, or looked at, and does it; False when it is over."""
+        with self._lock:
+            if not self._closing and (idle := min(self._due, self._tidy_at) - time.monotonic()) > 0:
+                self._lock.wait(min(idle, LOOK_SECONDS))
             closing = self._closing
-        # One question for all of them, whose answer is nearly always no.
-        on_disk = (self._totals.messages or self._totals.aside) and self._writer.holds_any([put.id for put in arrived])
-        if self._intake.admit(arrived, all_new=not on_disk):
-            self.on_kept()
-        self._let_go(confirmed)
-        now = time.monotonic()
-        self._refused += asides
-        if asides or closing:
-            self._tidy_at = now
-            self._intake.hurry()  # what is to be set aside may not have been written yet
-        done = now < min(self._intake.due, self._tidy_at) or self._commit(now)
-        return not closing or (done and len(self._intake) > 0)
-
-    def _idle_seconds(self) -> float:
-        if self._arrived or self._confirmed or self._asides or self._closing:
-            return 0.0
-        return min(self._intake.due, self._tidy_at) - time.monotonic()
-
-    def _let_go(self, ids: list[bytes]) -> None:
-        """What was never written is done with; the rows of the others go before long."""
-        if not ids:
-            return
-        rows = self._intake.confirmed(ids)
-        self.confirmed += len(ids) - len(rows)
-        if rows:
-            self._tidy += rows
+        try:
+            is_done = self._disk.is_ready() and self._write(closing=closing)
+        except BROKEN as error:
+            self._writer.say(_BROKEN.format(error))
+            self._disk.fails(error)
+            is_done = False
+            if len(dict(self._confirmed)) >= self.totals.messages:
+                self._disk.close()  # nothing is left to be read from it, and it can be unmounted
+        with self._lock:
+            self._writing = 0
             now = time.monotonic()
-            self._tidy_at = min(self._tidy_at, now + _TIDY_SECONDS)
-            if self._trouble is not None:  # they may make the room that others wait for
-                self._tidy_at = self._intake.due = now
+            if not is_done:
+                self._due = now + _RETRY_SECONDS
+                self._tidy_at = self._due if self._confirmed or self._dead else NEVER
+            elif self._due > now:
+                self._writer.caught_up()
+            return not closing or (is_done and len(self._pending) > 0)
 
-    def _commit(self, now: float, *, puts: bool = True) -> bool:
-        """Commits all that is due if it can; what it cannot waits on."""
-        budget = min(self.max_bytes, self._writer.space())
-        log_room = min(_LOG_BYTES, budget // 4)
-        group_bytes = min(_GROUP_BYTES, log_room // 4)
-        group = self._intake.group(now, max_bytes=group_bytes) if puts else []
-        size = sum(len(put.message.payload) for put in group)
-        # A message that is larger than a group has the log to itself.
-        most = 0 if size > group_bytes else log_room - group_bytes
-        limits = Limits(budget - max(log_room, size + size // 8), self._when_full)
+    def _write(self, *, closing: bool) -> bool:
+        """Writes what is due; whether that is all."""
+        if self.openings != self._disk.openings:
+            self._adopt()
+            self.on_kept()
+        group_bytes = self._writer.group_bytes()
+        with self._lock:
+            if (now := time.monotonic()) >= self._due:
+                self._due = self._pending.next_due()  # what was due may have been confirmed
+            # Where one is due all others come with it: that costs little more.
+            group = self._pending.group(group_bytes) if closing or now >= self._due else []
+            tidy = bool(group) or closing or now >= self._tidy_at
+            confirmed, dead = (list(self._confirmed), list(self._dead)) if tidy else ([], [])
+            self._writing = group[-1].seq if group else 0
+        if not group and not confirmed and not dead:
+            return True
+        outcome = self._writer.commit(group, confirmed, dead)
+        if outcome is not None:
+            self._take_note(outcome, group, len(confirmed), len(dead))
+        return outcome is not None and outcome.written == len(group)
+
+    def _open(self, *, without_disk: bool) -> None:
         try:
-            if not self._writer.keep_log_short(most, lock=self._reader_lock):
-                self._say("the outbox cannot be written: another program has long been reading its file, end that one")
-                return self._try_again_later()
-            outcome = commit(
-                self._writer,
-                puts=group,
-                discards=self._tidy,
-                asides=self._refused,
-                totals=self._totals,
-                limits=limits,
-            )
-        except sqlite3.OperationalError as error:
-            self._say(f"the outbox cannot be written ({error}): free space on its disk")
-            if group and (self._tidy or self._refused):
-                # A disk that refuses new rows may yet let old ones go, which is what makes room.
-                self._commit(now, puts=False)
-            return self._try_again_later()
-        self._tidy, self._refused, self._tidy_at = [], [], NEVER
-        self._take_note(outcome)
-        if outcome.left:
-            what = "the outbox is full" if budget == self.max_bytes else "the outbox's disk is nearly full"
-            self._say(f"{what}: it takes nothing until some of it is confirmed")
-            return self._try_again_later()
-        caught_up = self._intake.due > time.monotonic()
-        if self._trouble is not None and caught_up and self._totals.bytes < 0.9 * limits.room:
-            log.info("the outbox takes messages again")
-            self._trouble = None
-        return True
+            self._disk.open()
+            self._adopt()
+        except OutboxInUseError:
+            raise
+        except BROKEN as error:
+            self._disk.fails(error)
+            if not without_disk:
+                self._disk.close()
+                if isinstance(error, OSError):
+                    raise
+                raise OSError(f"{error}") from error
+            self._writer.say(f"OUTBOX_PATH cannot be used ({error}): free space or give access. {_MEANWHILE}")
+            self._due = 0.0
 
-    def _try_again_later(self) -> bool:
-        self._intake.due = time.monotonic() + _RETRY_SECONDS
-        if self._tidy or self._refused:
-            self._tidy_at = self._intake.due
-        return False
+    def _adopt(self) -> None:
+        """The file was opened: finds out which of the messages in memory it holds, and gives the others new places."""
+        file = self._disk.writing
+        self._writer.writes_to(file)
+        last, safe = file.last_seq(), []
+        with self._lock:
+            before, totals = self._pending, self._writer.totals
+            pending = Pending(max(last, before.last_seq), rows=totals.rows, cache_bytes=_CACHE_BYTES)
+            for put in before.in_memory():
+                if not before.is_unsettled(put.id):
+                    put.reports = []  # its sender knows
+                if (twin := file.find(put.id)) is None:
+                    put.due = 0.0
+                    pending.add(put)
+                elif _alike(twin.message, put.message):
+                    safe.append(put)
+            self._pending, self.totals = pending, totals
+            self._due = pending.next_due()
+            self._began = self._began if self.openings else last
+            self.openings = self._disk.openings
+        for put in safe:
+            put.report()
 
-    def _take_note(self, outcome: Outcome) -> None:
-        self._totals = outcome.totals
-        self.written += len(outcome.safe)
-        self.confirmed += outcome.confirmed
-        self.overwritten += len(outcome.overwritten)
-        self._fresh.forget((*outcome.overwritten, *outcome.aside))
-        if outcome.overwritten:
-            self._say("the outbox is full: the newest messages overwrite the oldest")
-        self._intake.written(outcome.safe)
-        try:
-            self._writer.keep_small(self._totals.bytes, lock=self._reader_lock)
-        except sqlite3.OperationalError as error:
-            # A full disk refuses this as well, which needs room in the write-ahead log first. Nothing is lost by it.
-            log.debug("the outbox's file stays as large as it is for now: %s", error)
+    def _reading_failed(self, error: Exception) -> None:
+        self._writer.say(_BROKEN.format(error))
+        with self._lock:
+            self._due = 0.0
+            self._lock.notify()
 
-    def _say(self, trouble: str) -> None:
-        if self._trouble is None:
-            log.error("%s", trouble)
-        self._trouble = trouble
+    def _take_note(self, outcome: Outcome, group: list[Put], confirmed: int, dead: int) -> None:
+        written = group[: outcome.written]
+        with self._lock:
+            safe = [put for put in written if self._pending.get(put.id) is put]  # the others were confirmed meanwhile
+            self.totals = outcome.totals
+            self._pending.settle(written[-1].seq if written else 0, rows=self.totals.rows)
+            for message_id in (*outcome.overwritten, *outcome.dead):
+                self._pending.remove(message_id)
+            del self._confirmed[:confirmed]
+            # One that did not fit into the group is no dead letter yet.
+            self._dead[:dead] = [each for each in self._dead[:dead] if self._pending.is_unsettled(each[0])]
+            self._tidy_at = time.monotonic() + _TIDY_SECONDS if self._confirmed or self._dead else NEVER
+            self._due = self._pending.next_due()
+            self.written += outcome.written
+            self.confirmed += outcome.confirmed
+            self.overwritten += len(outcome.overwritten)
+        for put in safe:
+            put.report()
+
+
+def _alike(one: Message, other: Message) -> bool:
+    """Whether the two are the same as far as an outbox keeps them."""
+    return (one.payload, one.topic, one.content_type, one.user_properties) == (
+        other.payload,
+        other.topic,
+        other.content_type,
+        other.user_properties,
+    )

@@ -1,160 +1,141 @@
-"""Messages that came to an outbox and are not on its disk: which of them are new, and when they have to be there."""
+"""The messages of an outbox that are in memory."""
 
-from __future__ import annotations
-
-import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from face_messages.event import new_id
-from face_messages.message import Message
-from face_messages.outbox.database import Kept, OutboxFile, alike
-from face_messages.outbox.fresh import Fresh
-
-log = logging.getLogger(__name__)
+from face_messages.outbox.database import Kept
 
 NEVER = float("inf")
 
+# Bytes of memory that a message takes up beside its payload.
+_OVERHEAD = 1024
+# Ids on disk that are remembered; of more than that the file is asked.
+_IDS = 10_000
 
-@dataclass(slots=True)
-class Put:
-    """A message that was handed over; its reports are called when it is safe.
 
-    `due` is when it has to be on disk (monotonic seconds), `seq` its place once it was looked at.
-    """
+@dataclass(slots=True, eq=False)
+class Put(Kept):
+    """A message in memory. `reports` are called when it is safe, `due` is when it has to be on disk (monotonic)."""
 
-    id: bytes
-    message: Message
     reports: list[Callable[[], None]]
     due: float
-    seq: int = 0
 
     def report(self) -> None:
         for report in self.reports:
             report()
 
 
-class Intake:
-    """Gives messages their places and hands them to the sender at once, whether or not they are on disk yet.
+class Pending:
+    """Holds every message that is not on disk yet, and of those on disk the latest, to save a read.
 
-    Used by the outbox's thread, but for `get`, `last_seq` and `settled_seq`.
-
-    Args:
-        file: what is on disk.
-        fresh: from where the sender takes them.
-        largest: bytes of a message beyond which it may not fit.
-
+    Messages go to disk in their order: all up to the place `settled_seq` are there, or gone. Those of them that are
+    still held here are the cache, of at most `cache_bytes`; the oldest is dropped first. So all messages behind some
+    place are here, or gone. The outbox holds its lock for each call. At the start, there are `rows` messages on disk,
+    up to the place `last_seq`.
     """
 
-    def __init__(self, file: OutboxFile, fresh: Fresh, *, largest: int) -> None:
-        self._file = file
-        self._fresh = fresh
-        self._largest = largest
-        self._waiting: dict[bytes, Put] = {}  # in their order
+    def __init__(self, last_seq: int, *, rows: int, cache_bytes: int) -> None:
         #: The place of the message that came last.
-        self.last_seq = file.last_seq()
-        #: The place up to which all messages are on disk, or gone.
-        self.settled_seq = self.last_seq
-        #: When the first of them has to be on disk (monotonic seconds).
-        self.due = NEVER
+        self.last_seq = last_seq
+        self.settled_seq = last_seq
+        self._messages: dict[int, Put] = {}  # by place, in order
+        self._seqs: dict[bytes, int] = {}
+        self._cache_bytes = cache_bytes
+        self._cached = 0
+        # Ids on disk that are not confirmed; None while they are too many, or not all known.
+        self._on_disk: set[bytes] | None = None if rows else set()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        """Messages that are not on disk."""
+        return sum(1 for _ in self.unsettled())
 
-    def get(self, message_id: bytes) -> Kept | None:
-        put = self._waiting.get(message_id)
-        return None if put is None else Kept(put.seq, put.id, put.message)
+    def in_memory(self) -> list[Put]:
+        """All that are held here, in order."""
+        return list(self._messages.values())
 
-    def admit(self, puts: Iterable[Put], *, all_new: bool) -> bool:
-        """Takes in what is not held already, here or on disk. Whether there was any.
+    @property
+    def complete_after(self) -> int:
+        """All messages behind this place are here, or gone."""
+        return next(iter(self._messages), self.last_seq + 1) - 1
 
-        Args:
-            all_new: none of their ids can be on disk.
+    def get(self, message_id: bytes) -> Put | None:
+        return self._messages.get(self._seqs.get(message_id, 0))
 
-        Raises:
-            sqlite3.OperationalError: the disk cannot be read; what was not looked at was not taken in.
+    def is_unsettled(self, message_id: bytes) -> bool:
+        """Whether the message is not on disk yet."""
+        return self._seqs.get(message_id, 0) > self.settled_seq
 
-        """
-        new: list[Kept] = []
-        for put in puts:
-            if not self._is_new(put, all_new=all_new) or not self._may_fit(put):
-                continue
-            put.seq = self.last_seq + 1 + len(new)
-            new.append(Kept(put.seq, put.id, put.message))
-            self._waiting[put.id] = put
-            self.due = min(self.due, put.due)
-        if new:
-            self._fresh.add(new)
-            self.last_seq = new[-1].seq
-        return bool(new)
+    def add(self, put: Put) -> None:
+        """Gives the message the next place."""
+        self.last_seq = put.seq = self.last_seq + 1
+        self._messages[put.seq] = put
+        self._seqs[put.id] = put.seq
 
-    def confirmed(self, ids: list[bytes]) -> list[bytes]:
-        """What the next keeper has need not be written any more. The ids that are not waiting here."""
-        self._fresh.forget(ids)
-        others = []
-        for message_id in ids:
-            if (put := self._waiting.pop(message_id, None)) is None:
-                others.append(message_id)
-            else:
-                put.report()
-        self._settle()
-        return others
+    def remove(self, message_id: bytes) -> Put | None:
+        if self._on_disk is not None:
+            self._on_disk.discard(message_id)
+        if (put := self.get(message_id)) is not None:
+            self._drop(put)
+            if put.seq == self.settled_seq + 1:
+                self._settle(put.seq)
+        return put
 
-    def hurry(self) -> None:
-        """All of them have to be on disk now."""
-        for put in self._waiting.values():
-            put.due = self.due = 0.0
+    def take(self, after: int, *, upto: int, limit: int, max_bytes: int) -> list[Kept]:
+        """The oldest messages behind the place `after` and not behind `upto`; at least one where there is any."""
+        taken: list[Kept] = []
+        for seq in range(max(after, self.complete_after) + 1, upto + 1):
+            if (put := self._messages.get(seq)) is not None:
+                taken.append(put)
+                max_bytes -= put.size
+                if len(taken) == limit or max_bytes <= 0:
+                    break
+        return taken
 
-    def group(self, now: float, *, max_bytes: int) -> list[Put]:
-        """Those to write now, if any are due; the others come with them, as that costs little more.
+    def unsettled(self) -> Iterator[Put]:
+        """The messages that are not on disk, in order."""
+        for seq in range(self.settled_seq + 1, self.last_seq + 1):
+            if (put := self._messages.get(seq)) is not None:
+                yield put
 
-        At most `max_bytes` of payload, or a single larger message.
-        """
-        if now < self.due:
-            return []
-        self.due = min((put.due for put in self._waiting.values()), default=NEVER)
-        if now < self.due:  # what was due was confirmed meanwhile
-            return []
+    def may_be_on_disk(self, message_id: bytes) -> bool:
+        """False where no message on disk has this id, but for dead letters, and those that are confirmed."""
+        return self._on_disk is None or message_id in self._on_disk
+
+    def next_due(self) -> float:
+        """When the first message that is not on disk has to be there."""
+        return min((put.due for put in self.unsettled()), default=NEVER)
+
+    def group(self, max_bytes: int) -> list[Put]:
+        """The next to write: at most `max_bytes` of payload, or a single larger message."""
         group: list[Put] = []
-        for put in self._waiting.values():
-            max_bytes -= len(put.message.payload)
+        for put in self.unsettled():
+            max_bytes -= put.size
             if group and max_bytes < 0:
                 break
             group.append(put)
         return group
 
-    def written(self, puts: list[Put]) -> None:
-        """They are on disk."""
-        for put in puts:
-            del self._waiting[put.id]
-        self.due = min((put.due for put in self._waiting.values()), default=NEVER)
-        self._settle()
-        for put in puts:
-            put.report()
+    def settle(self, seq: int, *, rows: int) -> None:
+        """All messages up to this place are on disk now, or gone; `rows` messages are there."""
+        self._settle(seq)
+        if not rows:
+            self._on_disk = set()
+        elif self._on_disk is not None and len(self._on_disk) > _IDS:
+            self._on_disk = None
+        while self._cached > self._cache_bytes:
+            self._drop(next(iter(self._messages.values())))
 
-    def _is_new(self, put: Put, *, all_new: bool) -> bool:
-        if (twin := self._waiting.get(put.id)) is not None:
-            if alike(twin.message, put.message):
-                twin.reports += put.reports
-                return False
-        elif all_new or not self._file.holds_any([put.id]):
-            return True
-        elif self._file.holds(put.id, put.message):
-            put.report()  # its sender has missed the receipt, and that is all
-            return False
-        # Another message under an id that is taken: whatever its sender did wrong, it must neither
-        # vanish nor replace the first. It goes on under an id of its own.
-        put.id = new_id().encode()
-        return True
+    def _settle(self, seq: int) -> None:
+        for each in range(self.settled_seq + 1, seq + 1):
+            if (put := self._messages.get(each)) is not None:
+                self._cached += put.size + _OVERHEAD
+                if self._on_disk is not None:
+                    self._on_disk.add(put.id)
+        self.settled_seq = max(self.settled_seq, seq)
+        while self.settled_seq < self.last_seq and self.settled_seq + 1 not in self._messages:
+            self.settled_seq += 1
 
-    def _may_fit(self, put: Put) -> bool:
-        if put.message.size <= self._largest:
-            return True
-        # Never confirmed, so its sender still has it; those behind it must not wait for the impossible.
-        log.error("a message of %d bytes is larger than the whole outbox: not kept", put.message.size)
-        return False
-
-    def _settle(self) -> None:
-        first = next(iter(self._waiting.values()), None)
-        self.settled_seq = self.last_seq if first is None else first.seq - 1
-        self._fresh.trim(self.settled_seq)
+    def _drop(self, put: Put) -> None:
+        del self._messages[put.seq], self._seqs[put.id]
+        if put.seq <= self.settled_seq:
+            self._cached -= put.size + _OVERHEAD

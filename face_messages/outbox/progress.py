@@ -1,7 +1,5 @@
 """A line a minute about a backlog, while there is one."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time
@@ -11,9 +9,9 @@ from face_messages.outbox.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
-# So many are a backlog, however fast they go. Fewer are one when some of them wait from one look to the next.
+# This many messages are a backlog, however fast they go. Fewer are one when some wait from one look to the next.
 _MESSAGES = 500
-# Rates are averages over so many intervals between looks: a link that comes and goes has both in them.
+# Intervals over which rates are averaged: a link that comes and goes has both in them.
 _INTERVALS = 5
 
 
@@ -81,7 +79,7 @@ def report_backlog(outbox: Outbox, stop: threading.Event, *, every: float = 60.0
     """Logs how much waits and how long that will take, every `every` seconds until `stop` is set."""
 
     def look() -> Look:
-        return Look(time.monotonic(), len(outbox), outbox.bytes_used, outbox.confirmed, outbox.overwritten)
+        return Look(time.monotonic(), len(outbox), outbox.totals.bytes, outbox.confirmed, outbox.overwritten)
 
     backlog = Backlog(look())
     while not stop.wait(every):

@@ -1,7 +1,5 @@
 """How long to wait before the next try."""
 
-from __future__ import annotations
-
 import random
 
 from face_messages.service.tempo import TEMPO
@@ -15,7 +13,6 @@ class Backoff:
     Args:
         first: upper bound of the first delay, in seconds.
         longest: upper bound of any delay, in seconds.
-
     """
 
     #: Tests set this to a small fraction to have retries without the waiting.

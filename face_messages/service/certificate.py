@@ -1,8 +1,7 @@
 """When a certificate ends: as a figure, and as a warning while there is time to renew it."""
 
-from __future__ import annotations
-
 import logging
+import re
 import ssl
 import threading
 import time
@@ -16,48 +15,28 @@ log = logging.getLogger(__name__)
 _WARN_DAYS = 30
 _DAY = 86400.0
 
-_VERSION, _UTC_TIME = 0xA0, 0x17
-
-
-def _element(der: bytes) -> tuple[int, bytes, bytes]:
-    """Tag and content of the first DER element (X.690, section 8.1), and what follows it."""
-    size, start = der[1], 2
-    if size & 0x80:
-        start += size & 0x7F
-        size = int.from_bytes(der[2:start])
-    return der[0], der[start : start + size], der[start + size :]
+# The two times of its validity, of which the second is the end (RFC 5280, section 4.1.2.5): UTCTime or GeneralizedTime.
+_TIME = rb"(?:\x17\x0d(\d{12}Z)|\x18\x0f(\d{14}Z))"
+_VALIDITY = re.compile(rb"\x30." + _TIME + _TIME, re.DOTALL)
 
 
 def ends_at(path: Path) -> float:
-    """The end of the first certificate in a PEM file, in seconds since 1970 (RFC 5280, sections 4.1 and 4.1.2.5).
+    """The end of the first certificate in a PEM file, in seconds since 1970.
 
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it holds no certificate.
-
+    OSError: the file cannot be read. ValueError: it holds no certificate.
     """
     pem = path.read_text(errors="replace")
     begin, end = pem.find(ssl.PEM_HEADER), pem.find(ssl.PEM_FOOTER)
     if begin < 0 or end < begin:
         raise ValueError(f"{path} holds no certificate in PEM")
     try:
-        rest = ssl.PEM_cert_to_DER_cert(pem[begin : end + len(ssl.PEM_FOOTER)])
-        for _ in ("certificate", "what is signed"):
-            _, rest, _ = _element(rest)
-        if rest[0] == _VERSION:
-            _, _, rest = _element(rest)
-        for _ in ("serial number", "algorithm", "issuer"):
-            _, _, rest = _element(rest)
-        _, validity, _ = _element(rest)
-        _, _, rest = _element(validity)
-        tag, stamp, _ = _element(rest)
-        text = stamp.decode()
-        if tag == _UTC_TIME:
+        match = _VALIDITY.search(ssl.PEM_cert_to_DER_cert(pem[begin : end + len(ssl.PEM_FOOTER)]))
+        text = "" if match is None else (match[3] or match[4]).decode()
+        if match is not None and match[3]:
             text = f"{'20' if text < '50' else '19'}{text}"
-        ends = datetime.strptime(text, "%Y%m%d%H%M%S%z")
-    except (ValueError, IndexError) as error:
+        return datetime.strptime(text, "%Y%m%d%H%M%S%z").timestamp()
+    except ValueError as error:
         raise ValueError(f"{path} holds something else than a certificate: {error}") from error
-    return ends.timestamp()
 
 
 def watch_certificate(path: Path, monitor: Monitor, stop: threading.Event, *, every: float = _DAY) -> None:
@@ -70,7 +49,7 @@ def watch_certificate(path: Path, monitor: Monitor, stop: threading.Event, *, ev
         try:
             return ends_at(path)
         except (OSError, ValueError):
-            return float("nan")  # what is wrong with it is told where it is used
+            return float("nan")  # its user says what is wrong with it
 
     def warn() -> None:
         while True:

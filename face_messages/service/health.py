@@ -13,7 +13,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from face_messages.message import Incoming, Received, health_topic, printable
-from face_messages.mqtt.link import Link, Subscription
+from face_messages.mqtt.client import Link
+from face_messages.mqtt.endpoint import Endpoint
 from face_messages.outbox.outbox import Outbox
 from face_messages.service.settings import Name
 from face_messages.service.tempo import TEMPO
@@ -26,9 +27,14 @@ VERSION = "0.1.0"
 EVERY_SECONDS = 10.0 * TEMPO
 SILENT_SECONDS = 25.0 * TEMPO
 
+#: A clock counts as right within this many seconds: words travel for a while.
+CLOCK_SECONDS = 60.0
+
 #: What a message may have, in bytes, and how many cameras one of an edge. Texts and names are bounded to fit in.
 MAX_BYTES = 16 * 1024
 MAX_CAMERAS = 16
+#: Cameras that a saver tells of. A name in a key has 128 characters at most.
+MAX_STORED_CAMERAS = 32
 
 _LOOK_SECONDS = 1.0 * TEMPO
 _MAX_TEXT = 120
@@ -55,19 +61,22 @@ class OutboxHealth(Fields):
     bytes: Count
     max_bytes: Count
     oldest_seconds: Amount
-    aside: Count
+    aside: Count  # dead letters
     refusing: bool
+    why: Text | None = None
 
     @classmethod
     def of(cls, outbox: Outbox) -> OutboxHealth:
+        # A disk that fails must not end a link that can do without it.
+        age = round(outbox.oldest_age(), 1) if outbox.totals.messages else 0.0
         return cls(
-            messages=outbox.messages_on_disk,
-            bytes=outbox.bytes_used,
+            messages=outbox.totals.messages,
+            bytes=outbox.totals.bytes,
             max_bytes=outbox.max_bytes,
-            # A disk that fails must not end a link that can do without it.
-            oldest_seconds=round(outbox.oldest_age(), 1) if outbox.messages_on_disk else 0.0,
-            aside=outbox.messages_aside,
+            oldest_seconds=age,
+            aside=outbox.totals.dead_letters,
             refusing=outbox.trouble is not None,
+            why=outbox.trouble,
         )
 
 
@@ -92,6 +101,48 @@ class EdgeHealth(ProgramHealth):
     edge_broker: Literal["up", "down"]
     certificate_ends: AwareDatetime | None = None
     cameras: Annotated[list[CameraHealth], Field(max_length=MAX_CAMERAS)]
+
+
+class Latency(Fields):
+    p50: Amount
+    p95: Amount
+
+
+class StoreHealth(Fields):
+    state: Literal["ok", "refusing"]
+    why: Text | None
+    since: AwareDatetime
+
+
+class LastStored(Fields):
+    edge: str
+    camera: str
+    last_stored: AwareDatetime
+    #: The time that the camera stamped on that face.
+    captured: AwareDatetime | None = None
+
+
+class SaverHealth(ProgramHealth):
+    stored_last_minute: Count
+    latency: Latency | None
+    store: StoreHealth
+    cameras: Annotated[list[LastStored], Field(max_length=MAX_STORED_CAMERAS)]
+
+
+def clock_error(said: datetime, *, waited: float = 0.0) -> float:
+    """Seconds by which a clock is ahead that said this just now; negative: behind; 0 where it may be right.
+
+    `waited` is the time, in seconds, that the word may have waited on its way.
+    """
+    error = (said - datetime.now(UTC)).total_seconds()
+    return 0.0 if -CLOCK_SECONDS - waited <= error <= CLOCK_SECONDS else error
+
+
+def clock_errors(edge: str, health: EdgeHealth) -> dict[str, float]:
+    """The clock errors of an edge, and of its cameras as `edge/camera`, by a word of health that came just now."""
+    cameras = [each for each in health.cameras if each.state not in ("off", "silent")]
+    found = {f"{edge}/{each.camera}": clock_error(each.time, waited=SILENT_SECONDS) for each in cameras}
+    return {edge: clock_error(health.time), **found}
 
 
 Health = TypeVar("Health", bound=ProgramHealth)
@@ -124,40 +175,31 @@ class Rate:
         return round((count - first) / max(1.0, now - since), 2)
 
 
-class Reporter:
+class Reporter(Endpoint):
     """Publishes what `read` returns, retained: every 10 s, and within a second when `watch` returns something else.
 
-    An endpoint beside another one; both functions are called in the connection's thread.
+    Both functions are called in the session's thread.
     """
-
-    subscriptions: Sequence[Subscription] = ()
 
     def __init__(self, client_id: str, read: Callable[[], ProgramHealth], *, watch: Callable[[], object]) -> None:
         self._topic = health_topic(client_id)
         self._read = read
         self._watch = watch
-        self._link: Link | None = None
         self._watched: object = None
         self._look_at = self._due = 0.0
         #: Since when the link is up.
         self.link_since: datetime | None = None
 
     def connected(self, link: Link) -> None:
-        self._link = link
+        super().connected(link)
         self._look_at = self._due = 0.0
         self.link_since = datetime.now(UTC)
 
     def disconnected(self) -> None:
-        self._link = self.link_since = None
-
-    def received(self, packet: Incoming) -> None:
-        """Nothing: it has no subscriptions."""
-
-    def acknowledged(self, packet_id: int, reason: int) -> None:
-        """Nothing is: it sends with QoS 0, so that no window full of faces keeps it back."""
+        self.link = self.link_since = None
 
     def work(self, now: float) -> float | None:
-        if self._link is None:
+        if self.link is None:
             return None
         if now < self._look_at:
             return self._look_at - now
@@ -165,38 +207,21 @@ class Reporter:
         watched = self._watch()
         if now >= self._due or watched != self._watched:
             self._watched, self._due = watched, now + EVERY_SECONDS
-            self._link.tell(self._topic, self._read().model_dump_json().encode(), retain=True)
+            # With QoS 0, so that no window full of faces keeps it back.
+            self.link.tell(self._topic, self._read().model_dump_json().encode(), retain=True)
         return _LOOK_SECONDS
 
-    def finish(self) -> None:
-        """Nothing: the status tells that it is off."""
 
-
-class Listener:
+class Listener(Endpoint):
     """Hands what comes on `filters` to `hear`: topic, payload, and whether the broker had it from before.
 
     An endpoint beside another one. With QoS 0, as the next message makes up for a lost one.
     """
 
     def __init__(self, filters: Sequence[str], hear: Callable[[str, bytes, bool], None]) -> None:
-        self.subscriptions: Sequence[Subscription] = [(each, SubscribeOptions(qos=0)) for each in filters]
+        self.subscriptions = [(each, SubscribeOptions(qos=0)) for each in filters]
         self._hear = hear
-
-    def connected(self, link: Link) -> None:
-        """It has nothing to say."""
-
-    def disconnected(self) -> None:
-        """What was heard gets old by itself."""
 
     def received(self, packet: Incoming) -> None:
         if isinstance(packet, Received):
             self._hear(packet.topic, packet.message.payload, packet.retain)
-
-    def acknowledged(self, packet_id: int, reason: int) -> None:
-        """It sends nothing."""
-
-    def work(self, now: float) -> None:
-        """Nothing: it only listens."""
-
-    def finish(self) -> None:
-        """Nothing."""

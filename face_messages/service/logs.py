@@ -1,7 +1,5 @@
 """Log lines: text for people, JSON for collectors."""
 
-from __future__ import annotations
-
 import json
 import logging
 import sys

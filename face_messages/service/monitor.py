@@ -1,4 +1,4 @@
-"""Figures for Prometheus at /metrics, and /healthz for whoever restarts the program."""
+"""Figures for Prometheus at /metrics, and /healthz for a supervisor that restarts the program."""
 
 from __future__ import annotations
 
@@ -17,26 +17,17 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from face_messages.custody.sender import Sender
+from face_messages.custody.taker import Taker
+from face_messages.mqtt.session import Session
+from face_messages.outbox.outbox import Outbox
+
 log = logging.getLogger(__name__)
 
 PREFIX = "facedetection"
 
 # When a histogram was made is a figure that nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call] # half of prometheus_client is typed
-
-
-class _Figures(Collector):
-    """Reads the programs' own counts when asked, so that counting costs nothing while faces flow."""
-
-    def __init__(self) -> None:
-        self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
-        self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
-
-    def collect(self) -> Iterator[Metric]:
-        for name, (text, read) in self.counters.items():
-            yield CounterMetricFamily(name, text, value=read())
-        for name, (text, read) in self.gauges.items():
-            yield GaugeMetricFamily(name, text, value=read())
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +40,19 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Monitor:
+class Monitor(Collector):
     """What a program shows of itself.
 
-    `/healthz` answers 200 while the program can do its work by itself, and 503 with the reason when only a
-    restart may help. A broker or store that is away is no such reason: that is told in the body and in the metrics.
+    It reads the program's own counts when asked, so that counting costs nothing while faces flow.
+
+    `/healthz` answers 200 while the program can do its work by itself, and 503 with the reason when a restart may
+    help or this machine needs mending. A broker or store that is away is told in the body and in the metrics alone.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._figures = _Figures()
-        self.registry.register(self._figures)
+        self._figures: list[Callable[[], Metric]] = []
+        self.registry.register(self)
         ProcessCollector(registry=self.registry)
         self._checks: dict[str, Callable[[], bool]] = {}
         self._states: dict[str, Callable[[], object]] = {}
@@ -67,16 +60,19 @@ class Monitor:
 
     def counter(self, name: str, text: str, read: Callable[[], float]) -> None:
         """`name` without the unit's `_total`; `read` is called at each scrape, in another thread."""
-        self._figures.counters[f"{PREFIX}_{name}"] = (text, read)
+        self._figures.append(lambda: CounterMetricFamily(f"{PREFIX}_{name}", text, value=read()))
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
-        self._figures.gauges[f"{PREFIX}_{name}"] = (text, read)
+        self._figures.append(lambda: GaugeMetricFamily(f"{PREFIX}_{name}", text, value=read()))
+
+    def collect(self) -> Iterator[Metric]:
+        return (figure() for figure in self._figures)
 
     def histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"{PREFIX}_{name}", text, buckets=buckets, registry=self.registry)
 
     def check(self, name: str, is_well: Callable[[], bool]) -> None:
-        """Something only a restart can mend when it is not well."""
+        """Something that a person has to mend, or only a restart can, when it is not well."""
         self._checks[name] = is_well
 
     def state(self, name: str, read: Callable[[], object]) -> None:
@@ -105,27 +101,63 @@ class Monitor:
 
     def health(self) -> tuple[bool, dict[str, object]]:
         failed = [name for name, is_well in self._checks.items() if not is_well()]
-        return not failed, {
-            "well": not failed,
-            "failed": failed,
-            **{n: read() for n, read in self._states.items()},
-        }
+        states = {name: read() for name, read in self._states.items()}
+        return not failed, {"well": not failed, "failed": failed, **states}
 
     def serve(self, host: str, port: int) -> MonitorServer | None:
-        """Starts the HTTP server, unless `port` is 0.
-
-        Raises:
-            OSError: the port is taken or the address is not this machine's.
-
-        """
+        """Starts the HTTP server, unless `port` is 0. OSError: the port is taken, or the address is not ours."""
         return MonitorServer(self, host, port) if port else None
+
+
+def show_outbox(monitor: Monitor, outbox: Outbox) -> None:
+    """The seconds until a backlog is gone are left to PromQL, which knows the past; negative while it grows.
+
+    facedetection_outbox_messages / -deriv(facedetection_outbox_messages[5m])
+    """
+    gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
+        ("outbox_messages", "messages on disk, waiting to be confirmed", lambda: outbox.totals.messages),
+        ("outbox_bytes", "bytes on disk that messages take up, dead letters included", lambda: outbox.totals.bytes),
+        ("outbox_max_bytes", "bytes that the outbox may take up on disk", lambda: outbox.max_bytes),
+        ("outbox_oldest_age_seconds", "age of the oldest message in custody", outbox.oldest_age),
+        ("outbox_aside_messages", "messages kept that can never be delivered", lambda: outbox.totals.dead_letters),
+        ("outbox_refusing", "1 while the outbox cannot take messages", lambda: outbox.trouble is not None),
+    )
+    for name, text, read in gauges:
+        monitor.gauge(name, text, read)
+    monitor.counter("outbox_written", "messages written to disk", lambda: outbox.written)
+    monitor.counter("outbox_confirmed", "messages the next keeper has confirmed", lambda: outbox.confirmed)
+    about = "messages dropped for newer ones in a full outbox"
+    monitor.counter("outbox_overwritten", about, lambda: outbox.overwritten)
+    monitor.check("outbox", lambda: outbox.disk_works)
+    monitor.state("outbox", lambda: outbox.trouble or "well")
+
+
+def show_sender(monitor: Monitor, sender: Sender) -> None:
+    monitor.counter("messages_sent", "messages sent, each try counted", lambda: sender.sent)
+    monitor.counter("messages_resent", "messages sent again", lambda: sender.resent)
+    monitor.gauge("messages_unconfirmed", "messages on the wire without a receipt", lambda: sender.unconfirmed)
+
+
+def show_taker(monitor: Monitor, taker: Taker) -> None:
+    monitor.counter("messages_taken", "messages taken from the broker, resends counted", lambda: taker.taken)
+    monitor.counter("messages_refused", "messages refused: too large, or unreadable", lambda: taker.refused)
+    monitor.gauge("messages_held", "messages taken and not safe yet", lambda: taker.held)
+
+
+def show_session(monitor: Monitor, connection: Session, name: str) -> None:
+    """`name` tells which of a program's brokers it is: `edge` or `cloud`."""
+    monitor.gauge(f"{name}_broker_up", f"1 while the {name} broker is connected", lambda: connection.is_up)
+    monitor.counter(f"{name}_broker_connects", f"connections made to the {name} broker", lambda: connection.connects)
+    monitor.check(f"{name} connection", lambda: connection.is_alive)
+    monitor.state(f"{name}_broker", lambda: "up" if connection.is_up else "down")
+    monitor.state(f"{name}_broker_trouble", lambda: connection.trouble)
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base class's
-        """Logs; the base class prints. A client that went away in mid-answer is nobody's business."""
+        """Logs; the base class prints. A client that went away in mid-answer is no error."""
         is_gone = isinstance(sys.exception(), OSError)
         level = logging.DEBUG if is_gone else logging.ERROR
         log.log(level, "an HTTP request from %s failed", client_address, exc_info=True)

@@ -1,7 +1,5 @@
 """What every program does around its work: settings, logs, signals and exit statuses."""
 
-from __future__ import annotations
-
 import _thread
 import argparse
 import logging
@@ -15,10 +13,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, TypeVar
 
+from face_messages.outbox.files import OutboxInUseError
 from face_messages.outbox.outbox import Outbox
 from face_messages.service import logs
 from face_messages.service.backoff import Backoff
-from face_messages.service.monitor import Monitor
+from face_messages.service.monitor import Monitor, show_outbox
 from face_messages.service.settings import OutboxSettings, ProgramSettings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -56,11 +55,9 @@ def run(
 
     `flags` are the settings, true or false, that may also be switched on in the command line.
     """
+    as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog=f"python -m {name}",
-        description=about,
-        epilog=_help(settings_type),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=f"python -m {name}", description=about, epilog=_help(settings_type), formatter_class=as_written
     )
     for flag in flags:
         parser.add_argument(f"--{flag}", action="store_true", help=f"the same as {flag.upper()}=true")
@@ -78,8 +75,8 @@ def run(
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         # The first one counts; others must not interrupt this function.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)
         # From another thread, since this one may be in `stop.wait` and hold the lock that `set` needs. No log line
         # for the same reason.
         _thread.start_new_thread(stop.set, ())
@@ -125,19 +122,27 @@ def monitored(monitor: Monitor, settings: ProgramSettings) -> Iterator[None]:
             server.close()
 
 
-def open_outbox(settings: OutboxSettings, stop: Stop) -> Outbox | None:
-    """Opens the outbox, waiting for its disk as long as it takes; None when stopped meanwhile."""
-    backoff, said = Backoff(), False
+def open_outbox(settings: OutboxSettings, stop: Stop, monitor: Monitor) -> Outbox | None:
+    """Opens the outbox, on a disk that fails or is not there too; None when stopped while another program has it."""
+    backoff, trouble = Backoff(), ""
+    monitor.check("outbox", lambda: not trouble)
+    monitor.state("outbox", lambda: trouble or "well")
     while not stop.is_set():
         try:
-            return Outbox(
-                settings.outbox_path, max_bytes=settings.outbox_max_bytes, when_full=settings.outbox_when_full
+            outbox = Outbox(
+                settings.outbox_path,
+                max_bytes=settings.outbox_max_bytes,
+                when_full=settings.outbox_when_full,
+                without_disk=True,
             )
-        except OSError as error:
-            if not said:
+        except OutboxInUseError as error:
+            if not trouble:
+                trouble = f"OUTBOX_PATH cannot be used ({error}); retrying"
                 # No traceback: the line says it all.
-                log.log(logging.ERROR, "OUTBOX_PATH cannot be used (%s): free space or give access; tried again", error)
-                said = True
+                log.log(logging.ERROR, "%s", trouble)
+        else:
+            show_outbox(monitor, outbox)
+            return outbox
         stop.wait(backoff.next_delay())
     return None
 

@@ -13,8 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSecretError
 
 from face_messages.message import TOPIC
+from face_messages.mqtt.proxy import ProxyError
 from face_messages.mqtt.url import BrokerUrl, TlsFiles
-from face_messages.outbox.commit import WhenFull
+from face_messages.outbox.writer import WhenFull
 
 SECRETS = Path("/run/secrets")
 
@@ -34,6 +35,11 @@ def _check_url(text: SecretStr) -> SecretStr:
     return text
 
 
+def _check_urls(text: SecretStr) -> SecretStr:
+    BrokerUrl.parse_all(text.get_secret_value())
+    return text
+
+
 def _check_topic(text: str) -> str:
     wrong = len(text) > 512 or not text.isprintable() or any(c in text for c in "+#$")
     if not text or wrong or text.startswith("/") or text.endswith("/"):
@@ -43,6 +49,8 @@ def _check_topic(text: str) -> str:
 
 #: An MQTT URL. Secret as a whole, since it may hold a password.
 MqttUrl = Annotated[SecretStr, AfterValidator(_check_url)]
+#: One or several, with commas between.
+MqttUrls = Annotated[SecretStr, AfterValidator(_check_urls)]
 Topic = Annotated[str, AfterValidator(_check_topic)]
 #: A name that is safe in a topic, a client id, a URL and an object key alike.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -66,12 +74,7 @@ class ProgramSettings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """From the environment, or else from files in /run/secrets.
-
-        Raises:
-            SettingsError: something is missing or wrong.
-
-        """
+        """From the environment, or else from files in /run/secrets. SettingsError: something is missing or wrong."""
         try:
             settings = cls(_secrets_dir=SECRETS if SECRETS.is_dir() else None)
         except ValidationError as error:
@@ -97,9 +100,7 @@ class ProgramSettings(BaseSettings):
             return f"{name.upper()}: is not set. {about}"
         message = message.removeprefix("Value error, ").removeprefix("Input ")
         if kind == "string_pattern_mismatch":
-            message = (
-                "may have up to 63 letters, digits, dots, dashes and underscores, and begins with a letter or digit"
-            )
+            message = "may have up to 63 letters, digits, dots, dashes and underscores; a letter or digit comes first"
         return f"{name.upper()}: {message[:1].lower()}{message[1:]}. {about}"
 
     @classmethod
@@ -107,7 +108,7 @@ class ProgramSettings(BaseSettings):
         """All settings, in the order in which people should read about them: the program's own before the common."""
         own = [name for name in cls.__annotations__ if name in cls.model_fields]
         inherited = [name for name in cls.model_fields if name not in own]
-        return [_listed(name, cls.model_fields[name]) for name in (*own, *inherited)]
+        return [Listed.of(name, cls.model_fields[name]) for name in (*own, *inherited)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +120,14 @@ class Listed:
     secret: bool
     description: str
 
-
-def _listed(name: str, field: FieldInfo) -> Listed:
-    default = "required" if field.is_required() else field.default
-    if isinstance(default, Enum):
-        default = default.value
-    if isinstance(default, SecretStr):
-        default = default.get_secret_value()
-    if isinstance(default, bool):
-        default = str(default).lower()
-    secret = SecretStr in (field.annotation, *get_args(field.annotation))
-    return Listed(name.upper(), "" if default is None else str(default), secret, field.description or "")
+    @classmethod
+    def of(cls, name: str, field: FieldInfo) -> Self:
+        default = "required" if field.is_required() else field.default
+        default = default.value if isinstance(default, Enum) else default
+        default = default.get_secret_value() if isinstance(default, SecretStr) else default
+        default = str(default).lower() if isinstance(default, bool) else default
+        secret = SecretStr in (field.annotation, *get_args(field.annotation))
+        return cls(name.upper(), "" if default is None else str(default), secret, field.description or "")
 
 
 class MqttSettings(ProgramSettings):
@@ -142,8 +140,7 @@ class OutboxSettings(ProgramSettings):
         1024 * MIB, ge=MIB, description="what the outbox may take up on disk, in bytes; 1 MiB at least"
     )
     outbox_when_full: WhenFull = Field(
-        WhenFull.REJECT_NEW,
-        description="what gives way then: reject-new waits, overwrite-oldest drops and counts",
+        WhenFull.REJECT_NEW, description="what gives way then: reject-new waits, overwrite-oldest drops and counts"
     )
 
 
@@ -151,11 +148,26 @@ def broker_url(setting: SecretStr) -> BrokerUrl:
     return BrokerUrl.parse(setting.get_secret_value())
 
 
+def broker_urls(setting: SecretStr) -> tuple[BrokerUrl, ...]:
+    return BrokerUrl.parse_all(setting.get_secret_value())
+
+
+def proxy_contradictions(urls: SecretStr) -> list[str]:
+    """What is wrong with the proxy through which these brokers would be reached."""
+    lines: list[str] = []
+    for url in broker_urls(urls):
+        try:
+            url.proxy()
+        except ProxyError as error:
+            lines.append(str(error))
+    return sorted(set(lines))
+
+
 def tls_contradictions(url: SecretStr, files: TlsFiles, prefix: str) -> list[str]:
     """What does not go together in an MQTT URL and its `…_FILE` trio, whose variables begin with `prefix`."""
     given = {f"{prefix}CA_FILE": files.ca, f"{prefix}CERT_FILE": files.cert, f"{prefix}KEY_FILE": files.key}
     lines = []
-    if any(given.values()) and not broker_url(url).tls:
+    if any(given.values()) and not all(each.tls for each in broker_urls(url)):
         named = ", ".join(name for name, path in given.items() if path)
         lines.append(f"{named}: need TLS; make {prefix}URL begin with mqtts://, or leave the files out")
     if (files.cert is None) != (files.key is None):

@@ -1,7 +1,5 @@
 """A switch for tests: programs that they start wait for less time than in the field."""
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -15,7 +15,7 @@ import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from face_messages import BrokerUrl, Connection, FaceEvent, Outbox, Sender
+from face_messages import BrokerUrl, FaceEvent, Outbox, Sender, Session
 from face_messages.message import TOPIC
 
 EDGE_ID, CAMERA_ID = "numbered", "camera0"
@@ -42,14 +42,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     outbox = Outbox(Path("/tmp/outbox.db"), max_bytes=64 * 2**20)
     sender = Sender(outbox, client_id=EDGE_ID)
-    connection = Connection(BrokerUrl.parse("mqtt://edge_mqtt_broker:1883"), client_id=EDGE_ID, endpoint=sender)
-
-    def kept() -> None:
-        sender.outbox_has_more()
-        connection.wake()
-
-    outbox.on_kept = kept
-    connection.start()
+    session = Session(BrokerUrl.parse("mqtt://edge_mqtt_broker:1883"), client_id=EDGE_ID, endpoint=sender)
+    session.start()
     count = 0
     while not stop.wait(1 / PER_SECOND):
         event, png = numbered_face(count)
@@ -58,7 +52,7 @@ def main() -> None:
     while outbox.confirmed < count:
         threading.Event().wait(0.05)
     print(count, flush=True)
-    connection.stop()
+    session.stop()
     outbox.close()
 
 

@@ -96,6 +96,21 @@ def test_profiles_may_be_named_in_the_settings(tmp_path: Path) -> None:
     assert [volume["source"] for volume in named["cloud_gallery"]["volumes"]] == [str(ROOT / "secrets/other")]
 
 
+@pytest.mark.parametrize("names", ["HTTPS_PROXY NO_PROXY", "https_proxy no_proxy"])
+def test_programs_that_leave_the_host_get_its_proxy_and_nobody_else(tmp_path: Path, names: str) -> None:
+    """A proxy in everybody's environment would catch what stays inside."""
+    env = tmp_path / "env"
+    https, none = names.split()
+    env.write_text(f"{https}=http://proxy:3128\n{none}=example.org\n")
+    named = services(EDGE, env=str(env)) | services(CLOUD, env=str(env), profiles=("gallery", "monitoring"))
+    told = {name for name, service in named.items() if "HTTPS_PROXY" in (service.get("environment") or {})}
+    assert told == {"edge_forwarder", "cloud_saver", "cloud_gallery"}
+    for name in told:
+        environment = named[name]["environment"]
+        assert (environment["HTTPS_PROXY"], environment["NO_PROXY"]) == ("http://proxy:3128", "example.org")
+    assert not any("HTTP_PROXY" in (service.get("environment") or {}) for service in named.values())
+
+
 def test_prometheus_asks_services_that_there_are() -> None:
     """On the port on which programs in containers show their figures."""
     jobs = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text())["scrape_configs"]

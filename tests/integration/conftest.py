@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from face_messages.mqtt import session as connection
+from face_messages.mqtt import session as session_module
 from face_messages.service.backoff import Backoff
 
 
@@ -17,4 +17,4 @@ def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
     """For brokers that do not close what is ended, as a real one does at once."""
-    monkeypatch.setattr(connection, "_FAREWELL_SECONDS", 0.1)
+    monkeypatch.setattr(session_module, "_FAREWELL_SECONDS", 0.1)

@@ -12,7 +12,7 @@ from dev.stack.clip import make_clip
 from dev.stack.figures import differences, stored_faces
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.s3 import S3Server
-from edge_face_detection.program import _WAITING_FACES
+from edge_face_detection.detection import WAITING_FACES
 from tests.conftest import StartBroker
 from tests.support.outage import HASTY, feed
 from tests.support.parts import MIB, SendingSide, TakingSide
@@ -46,7 +46,7 @@ def until_it_takes_no_more_frames(program: Program) -> float:
 
     def is_stuck() -> bool:
         kept = program.figure("outbox_confirmed_total") + program.figure("outbox_messages")
-        return program.figure("outbox_refusing") == 1 and program.figure("faces_total") - kept == _WAITING_FACES
+        return program.figure("outbox_refusing") == 1 and program.figure("faces_total") - kept == WAITING_FACES
 
     eventually(is_stuck, within=60, what=lambda: f"the detector goes on:\n{program.log_tail()}")
     taken = program.figure("frames_processed_total")

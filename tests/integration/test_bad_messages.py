@@ -290,7 +290,7 @@ def test_an_unreadable_message_is_acknowledged_and_those_behind_it_pass(
         acknowledged(fake, 7, 8)
         assert keeper.payloads == [b"behind it"]
         assert keeper.taker.refused == 1
-        assert keeper.connection.connects == 1
+        assert keeper.session.connects == 1
     (line,) = [r.getMessage() for r in caplog.records if "was refused" in r.getMessage()]
     assert len(line) < 500
 
@@ -330,7 +330,7 @@ def test_a_broker_that_breaks_the_rules_is_left_and_tried_again(nonsense: bytes)
         handshake(fake)
         fake.client().sendall(nonsense)
         fake.client(2)
-        assert keeper.connection.is_alive
+        assert keeper.session.is_alive
 
 
 def test_a_forwarder_s_own_messages_are_not_confirmed_to_itself(tmp_path: Path, broker: Mosquitto) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from dev.bench.filming import make_film
-from dev.bench.films import given
-from dev.bench.machine import find_s5cmd
+from dev.bench.films import given, make_film
 from dev.bench.measure import QUICK, BenchmarkError
+from dev.bench.saver import find_s5cmd
 from dev.bench.stills import run as judge_stills
 from tests.support.scenes import scene
 
@@ -75,7 +74,7 @@ def test_detector_costs_more_than_decoding_and_finds_the_faces(tmp_path: Path) -
         assert 0 <= loss <= 15
     assert all(number(cell) > 0 for row in parts for cell in row[1:])
     assert [row[0] for row in scenes] == [
-        name for name in ("640x480, one person", "640x480, nobody", "all together") for _ in [naive, *ours]
+        name for name in ("480x360, one person", "480x360, nobody", "all together") for _ in [naive, *ours]
     ]
     assert {row[2] for row in threads} == {"1", "default"}
     assert all(number(row[5]) > 1 for row in threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ from dev.stack.processes import ManagedProcess, listens
 from edge_face_detection.sources.frame import Frame
 from edge_face_detection.sources.open_source import open_source
 from edge_face_detection.sources.source import Source
+from tests.support.fake_http import Answer, FakeHttp
 from tests.support.mjpeg import MjpegServer, greys
 from tests.support.programs import Program
 from tests.support.waiting import at_least, eventually
@@ -149,7 +151,7 @@ def test_a_camera_that_is_paused_leaves_the_server(server: ManagedProcess, watch
     assert watched.counts() == (0, 0)
 
 
-def _detector(folder: Path, camera: MjpegServer, *, before: str = "") -> Program:
+def _detector(folder: Path, camera: MjpegServer | FakeHttp, *, before: str = "") -> Program:
     """`before`: what its process does first."""
     settings = {
         "EDGE_ID": "tx2",
@@ -157,6 +159,7 @@ def _detector(folder: Path, camera: MjpegServer, *, before: str = "") -> Program
         "OUTBOX_PATH": str(folder / "detector.db"),
         "VIDEO_SOURCE": camera.url,
         "STALL_SECONDS": "1",
+        "SNAPSHOT_SECONDS": "0.1",
     }
     program = Program("edge_face_detection", folder, settings)
     if before:
@@ -205,3 +208,19 @@ http_capture.HttpCapture.cancel = lambda self: None
         assert "hangs and holds the camera: only this program's end may free it" in detector.log_text()
         assert "Traceback" not in detector.log_text()
         eventually(lambda: camera.clients == 0)
+
+
+def test_the_detector_polls_single_pictures_and_says_what_a_camera_answers_instead(tmp_path: Path) -> None:
+    pictures = itertools.cycle(greys(160, 120))
+    picture = lambda _: Answer(200, next(pictures), {"Content-Type": "image/jpeg"})  # noqa: E731 - given twice
+    with FakeHttp(picture) as camera, _detector(tmp_path, camera) as detector:
+        eventually(lambda: detector.figure("frames_processed_total") > 5, within=60)
+        camera.answer = lambda _: Answer(404, b"<p>gone</p>", {"Content-Type": "text/html"})
+        detector.expect("source_up", 0)
+        status, body = detector.ask("/healthz")
+        assert status == 200
+        assert "answers 404 Not Found with text/html: is the path right?" in body
+        camera.answer = picture
+        detector.expect("source_up", 1)
+        assert detector.figure("source_reconnects_total") == 1
+        assert detector.figure("source_stalls_total") == 0

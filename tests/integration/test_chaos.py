@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from dev.chaos import watch
 from dev.chaos.__main__ import run
 from dev.chaos.faults import Kind, draw
-from dev.chaos.pictures import number_of, numbered_picture
 from dev.chaos.stage import Stage
+from dev.stack.pictures import number_of, numbered_picture
 from tests.support.raw import correlation_data, packet, publish, string
 
 SECONDS = 12.0
@@ -56,6 +58,14 @@ def test_a_numbered_picture_tells_its_number_only_when_it_is_whole() -> None:
     assert number_of(picture) == 1_000_017
     assert number_of(picture[:-1]) is None
     assert number_of(b"") is None
+
+
+@pytest.mark.parametrize("size", [100, 101, 20_000, 200_000])
+def test_a_numbered_picture_has_the_size_that_was_asked_for_and_is_a_picture(size: int) -> None:
+    picture = numbered_picture(7, size)
+    assert len(picture) == size
+    assert number_of(picture) == 7
+    assert cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED) is not None
 
 
 @pytest.mark.parametrize("properties", [correlation_data(b"some id"), None], ids=["MQTT 5", "MQTT 3.1.1"])

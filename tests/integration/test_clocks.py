@@ -17,13 +17,15 @@ import cv2
 import pytest
 
 from dev.stack.clip import PICTURE
-from dev.stack.mosquitto import ListenerTls
+from dev.stack.mosquitto import ListenerTls, Mosquitto
 from dev.stack.stack import DETECTOR, FORWARDER, SAVER, LocalStack
 from edge_face_detection.clock import NOT_SET_BEFORE
+from face_messages.message import TOPIC
 from face_messages.mqtt.url import TlsFiles
 from tests.conftest import StartBroker
 from tests.support.certificates import Authority
 from tests.support.parts import SendingSide, TakingSide
+from tests.support.plain import plain_client, publish
 from tests.support.programs import ROOT, Program, forwarder
 from tests.support.waiting import eventually
 
@@ -243,3 +245,61 @@ def test_faces_of_a_device_that_reboots_without_ntp_sort_after_those_before(
     assert times == sorted(set(times))
     assert times[0] >= now
     assert times[-6] < now + timedelta(minutes=1) < now + DAY <= times[-5]
+
+
+JUMPS = pytest.mark.parametrize("jump", [3 * DAY, 40 * 365 * DAY, -40 * 365 * DAY])
+IMAGES = pytest.mark.parametrize("image", ["edge_mqtt_broker", "cloud_mosquitto"])
+
+
+def broker_of(image: str, folder: Path, clock: WallClock) -> Mosquitto:
+    broker = Mosquitto(folder / image, base_config=ROOT / image / "mosquitto.conf")
+    broker._env = {"PATH": os.environ["PATH"]} | clock.environment
+    return broker
+
+
+def while_the_clock_jumps(port: int, clock: WallClock, jump: timedelta) -> list[bytes]:
+    """Pictures that the broker has acknowledged, before and after it jumped."""
+    pictures = [b"before", b"at once", b"later"]
+    with plain_client(port) as camera:
+        for picture in pictures:
+            # After each round of work the broker looks which sessions have ended.
+            publish(camera, TOPIC, picture)
+            clock.is_off(jump)
+    return pictures
+
+
+@JUMPS
+@IMAGES
+def test_a_plain_picture_outlasts_a_jump_of_the_broker_s_clock_while_its_taker_restarts(
+    tmp_path: Path, clock: WallClock, image: str, jump: timedelta
+) -> None:
+    """It has no Response Topic, so nobody would send it again."""
+    with broker_of(image, tmp_path, clock) as broker:
+        with TakingSide(broker.url):
+            pass
+        pictures = while_the_clock_jumps(broker.port, clock, jump)
+        with TakingSide(broker.url) as taker:
+            eventually(lambda: taker.payloads == pictures, within=20, what=lambda: f"only {taker.payloads} came")
+
+
+@IMAGES
+def test_a_plain_subscriber_s_session_outlasts_it_too(tmp_path: Path, clock: WallClock, image: str) -> None:
+    with broker_of(image, tmp_path, clock) as broker:
+        command = ("mosquitto_sub", "-p", str(broker.port), "-i", "plain", "-c", "-q", "1", "-t", TOPIC)
+        subprocess.run([*command, "-E"], check=True, timeout=20)  # ends when it has subscribed
+        pictures = while_the_clock_jumps(broker.port, clock, 40 * 365 * DAY)
+        done = subprocess.run([*command, "-C", "3", "-W", "20"], capture_output=True, check=False, timeout=30)
+        assert done.stdout.splitlines() == pictures
+
+
+def test_a_restarted_forwarder_gets_what_came_meanwhile_whatever_the_clock_did(
+    tmp_path: Path, clock: WallClock, start_broker: StartBroker
+) -> None:
+    cloud = start_broker()
+    with broker_of("edge_mqtt_broker", tmp_path, clock) as edge, TakingSide(cloud.url) as keeper:
+        program = forwarder(tmp_path, edge.url, cloud.url)
+        with program:
+            program.expect("edge_broker_up", 1)
+        pictures = while_the_clock_jumps(edge.port, clock, 3 * DAY)
+        with program:
+            eventually(lambda: keeper.payloads == pictures, within=20, what=program.log_tail)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dev.stack.mosquitto import ListenerTls, Mosquitto
+from dev.stack.proxy import Proxy
 from face_messages import TlsFiles
 from face_messages.message import RECEIPTS_TOPIC, STATUS_TOPIC, TOPIC
 from tests.conftest import StartBroker
@@ -20,7 +21,6 @@ from tests.support.certificates import Authority
 from tests.support.fake_broker import WELCOME, FakeBroker
 from tests.support.parts import SendingSide, TakingSide, numbered
 from tests.support.plain import listening
-from tests.support.proxy import Proxy
 from tests.support.waiting import eventually, never
 
 
@@ -65,7 +65,7 @@ def test_a_certificate_of_another_ca_is_refused_with_a_clear_line(
     with SendingSide(broker.url, tmp_path / "outbox.db", tls=files) as edge:
         (line,) = eventually(lambda: lines(caplog, about="cannot use the broker"))
         assert "certificate verify failed" in line
-        never(lambda: edge.connection.is_up, during=0.5)
+        never(lambda: edge.session.is_up, during=0.5)
     assert len(lines(caplog, about="cannot use the broker")) == 1
 
 
@@ -90,7 +90,7 @@ def test_a_client_certificate_is_shown_where_the_broker_wants_one(
     broker = start_broker(tls=ListenerTls(server.cert, server.key, ca=ca.cert))
     with SendingSide(broker.url, tmp_path / "outbox.db", tls=TlsFiles(ca=ca.cert)) as edge:
         eventually(lambda: lines(caplog, about="cannot use the broker mqtts://"))
-        assert edge.connection.connects == 0
+        assert edge.session.connects == 0
     files = TlsFiles(ca=ca.cert, cert=client.cert, key=client.key)
     with (
         TakingSide(broker.url, tls=files) as keeper,
@@ -123,11 +123,11 @@ def test_a_wrong_password_is_one_clear_line_and_never_shown(
     with SendingSide(wrong, tmp_path / "outbox.db") as edge:
         (line,) = eventually(lambda: lines(caplog, about="cannot use the broker"))
         assert "refuses the user name or password" in line or "does not let this client in" in line
-        never(lambda: edge.connection.is_up, during=0.5)
+        never(lambda: edge.session.is_up, during=0.5)
         assert len(lines(caplog, about="cannot use the broker")) == 1
         subprocess.run(["mosquitto_passwd", "-b", passwords, "edge", "hush-hush"], check=True)
         broker.reload()
-        eventually(lambda: edge.connection.is_up)
+        eventually(lambda: edge.session.is_up)
         eventually(lambda: lines(caplog, about="connected to the broker"))
     assert "hush-hush" not in caplog.text
 
@@ -169,10 +169,10 @@ with SendingSide(sys.argv[1], Path(sys.argv[2])):
 def test_two_clients_under_one_id_are_told(broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """They throw each other out with growing pauses; that they do is in the log."""
     with SendingSide(broker.url, tmp_path / "a.db", client_id="twin") as a:
-        eventually(lambda: a.connection.is_up)
+        eventually(lambda: a.session.is_up)
         with SendingSide(broker.url, tmp_path / "b.db", client_id="twin") as b:
-            eventually(lambda: a.connection.connects >= 3)
-            assert b.connection.connects < 100
+            eventually(lambda: a.session.connects >= 3)
+            assert b.session.connects < 100
     assert lines(caplog, about="lost the broker")
 
 
@@ -207,7 +207,7 @@ def test_a_message_that_takes_longer_than_the_keepalive_gets_through(
         TakingSide(link.url if side == "taker" else broker.url, keepalive=1) as keeper,
         SendingSide(link.url if side == "sender" else broker.url, tmp_path / "outbox.db", keepalive=1) as edge,
     ):
-        eventually(lambda: edge.connection.is_up)
+        eventually(lambda: edge.session.is_up)
         link.rate = 1_000_000
         edge.put(bytes(3_000_000))
         eventually(lambda: edge.outbox.confirmed == 1)
@@ -252,8 +252,8 @@ def test_a_refusing_or_strange_broker_is_one_line_and_tried_again(
         SendingSide(fake.url, tmp_path / "outbox.db", timeout=0.3) as edge,
     ):
         eventually(lambda: fake.connections >= 3)
-        assert edge.connection.is_alive
-        assert not edge.connection.is_up
+        assert edge.session.is_alive
+        assert not edge.session.is_up
     (line,) = lines(caplog, about="the broker mqtt://")
     assert said in line
 
@@ -266,12 +266,12 @@ def test_a_broker_without_shared_subscriptions_is_refused_clearly(
     with FakeBroker(bytes.fromhex("20 05 00 00 02 2a 00")) as fake:
         with TakingSide(fake.url, group="savers", wait=False) as keeper:
             eventually(lambda: fake.connections >= 2)
-            assert keeper.connection.connects == 0
+            assert keeper.session.connects == 0
         (line,) = lines(caplog, about="cannot use the broker")
         assert "shared subscriptions" in line
         assert "SAVER_GROUP" in line
         with TakingSide(fake.url) as keeper:  # without a group it is a broker like others
-            assert keeper.connection.is_up
+            assert keeper.session.is_up
 
 
 @pytest.mark.usefixtures("short_farewell")
@@ -283,7 +283,7 @@ def test_a_refused_subscription_is_told(caplog: pytest.LogCaptureFixture) -> Non
         client.sendall(bytes([0x90, 4, *subscribe[2:4], 0, 0x87]))
         (line,) = eventually(lambda: lines(caplog, about="refuses the subscription"))
         assert "access rules" in line
-        assert keeper.connection.is_alive
+        assert keeper.session.is_alive
 
 
 def acl_broker(start_broker: StartBroker, tmp_path: Path, *rules: str) -> Mosquitto:
@@ -334,7 +334,7 @@ def test_a_message_that_the_broker_refuses_does_not_hold_up_the_others(
         assert len(edge.outbox) == 3
 
 
-def test_a_message_larger_than_the_broker_takes_is_set_aside(
+def test_a_message_larger_than_the_broker_takes_is_a_dead_letter(
     start_broker: StartBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It would make the broker hang up each time; so it stays in the outbox, out of the way, with a line."""
@@ -343,9 +343,9 @@ def test_a_message_larger_than_the_broker_takes_is_set_aside(
         edge.put(bytes(200_000))
         edge.put(b"small")
         eventually(lambda: edge.outbox.confirmed == 1)
-        eventually(lambda: edge.outbox.messages_aside == 1)
+        eventually(lambda: edge.outbox.totals.dead_letters == 1)
         assert keeper.payloads == [b"small"]
-        assert edge.connection.connects == 1
+        assert edge.session.connects == 1
     (line,) = lines(caplog, about="can never be delivered")
     assert "100000" in line
 
@@ -359,8 +359,8 @@ def test_receipts_that_the_broker_does_not_take_do_no_harm(start_broker: StartBr
         eventually(lambda: len(keeper.held) == 200)
         keeper.release()
         time.sleep(0.1)
-        assert keeper.connection.is_alive
-        assert keeper.connection.is_up
+        assert keeper.session.is_alive
+        assert keeper.session.is_up
 
 
 def test_stopping_ends_soon_whatever_the_link_does(broker: Mosquitto, tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_stopping_ends_soon_whatever_the_link_does(broker: Mosquitto, tmp_path: 
     with Proxy(broker.port) as link:
         edge = SendingSide(link.url, tmp_path / "outbox.db", **options)
         with edge:
-            eventually(lambda: edge.connection.is_up)
+            eventually(lambda: edge.session.is_up)
             link.swallow = True
             before = time.monotonic()
         assert time.monotonic() - before < 5

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from dev.stack.mosquitto import Mosquitto
+from dev.stack.proxy import Proxy
 from face_messages import Message, WhenFull
 from face_messages.message import RECEIPTS_TOPIC, TOPIC
 from tests.conftest import StartBroker
 from tests.support.parts import MIB, SendingSide, TakingSide, numbered, put_and_wait
 from tests.support.plain import listening, plain_client, publish
-from tests.support.proxy import Proxy
 from tests.support.waiting import at_least, eventually, never
 
 
@@ -57,7 +57,7 @@ def test_what_is_not_safe_is_neither_acknowledged_nor_receipted(broker: Mosquitt
             edge.put(payload)
         eventually(lambda: len(keeper.held) == 10)
         never(lambda: receipts.messages or edge.outbox.confirmed, during=0.3)
-        keeper.connection.stop()
+        keeper.session.stop()
         with TakingSide(broker.url) as again:
             eventually(lambda: edge.outbox.confirmed == 10)
             assert sorted(again.payloads) == numbered(10)
@@ -158,7 +158,7 @@ def test_messages_wait_until_somebody_takes_them(
     with SendingSide(broker.url, tmp_path / "outbox.db") as edge:
         for payload in numbered(300):
             edge.put(payload)
-        eventually(lambda: edge.sender.sent >= 3)
+        eventually(lambda: edge.sender.sent >= 3 and "nobody takes the messages" in caplog.text)
         sent_in_vain = edge.sender.sent
         assert edge.outbox.confirmed == 0
         with TakingSide(broker.url) as keeper:
@@ -176,7 +176,7 @@ def test_a_whole_window_that_nobody_took_is_sent_again(broker: Mosquitto, tmp_pa
             for payload in numbered(200):
                 edge.put(payload)
             eventually(lambda: len(keeper.held) == 50)
-            keeper.connection.stop()
+            keeper.session.stop()
             with TakingSide(broker.url) as again:
                 eventually(lambda: edge.outbox.confirmed == 200)
                 assert set(again.payloads) == set(numbered(200))
@@ -224,9 +224,9 @@ def test_the_session_tells_whether_to_resend(broker: Mosquitto, tmp_path: Path) 
         for payload in numbered(50):
             edge.put(payload)
         eventually(lambda: len(keeper.held) == 50)
-        eventually(lambda: all(f.packet_id is None for f in list(edge.sender._flights.flying.values())))
+        eventually(lambda: all(f.packet_id is None for f in list(edge.sender._in_flight.flying.values())))
         link.cut()
-        eventually(lambda: edge.connection.connects == 2)
+        eventually(lambda: edge.session.connects == 2)
         keeper.release()
         eventually(lambda: edge.outbox.confirmed == 50)
         assert keeper.payloads == numbered(50)
@@ -240,7 +240,7 @@ def test_receipts_for_unknown_ids_are_harmless(broker: Mosquitto, tmp_path: Path
         plain_client(broker.port) as stranger,
     ):
         kept = edge.put(b"stays")
-        eventually(lambda: edge.connection.is_up)
+        eventually(lambda: edge.session.is_up)
         for receipt in (b"unknown", b"", b"\n\n\n", b"\xff\xfe\x00\n'; DROP TABLE outbox; --", b"x" * 1_000_000):
             publish(stranger, f"{RECEIPTS_TOPIC}/edge1", receipt)
         publish(stranger, f"{RECEIPTS_TOPIC}/edge1", b"nonsense\n" + kept + b"\nnonsense")
@@ -295,7 +295,7 @@ def test_two_senders_get_each_its_own_receipts(start_broker: StartBroker, tmp_pa
 def test_plain_messages_without_a_response_topic_are_acknowledged_only(broker: Mosquitto) -> None:
     """Of QoS 0 and 1, MQTT 3.1.1 and 5."""
     with TakingSide(broker.url) as keeper, listening(broker.port, f"{RECEIPTS_TOPIC}/#") as receipts:
-        eventually(lambda: keeper.connection.is_up)
+        eventually(lambda: keeper.session.is_up)
         for v5 in (False, True):
             with plain_client(broker.port, v5=v5) as client:
                 publish(client, TOPIC, b"one", qos=0)

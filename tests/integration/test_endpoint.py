@@ -189,6 +189,50 @@ def test_an_answer_without_an_end_comes_to_an_end(
         assert len(str(error)) < 300
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK.replace(b"Content-Length: 0", b"Content-Length: -1"),
+        OK.replace(b"Content-Length: 0", b"Content-Length: +0"),
+        OK.replace(b"Content-Length: 0", b"Content-Length: 0x0"),
+        OK.replace(b"Content-Length: 0", b"Content-Length: 0\r\nContent-Length: 1"),
+        OK.replace(b"Content-Length: 0", b"Transfer-Encoding: gzip"),
+        OK.replace(b"Content-Length: 0\r\n\r\n", CHUNKED + b"+1\r\nx\r\n0\r\n\r\n"),
+        OK.replace(b"Content-Length: 0\r\n\r\n", CHUNKED + b"0x1\r\nx\r\n0\r\n\r\n"),
+        OK.replace(b"Content-Length: 0\r\n\r\n", CHUNKED + b"1\r\nxx\r\n0\r\n\r\n"),
+        OK.replace(b"Content-Length: 0\r\n\r\n", CHUNKED + b"\r\n\r\n"),
+        OK.replace(b"ETag: ", b"ETag : "),
+        OK.replace(b"ETag: ", b" ETag: "),
+        OK.replace(b"ETag: ", b"ETag "),
+        OK.replace(b"HTTP/1.1", b"HTTP/2.0"),
+        OK.replace(b"200", b"099"),
+        OK.replace(b"200 OK", b"200OK"),
+        OK.replace(b"HTTP/1.1 ", b""),
+        b"\x16\x03\x01" + OK,
+    ],
+    ids=lambda answer: repr(answer[:60]),
+)
+def test_an_answer_that_can_be_read_in_two_ways_counts_for_nothing(answer: bytes) -> None:
+    """And the connection is not used again."""
+    with RawHttp(answering(answer, OK)) as server:
+        store = store_at(server.url)
+        assert refusal(store).problem is Problem.UNREACHABLE
+        assert not store._server.idle
+
+
+def test_a_connection_is_used_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new one looks the name up again, so that a store that moved is found."""
+    with RawHttp(answering(*repeat(OK, 5))) as server:
+        store = store_at(server.url)
+        store.put(FACE)
+        store.put(FACE)
+        assert server.connections == 1
+        now = time.monotonic() + 601
+        monkeypatch.setattr("object_store.connections.time.monotonic", lambda: now)
+        store.put(FACE)
+        assert server.connections == 2
+
+
 def test_a_long_answer_does_not_become_the_next_one_s() -> None:
     """Nor does what comes behind an answer."""
     long = b"HTTP/1.1 200 OK\r\nETag: 1\r\nContent-Length: 65537\r\n\r\n" + bytes(65536)

@@ -11,7 +11,7 @@ from object_store.errors import Problem
 from tests.support.certificates import Authority
 from tests.support.fake_http import Answer, FakeHttp, stored
 from tests.support.raw_http import OK, Client, RawHttp, answering
-from tests.support.stores import FACE, iam_store, refusal, store_at, wait_for_the_end
+from tests.support.stores import FACE, here, iam_store, refusal, store_at, wait_for_the_end
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +117,7 @@ def test_http_goes_through_the_proxy_that_is_named(scheme: str, monkeypatch: pyt
 def test_https_goes_through_a_tunnel(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     """The proxy learns the store's name and nothing else."""
     asked = []
-    context = tls(authority)
+    context = tls(authority, host="192.0.2.1")
 
     def tunnel(client: Client) -> None:
         asked.append(client.head())
@@ -128,11 +128,11 @@ def test_https_goes_through_a_tunnel(authority: Authority, monkeypatch: pytest.M
     with RawHttp(tunnel) as proxy:
         monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.cert))
         monkeypatch.setenv("https_proxy", proxy.url.replace("//", "//me:hush-word@"))
-        store = store_at("https://127.0.0.1:9")
+        store = store_at("https://192.0.2.1:9")
         store.put(FACE)
         store.put(FACE)
     (head,) = asked
-    assert head.startswith(b"CONNECT 127.0.0.1:9 HTTP/1.")
+    assert head.startswith(b"CONNECT 192.0.2.1:9 HTTP/1.")
     assert b"proxy-authorization: Basic bWU6aHVzaC13b3Jk" in head
 
 
@@ -149,6 +149,38 @@ def test_no_proxy_is_used_for_hosts_that_are_excepted(monkeypatch: pytest.Monkey
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with FakeHttp(stored) as server:
         store_at(server.url).put(FACE)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_this_machine_is_asked_without_a_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy would look for the store on its own machine."""
+    monkeypatch.setenv("http_proxy", "http://192.0.2.1:9")
+    with FakeHttp(stored) as server:
+        store_at(server.url.replace("127.0.0.1", host)).put(FACE)
+        assert len(server.requests) == 1
+
+
+def test_a_host_without_a_domain_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `demo-s3` in the network of the containers."""
+    monkeypatch.setattr("socket.getaddrinfo", here("demo-s3"))
+    monkeypatch.setenv("http_proxy", "http://192.0.2.1:9")
+    with FakeHttp(stored) as server:
+        store_at(server.url.replace("127.0.0.1", "demo-s3")).put(FACE)
+        assert len(server.requests) == 1
+
+
+def test_a_ca_file_that_was_renewed_is_read_again(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a restart: the next connection trusts it."""
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(Authority(tmp_path, "old").cert.read_bytes())
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    with RawHttp(answering(OK), certificate=tls(authority)) as server:
+        store = store_at(server.url)
+        assert "not to be trusted" in str(refusal(store))
+        bundle.write_bytes(authority.cert.read_bytes() + b"\n")
+        store.put(FACE)
 
 
 @pytest.mark.parametrize("url", ["socks5://127.0.0.1:9", "https://127.0.0.1:9", "http://127.0.0.1:hush", "http://.a"])

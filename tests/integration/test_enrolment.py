@@ -221,7 +221,7 @@ def test_revoking_one_edge_costs_the_others_nothing(cloud: CloudBroker, tmp_path
             if number == 150:
                 assert cloud.run("revoke", "tx2-01").returncode == 0
         eventually(lambda: sender.outbox.confirmed == 300, what="not all are confirmed")
-        assert sender.connection.connects == saver.connection.connects == 1
+        assert sender.session.connects == saver.session.connects == 1
         assert sender.sender.resent == 0
     with TakingSide(cloud.url, client_id="away") as back:
         eventually(lambda: b"waits" in back.payloads, what="it is gone")

@@ -18,12 +18,12 @@ import pytest
 
 from cloud_saver import cli as commands
 from cloud_saver.erase import Erasure, seen
+from dev.stack.proxy import Proxy
 from dev.stack.s3 import S3Server
 from face_messages import FaceEvent
 from object_store import listing
 from object_store.keys import camera_folder, face_key
 from tests.support.fake_http import Answer, FakeHttp, Request
-from tests.support.proxy import Proxy
 from tests.support.stores import environment, running_moto, sdk, store_at
 from tests.support.waiting import eventually
 
@@ -270,8 +270,7 @@ def test_what_was_broken_off_is_gone_on_with(how: str, s3: S3Server, monkeypatch
             s3.pause()
             stopped.set()
 
-    with Proxy(s3.port) as proxy:
-        proxy.watch = stop_at_the_second
+    with Proxy(s3.port, watch=lambda: stop_at_the_second) as proxy:
         use(monkeypatch, environment(f"http://127.0.0.1:{proxy.port}", s3.access_key_id, s3.secret_access_key))
         process = start(DOOR, HOUR, ("--yes",))
         assert stopped.wait(60), "no second request"
@@ -412,7 +411,7 @@ def test_a_store_that_does_not_say_what_it_deleted_is_told(
     """It counts as not done."""
     status, said, _ = erase_at(monkeypatch, capsys, store_with(list_of()))
     assert status == 1
-    assert "not all objects of a request are told of" in said
+    assert "it does not tell of all objects of a request" in said
 
 
 def test_a_request_to_delete_is_as_the_sdk_makes_it() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cloud_gallery.history import UNATTRIBUTED, Face, History, folder_of, name_of
+from cloud_gallery.faces import UNATTRIBUTED, Face, folder_of, name_of
+from cloud_gallery.history import History
 from cloud_gallery.latest import Latest
 from dev.stack.s3 import S3Server
 from face_messages import Message

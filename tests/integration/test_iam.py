@@ -6,15 +6,18 @@ import hashlib
 import json
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from object_store import tokens
-from object_store.errors import Problem
+from object_store.bucket import Bucket
+from object_store.errors import Problem, StoreError
 from tests.support.fake_http import Answer, FakeHttp, Request, stored
 from tests.support.raw_http import RawHttp, answering
 from tests.support.stores import FACE, iam_store, refusal
+from tests.support.waiting import eventually
 
 
 def token(_request: Request) -> Answer:
@@ -147,3 +150,99 @@ def test_a_token_server_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyP
             assert refusal(store).problem is Problem.UNREACHABLE
         assert refusal(iam_store(cos.url, auth.url)).problem is Problem.UNREACHABLE
         assert cos.requests == []
+
+
+def numbered(auth: FakeHttp) -> Answer:
+    """A new token each time."""
+    return lasting(3600, f"token-{len(auth.requests)}")
+
+
+def taking(good: set[str], refused: Answer) -> Callable[[Request], Answer]:
+    """A store that takes these tokens."""
+
+    def answer(request: Request) -> Answer:
+        return stored(request) if request.headers["authorization"].removeprefix("Bearer ") in good else refused
+
+    return answer
+
+
+REFUSED = [
+    Answer(401, b"<Error><Code>InvalidToken</Code></Error>"),
+    Answer(403, b"<Error><Code>AccessDenied</Code></Error>"),
+    Answer(403),
+    Answer(400, b"<Error><Code>ExpiredToken</Code></Error>"),
+]
+
+
+@pytest.mark.parametrize("refused", REFUSED, ids=["401", "403", "no body", "400"])
+def test_a_token_that_the_store_refuses_before_its_time_is_replaced(
+    refused: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, and for every kind of request; then all goes on with the new one."""
+    monkeypatch.setattr(tokens, "_JUDGED_SECONDS", 0.0)  # each is a matter of its own
+    with FakeHttp(lambda _request: numbered(auth)) as auth, FakeHttp(taking({"token-1"}, refused)) as cos:
+        store = iam_store(cos.url, auth.url)
+        store.put(FACE)
+        asked: list[Callable[[], object]] = [lambda: store.put(FACE), lambda: store.read(FACE.key)]
+        if refused.status != 400:  # to a HEAD it would not tell why
+            asked.append(lambda: store.has(FACE))
+        for number, ask in enumerate(asked, start=2):
+            cos.answer = taking({f"token-{number}"}, refused)
+            ask()
+            assert len(auth.requests) == number
+
+
+def test_all_threads_together_ask_for_one_new_token() -> None:
+    """However many are refused at the same time."""
+    with FakeHttp(lambda _request: numbered(auth)) as auth, FakeHttp(taking({"token-1"}, REFUSED[0])) as cos:
+        store = iam_store(cos.url, auth.url)
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(store.put, [FACE] * 32))
+            cos.answer = taking({"token-2"}, REFUSED[0])
+            list(pool.map(store.put, [FACE] * 64))
+        assert len(auth.requests) == 2
+
+
+@pytest.mark.parametrize("refused", REFUSED, ids=["401", "403", "no body", "400"])
+def test_a_store_that_refuses_the_new_token_too_is_believed(refused: Answer) -> None:
+    """It is the rights then: no token is asked for with each try."""
+    with FakeHttp(lambda _request: numbered(auth)) as auth, FakeHttp(lambda _request: refused) as cos:
+        store = iam_store(cos.url, auth.url)
+        for _ in range(5):
+            error = refusal(store)
+            assert error.problem is Problem.DENIED
+            assert "check them, their rights" in str(error)
+        assert len(auth.requests) == 2
+        assert len([r for r in cos.requests if r.method == "PUT"]) == 6
+
+
+def test_a_refused_token_that_cannot_be_replaced_is_told() -> None:
+    """The token's server is to blame then; when it is well again, all goes on."""
+    with FakeHttp(lambda _request: numbered(auth)) as auth, FakeHttp(taking({"token-1"}, REFUSED[0])) as cos:
+        store = iam_store(cos.url, auth.url)
+        store.put(FACE)
+        cos.answer = taking({"token-3"}, REFUSED[0])
+        auth.answer = lambda _request: Answer(503)
+        assert refusal(store).problem is Problem.FAILING
+        auth.answer = lambda _request: numbered(auth)
+        eventually(lambda: puts(store))
+
+
+def puts(store: Bucket) -> bool:
+    try:
+        store.put(FACE)
+    except StoreError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("clock", ["monotonic", "time"])
+def test_a_token_ends_by_whichever_clock_is_first(clock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monotonic one stands still while a machine is suspended, and the other one can be set back."""
+    with FakeHttp(lambda _request: numbered(auth)) as auth, FakeHttp(stored) as cos:
+        store = iam_store(cos.url, auth.url)
+        store.put(FACE)
+        now = getattr(time, clock)() + 3000
+        monkeypatch.setattr(f"object_store.tokens.time.{clock}", lambda: now)
+        store.put(FACE)
+        assert [r.headers["authorization"] for r in cos.requests] == ["Bearer token-1", "Bearer token-2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -310,6 +311,31 @@ def test_a_thousand_idle_connections_do_not_disturb_who_is_connected(cloud: Clou
         with pytest.raises(OSError):  # noqa: PT011 - closed before or during the handshake
             Outside(cloud.outside_port, cloud.enrol("tx2-03").context())
         assert cloud.peak_rss_bytes() < 100e6
+
+
+@pytest.mark.parametrize("keepalive", [0, 60, 65535])
+def test_a_client_that_has_vanished_is_noticed_whatever_keepalive_it_asks_for(
+    cloud: CloudBroker, edge: Bundle, keepalive: int
+) -> None:
+    """The kernel probes the connection; nothing else would end one without a keepalive."""
+    with Outside(cloud.outside_port, edge.context(), keepalive=keepalive) as client:
+        assert client.reason == 0
+        port = client.socket.getsockname()[1]
+        eventually(lambda: 60 < probed_within(cloud.outside_port, port) <= 120, what="no probe is due")
+
+
+def probed_within(server: int, client: int) -> float:
+    """Seconds until the server's side of a connection is probed; 0 where no probe is due.
+
+    https://docs.kernel.org/networking/proc_net_tcp.html
+    """
+    ports = {f"{server:04X}", f"{client:04X}"}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, state, _, timer, *_ = line.split()
+        if local.endswith(f":{server:04X}") and {local[-4:], remote[-4:]} == ports and state == "01":
+            kind, when = timer.split(":")
+            return int(when, 16) / os.sysconf("SC_CLK_TCK") if kind == "02" else 0.0
+    raise AssertionError("there is no such connection")
 
 
 def test_slow_handshakes_do_not_disturb_others(cloud: CloudBroker, edge: Bundle) -> None:

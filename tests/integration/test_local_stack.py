@@ -29,6 +29,7 @@ from dev.stack.figures import differences, percentile, stored_faces
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.ports import free_port
 from dev.stack.processes import ManagedProcess, ProcessError
+from dev.stack.proxy import Proxy
 from dev.stack.s3 import S3Server
 
 if TYPE_CHECKING:
@@ -151,6 +152,29 @@ def test_free_ports_are_distinct_and_cannot_be_taken_by_a_client() -> None:
     assert max(ports) < lowest_ephemeral
     with socket.create_server(("127.0.0.1", ports[0])):
         pass
+
+
+def test_a_link_that_swallows_holds_everything_back_until_it_is_well(tmp_path: Path) -> None:
+    """As TCP repeats it; a link that refuses ends connections, takes none, and is then there on the same port."""
+    with Mosquitto(tmp_path) as broker, Proxy(broker.port) as link:
+        with socket.create_connection(("127.0.0.1", link.port)) as sock:
+            await_true(lambda: link.connections == 1, what="the link takes the connection")
+            link.swallow = True
+            sock.sendall(bytes.fromhex("10 10 00 04") + b"MQTT" + bytes.fromhex("05 02 00 3c 00 00 03") + b"one")
+            sock.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                sock.recv(1)
+            link.swallow = False
+            sock.settimeout(10)
+            assert sock.recv(1) == b"\x20", "the broker's CONNACK"
+            sock.recv(1000)
+            link.refuse = True
+            with contextlib.suppress(ConnectionResetError):
+                assert sock.recv(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", link.port))
+        link.refuse = False
+        socket.create_connection(("127.0.0.1", link.port)).close()
 
 
 def test_the_broker_keeps_its_port_over_kill_and_restart(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_client_id_that_is_taken_stays_whose_it_is(cloud: CloudBroker, edge: B
             assert other.publish(b"facedetection_topic", b"still here") == 0
         eventually(lambda: len(saver.messages) == 3, what=lambda: str(saver.messages))
         assert [message.identity for message in saver.messages] == ["tx2-01", "tx2-01", "tx2-02"]
-        assert saver.connection.connects == 1
+        assert saver.session.connects == 1
 
 
 def test_custody_works_through_the_outer_door(cloud: CloudBroker, edge: Bundle, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Faces that a keeper refuses for good: aside and out of the way; and stores that refuse everything: nothing is."""
+"""Faces that a keeper refuses for good: dead letters, out of the way; and stores that refuse everything: nothing is."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def notes(front: Front) -> list[dict[str, object]]:
     return [json.loads(path.read_text()) for path in found]
 
 
-def aside(outbox: Path, *args: str) -> subprocess.CompletedProcess[str]:
+def dead_letters(outbox: Path, *args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "face_messages.dead_letters", *args]
     env = os.environ | {"OUTBOX_PATH": str(outbox)}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
@@ -135,7 +135,7 @@ def aside(outbox: Path, *args: str) -> subprocess.CompletedProcess[str]:
 def test_one_among_200_holds_up_nobody_and_can_be_looked_at_and_sent_again(
     tmp_path: Path, front: Front, keeper: Program, middle: Program, detector: SendingSide
 ) -> None:
-    """All the way: set aside at the forwarder, said once, counted, exported byte for byte, and delivered in the end."""
+    """A dead letter at the forwarder, said once, counted, exported byte for byte, and delivered in the end."""
     others_are_there = threading.Event()
     front.refuse("/poisoned/", verdict=lambda: others_are_there.wait(60))
     outbox = tmp_path / "forwarder.db"
@@ -162,17 +162,17 @@ def test_one_among_200_holds_up_nobody_and_can_be_looked_at_and_sent_again(
     assert str(note["key"]).endswith(f"{poison}.png")
     assert "EntityTooLarge" in str(note["refused"])
 
-    shown = aside(outbox, "list").stdout.splitlines()
+    shown = dead_letters(outbox, "list").stdout.splitlines()
     assert shown[0].startswith(f"{poison}  ")
     assert "EntityTooLarge" in shown[0]
-    assert shown[1].startswith("1 messages are aside")
-    assert aside(outbox, "export", str(tmp_path / "out")).returncode == 0
+    assert shown[1].startswith("1 dead letters")
+    assert dead_letters(outbox, "export", str(tmp_path / "out")).returncode == 0
     assert (tmp_path / "out" / f"{poison}.png").read_bytes() == png
 
     front.rule = takes_all
-    assert "stop the program first" in aside(outbox, "retry", "--all").stderr
+    assert "stop the program first" in dead_letters(outbox, "retry", "--all").stderr
     middle.terminate()
-    assert aside(outbox, "retry", "--all").returncode == 0
+    assert dead_letters(outbox, "retry", "--all").returncode == 0
     middle.start()
     keeper.expect("objects_stored_total", 200)
     middle.expect("outbox_messages", 0)
@@ -190,7 +190,7 @@ def test_more_than_a_window_of_them_in_a_row_are_passed(
         face(edge, "poisoned")
     good = {face(edge)[1] for _ in range(5)}
     eventually(lambda: edge.outbox.confirmed == 5, within=60)
-    eventually(lambda: edge.outbox.messages_aside == 40, within=60)
+    eventually(lambda: edge.outbox.totals.dead_letters == 40, within=60)
     assert pictures(front) == good
     assert len(notes(front)) == 40
     assert keeper.figure("objects_refused_total") == 40
@@ -200,7 +200,7 @@ def test_more_than_a_window_of_them_in_a_row_are_passed(
 @pytest.mark.parametrize(
     ("answer", "said"), [(TOO_LARGE, "refuses the object"), (DENIED, "check them")], ids=["400", "403"]
 )
-def test_a_store_that_refuses_everything_blocks_and_nothing_is_aside(
+def test_a_store_that_refuses_everything_blocks_and_nothing_is_a_dead_letter(
     front: Front, keeper: Program, edge: SendingSide, answer: Answer, said: str
 ) -> None:
     """It may be the settings: said once, and all of it arrives when they are mended, without a hand laid on."""
@@ -211,27 +211,27 @@ def test_a_store_that_refuses_everything_blocks_and_nothing_is_aside(
     keeper.expect("messages_held", 16)
     assert keeper.log_text().count("ERROR") == 1
     assert keeper.figure("objects_refused_total") == 0
-    assert (edge.outbox.confirmed, edge.outbox.messages_aside) == (0, 0)
+    assert (edge.outbox.confirmed, edge.outbox.totals.dead_letters) == (0, 0)
     front.rule = takes_all
     eventually(lambda: edge.outbox.confirmed == 40, within=60)
     assert pictures(front) == good
-    assert edge.outbox.messages_aside == 0
+    assert edge.outbox.totals.dead_letters == 0
     assert keeper.figure("objects_refused_total") == 0
-    assert "aside" not in keeper.log_text()
+    assert "dead letter" not in keeper.log_text()
 
 
-def test_wrong_credentials_block_and_nothing_is_aside(
+def test_wrong_credentials_block_and_nothing_is_a_dead_letter(
     tmp_path: Path, cloud: Mosquitto, front: Front, edge: SendingSide
 ) -> None:
     """The real store's own refusal; with the right ones everything is stored."""
     good = {face(edge)[1] for _ in range(40)}
     with saver(tmp_path, cloud.url, front.s3, COS_HMAC_SECRET_ACCESS_KEY="something-else") as program:
         program.expect_line("the credentials may not write")
-        assert (edge.outbox.confirmed, edge.outbox.messages_aside) == (0, 0)
+        assert (edge.outbox.confirmed, edge.outbox.totals.dead_letters) == (0, 0)
     with saver(tmp_path, cloud.url, front.s3):
         eventually(lambda: edge.outbox.confirmed == 40, within=60)
     assert pictures(front) == good
-    assert edge.outbox.messages_aside == 0
+    assert edge.outbox.totals.dead_letters == 0
     assert notes(front) == []
 
 
@@ -245,11 +245,11 @@ def test_one_forbidden_name_on_top_of_a_policy_that_allows_no_notes(
     good = {face(edge)[1] for _ in range(5)}
     eventually(lambda: edge.outbox.confirmed == 5)
 
-    def is_aside() -> bool:
+    def is_dead() -> bool:
         good.add(face(edge)[1])
-        return edge.outbox.messages_aside == 1
+        return edge.outbox.totals.dead_letters == 1
 
-    eventually(is_aside, within=60)
+    eventually(is_dead, within=60)
     eventually(lambda: edge.outbox.confirmed == len(good))
     assert pictures(front) == good
 
@@ -266,7 +266,7 @@ def test_a_hiccup_is_no_refusal(front: Front, keeper: Program, edge: SendingSide
     _, png = face(edge)
     eventually(lambda: edge.outbox.confirmed == 1)
     assert pictures(front) == {png}
-    assert (keeper.figure("objects_refused_total"), edge.outbox.messages_aside) == (0, 0)
+    assert (keeper.figure("objects_refused_total"), edge.outbox.totals.dead_letters) == (0, 0)
     assert "ERROR" not in keeper.log_text()
 
 
@@ -300,15 +300,15 @@ def test_a_saver_killed_before_it_gives_back_loses_nothing(front: Front, keeper:
     good = {face(edge)[1] for _ in range(20)}
     assert at_the_end.wait(30)
     keeper.kill()
-    before = edge.outbox.messages_aside
+    before = edge.outbox.totals.dead_letters
     keeper.start()
-    eventually(lambda: edge.outbox.messages_aside == 1, within=40)
+    eventually(lambda: edge.outbox.totals.dead_letters == 1, within=40)
     eventually(lambda: len(edge.outbox) == 0, within=40)
     assert before <= 1
     assert pictures(front) == good
 
 
-def test_a_forwarder_killed_before_it_sets_aside_loses_nothing(
+def test_a_forwarder_killed_before_it_keeps_a_dead_letter_loses_nothing(
     tmp_path: Path, front: Front, keeper: Program, middle: Program, detector: SendingSide
 ) -> None:
     """`kill -9` when the refusal is on its way: the face is still in the outbox, sent again and refused again."""
@@ -324,11 +324,11 @@ def test_a_forwarder_killed_before_it_sets_aside_loses_nothing(
     keeper.expect("objects_refused_total", 1)
     keeper.expect("messages_held", 0)
     middle.kill()
-    assert aside(outbox, "list").stdout.startswith("0 messages")
+    assert dead_letters(outbox, "list").stdout.startswith("0 dead letters")
     middle.start()
     middle.expect("outbox_aside_messages", 1, within=60)
     middle.expect("outbox_messages", 0)
-    assert aside(outbox, "export", str(tmp_path / "out")).returncode == 0
+    assert dead_letters(outbox, "export", str(tmp_path / "out")).returncode == 0
     assert [file.read_bytes() for file in (tmp_path / "out").glob("*.png")] == [png]
     assert pictures(front) == good
 
@@ -336,7 +336,7 @@ def test_a_forwarder_killed_before_it_sets_aside_loses_nothing(
 def test_forged_and_malformed_refusals_do_nothing(
     cloud: Mosquitto, edge: SendingSide, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither do they set aside, nor is one of them taken for a receipt."""
+    """They make no dead letter, nor is one of them taken for a receipt."""
     with TakingSide(cloud.url, hold=True) as keeper, plain_client(cloud.port) as client:
         known = face(edge)[0].encode()
         eventually(lambda: len(keeper.held) == 1)
@@ -352,12 +352,12 @@ def test_forged_and_malformed_refusals_do_nothing(
         with listening(cloud.port, topic) as answers:  # what has come here has come there
             publish(client, topic, b"unknown")
             eventually(lambda: answers.messages)
-        never(lambda: (edge.outbox.messages_aside, edge.outbox.confirmed) != (0, 0), during=0.3)
+        never(lambda: (edge.outbox.totals.dead_letters, edge.outbox.confirmed) != (0, 0), during=0.3)
         assert len(edge.outbox) == 1
-        assert "aside" not in caplog.text
+        assert "dead letter" not in caplog.text
         publish(client, topic, b"", CorrelationData=known, UserProperty=[("refused", "\u202e" + "x" * 5000)])
-        eventually(lambda: edge.outbox.messages_aside == 1)
-        (line,) = [r.getMessage() for r in caplog.records if "aside" in r.getMessage()]
+        eventually(lambda: edge.outbox.totals.dead_letters == 1)
+        (line,) = [r.getMessage() for r in caplog.records if "dead letter" in r.getMessage()]
         assert line.isprintable()
         assert len(line) < 1000
         keeper.release()
@@ -376,7 +376,7 @@ def test_a_refusal_names_no_message_to_who_knows_receipts_alone(cloud: Mosquitto
         properties = answer.properties.json()  # type: ignore[no-untyped-call] # paho's is half typed
         assert bytes.fromhex(properties["CorrelationData"]) == message_id
         assert properties["UserProperty"] == [("refused", "because")]
-        eventually(lambda: edge.outbox.messages_aside == 1)
+        eventually(lambda: edge.outbox.totals.dead_letters == 1)
         eventually(lambda: keeper.taker.held == 0)
 
 
@@ -386,6 +386,6 @@ def test_what_is_too_large_for_a_taker_goes_back(cloud: Mosquitto, edge: Sending
         keeper.taker._max_size = 1000
         edge.put(bytes(2000))
         edge.put(b"small")
-        eventually(lambda: (edge.outbox.messages_aside, edge.outbox.confirmed) == (1, 1))
+        eventually(lambda: (edge.outbox.totals.dead_letters, edge.outbox.confirmed) == (1, 1))
         assert keeper.payloads == [b"small"]
         assert keeper.taker.refused == 1

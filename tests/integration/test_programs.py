@@ -90,7 +90,7 @@ def test_a_dead_thread_ends_the_program_with_status_1(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import face_messages.mqtt.session as c\n"
         "def broken(self): raise RuntimeError('broken on purpose')\n"
-        "c.Connection._connect_and_serve = broken\n"
+        "c.Session._connect_and_serve = broken\n"
     )
     program = forwarder(tmp_path, NOWHERE, "mqtt://localhost:9")
     assert program._env is not None

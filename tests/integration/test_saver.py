@@ -161,8 +161,48 @@ def test_nothing_is_confirmed_before_the_store_has_it(
         assert program.figure("store_failures_total") < 10
         assert program.figure("objects_refused_total") == 0
         assert program.log_text().count(said) == 1
-        assert {r.method for r in store.requests} <= {"PUT", "HEAD"}
+        assert {r.method for r in store.requests} <= {"PUT", "HEAD", "GET"}
+        assert [r.path.partition("=2")[0] for r in store.requests if r.method == "GET"] == ["/faces?list-type"]
         assert {r.body for r in store.requests if r.method == "PUT" and "/refused/" not in r.path} == {PNG}
+
+
+@pytest.mark.parametrize("trouble", [500, 503, None], ids=["500", "503", "connection ends"])
+def test_one_object_that_fails_while_others_are_stored_is_not_the_store_s_trouble(
+    broker: Mosquitto, tmp_path: Path, trouble: int | None
+) -> None:
+    """It is named, and stored when the store takes it; the store's health does not go to and fro."""
+    bad = hashlib.sha256(PNG).hexdigest()
+
+    def answer(request: Request) -> Answer:
+        if bad not in request.path or "/refused/" in request.path:
+            return stored(request)
+        if trouble is None:
+            raise ConnectionAbortedError
+        return Answer(trouble)
+
+    with (
+        FakeHttp(answer) as store,
+        listening(broker.port, f"{RECEIPTS_TOPIC}/#") as receipts,
+        started(saver(tmp_path, broker.url, store.url)) as program,
+        plain_client(broker.port) as client,
+    ):
+        publish(client, TOPIC, b"first")
+        program.expect("objects_stored_total", 1)
+        publish(client, TOPIC, PNG, ResponseTopic=f"{RECEIPTS_TOPIC}/me", CorrelationData=b"bad")
+
+        def others_go_on() -> bool:
+            publish(client, TOPIC, PNG + new_id().encode())
+            return "cannot be stored, though others can" in program.log_text()
+
+        eventually(others_go_on, within=60)
+        assert f"{bad}.png cannot be stored" in program.log_text()
+        assert program.log_text().count("though others can") == 1
+        assert program.log_text().count("ERROR") <= 1
+        assert program.log_text().count("works again") <= 1
+        assert receipts.messages == []
+        store.answer = stored
+        eventually(lambda: receipts.payloads == [b"bad"])
+        program.expect("store_up", 1)
 
 
 def test_what_a_killed_saver_had_written_is_not_written_again(broker: Mosquitto, s3: S3Server, tmp_path: Path) -> None:
@@ -206,7 +246,7 @@ def test_a_store_and_a_broker_that_come_later_are_waited_for(tmp_path: Path, s3:
         s3.start()
         eventually(lambda: edge.outbox.confirmed == 50, within=40)
         assert contents(s3) == made
-        assert program.log_text().count("ERROR") == 1
+        assert program.log_text().count("ERROR") == 1, program.log_text()
         assert program.log_text().count("WARNING") == 1
         assert "the store works again" in program.log_text()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 from dev.stack.ports import free_port
 from dev.stack.processes import ManagedProcess, listens
+from edge_face_detection.sources.camera import CameraError
 from edge_face_detection.sources.frame import Frame
 from edge_face_detection.sources.live import LiveSource
 from edge_face_detection.sources.url_camera import UrlCamera
@@ -125,6 +127,31 @@ def test_udp_is_tried_where_tcp_is_refused_in_another_way_than_the_standards_and
         source.close()
         assert asked[:2] == ["tcp", "udp"]
         assert "no video over TCP or UDP" in str(source.trouble)
+
+
+@pytest.mark.parametrize(
+    ("user", "status", "words"),
+    [
+        ("", "401 Unauthorized", ("401 Unauthorized", "rtsp://user:password@host")),
+        ("user:sesame@", "401 Unauthorized", ("no video over TCP:", "user and password")),
+        ("user:sesame@", "404 Stream Not Found", ("404 Not Found", "path")),
+        ("", "503 Service Unavailable", ("503 Service Unavailable", "too many")),
+        ("", "nothing of the kind", ("no video over TCP or UDP",)),
+    ],
+)
+def test_what_an_rtsp_server_answers_is_told(user: str, status: str, words: tuple[str, ...]) -> None:
+    def answer(client: Client) -> None:
+        while head := client.head():
+            number = re.search(r"(?i)cseq: *(\d+)", head.decode())
+            assert number
+            client.send(f"RTSP/1.0 {status}\r\nCSeq: {number[1]}\r\n\r\n".encode())
+
+    with RawHttp(answer) as server:
+        camera = UrlCamera(server.url.replace("http://", f"rtsp://{user}") + "/camera?pwd=sesame")
+        with pytest.raises(CameraError) as refused:
+            camera.open()
+    assert all(word in str(refused.value) for word in words), refused.value
+    assert "sesame" not in str(refused.value)
 
 
 def _made_at(frame: Frame) -> float:

@@ -193,4 +193,11 @@ def test_a_camera_in_a_secret_file_needs_no_device(checkout: Path) -> None:
     (checkout / "secrets/edge_face_detection/video_source").write_text("rtsp://cam/s")
     (checkout / ".env").write_text("VIDEO_SOURCE=\n")
     done = subprocess.run((checkout / "deploy/tx2.sh", "--check"), capture_output=True, text=True, check=False)
-    assert "ok       the camera is named in secrets/edge_face_detection/video_source" in done.stdout
+    assert "ok       the camera is in the network: secrets/edge_face_detection/video_source is there" in done.stdout
+
+
+def test_a_camera_in_the_network_is_not_hidden_by_the_override_for_a_device(checkout: Path) -> None:
+    env = "COMPOSE_FILE=docker-compose.edge.yml:compose/camera.yml\nVIDEO_SOURCE=rtsp://cam/s\n"
+    (checkout / ".env").write_text(env)
+    done = subprocess.run((checkout / "deploy/tx2.sh", "--check"), capture_output=True, text=True, check=False)
+    assert "TO DO    VIDEO_SOURCE is set in .env, but compose/camera.yml counts before it" in done.stdout

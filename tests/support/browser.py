@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
+from dev.stack.browser import chromium
 
 # A module's tests that share a Chromium: to start one takes as long as some tests, and all in a row as long as the run.
 _GROUP = 12
@@ -33,13 +30,8 @@ expect.set_options(timeout=30_000)
 # Of one module, since Playwright keeps an event loop in this thread, where later tests want to run their own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "there is no Chromium: dev/scripts/need.sh chromium"
-    # Chromium refuses to be root with its sandbox, and containers often have no other user.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from face_messages import BrokerUrl, Connection, Message, Outbox, Sender, Taken, Taker, WhenFull
+from face_messages import BrokerUrl, Message, Outbox, Sender, Session, Taken, Taker, WhenFull
 from face_messages.event import new_id
 from face_messages.message import TOPIC
 from tests.support.waiting import eventually
@@ -37,16 +37,11 @@ class SendingSide:
         resend_after: tuple[float, float] = (20.0, 30.0),
         max_bytes: int = 64 * MIB,
         when_full: WhenFull = WhenFull.REJECT_NEW,
-        **connection: Any,
+        **session: Any,
     ) -> None:
         self.outbox = Outbox(path, max_bytes=max_bytes, when_full=when_full)
         self.sender = Sender(self.outbox, client_id=client_id, window=window, resend_after=resend_after)
-        self.connection = Connection(BrokerUrl.parse(url), client_id=client_id, endpoint=self.sender, **connection)
-        self.outbox.on_kept = self._kept
-
-    def _kept(self) -> None:
-        self.sender.outbox_has_more()
-        self.connection.wake()
+        self.session = Session(BrokerUrl.parse_all(url), client_id=client_id, endpoint=self.sender, **session)
 
     def put(self, payload: bytes, *, topic: str = TOPIC, **properties: Any) -> bytes:
         """Hands a message over under a new id, which is returned."""
@@ -55,13 +50,13 @@ class SendingSide:
         return message_id
 
     def __enter__(self) -> Self:
-        self.connection.start()
+        self.session.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.connection.stop()
+        self.session.stop()
         self.outbox.close()
 
 
@@ -79,15 +74,14 @@ class TakingSide:
         hold: bool = False,
         group: str = "",
         wait: bool = True,
-        **connection: Any,
+        **session: Any,
     ) -> None:
         self.hold = hold
         self._wait = wait
         self.messages: list[Message] = []
         self.held: list[Taken] = []
         self.taker = Taker(TOPIC, self._take, group=group)
-        self.connection = Connection(BrokerUrl.parse(url), client_id=client_id, endpoint=self.taker, **connection)
-        self.taker.wake = self.connection.wake
+        self.session = Session(BrokerUrl.parse(url), client_id=client_id, endpoint=self.taker, **session)
 
     def _take(self, taken: Taken) -> None:
         self.messages.append(taken.message)
@@ -107,15 +101,15 @@ class TakingSide:
             self.held.pop(0).safe()
 
     def __enter__(self) -> Self:
-        self.connection.start()
+        self.session.start()
         if self._wait:
-            eventually(lambda: self.connection.is_up, what="the taker has no connection")
+            eventually(lambda: self.session.is_up, what="the taker has no connection")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.connection.stop()
+        self.session.stop()
 
 
 def put_and_wait(outbox: Outbox, messages: Sequence[tuple[bytes, Message]]) -> None:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import http.client
-import os
-import sys
 import time
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from dev.stack.ports import free_port
-from dev.stack.processes import ManagedProcess
-from dev.stack.s3 import S3Server
+from dev.stack.programs import ROOT, PythonProcess
+from dev.stack.s3 import BUCKET, S3Server
 from face_messages.service import tempo
 from tests.support.waiting import eventually
 
-ROOT = Path(__file__).parents[2]
-BUCKET = "faces"
-
+__all__ = ["AS_IN_THE_FIELD", "BUCKET", "QUICK", "ROOT", "Program", "forwarder", "saver"]
 
 # A program's back-offs and its words of health take a fifth of their time, or all of it.
 QUICK = {tempo.SWITCH: "0.2", "PYTEST_CURRENT_TEST": "yes"}
@@ -30,14 +26,14 @@ AS_IN_THE_FIELD = {tempo.SWITCH: ""}
 _BETWEEN_LOOKS = 0.05
 
 
-class Program(ManagedProcess):
+class Program(PythonProcess):
     """`python -m <name>` with these settings and no others but `QUICK`."""
 
     def __init__(self, name: str, folder: Path, settings: dict[str, str]) -> None:
         self.metrics_port = free_port()
         self._asked_at = 0.0
-        base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "METRICS_PORT": str(self.metrics_port)}
-        super().__init__(name, [sys.executable, "-m", name], log=folder / f"{name}.log", env=base | QUICK | settings)
+        base = {"METRICS_PORT": str(self.metrics_port)}
+        super().__init__(name, [name], base | QUICK | settings, log=folder / f"{name}.log")
 
     def ask(self, path: str) -> tuple[int, str]:
         """Status and body of an HTTP GET."""
@@ -89,16 +85,7 @@ def forwarder(folder: Path, edge_url: str, cloud_url: str, **settings: str) -> P
 
 def saver(folder: Path, url: str, store: S3Server | str, **settings: str) -> Program:
     """A `cloud_saver`, not started. `store` is a running S3 server or another endpoint."""
-    if isinstance(store, S3Server):
-        keys = (store.access_key_id, store.secret_access_key)
-        endpoint = store.endpoint
-    else:
-        keys, endpoint = ("access-key-id", "secret-access-key"), store
-    store_settings = {
-        "MQTT_URL": url,
-        "COS_ENDPOINT": endpoint,
-        "COS_BUCKET": BUCKET,
-        "COS_HMAC_ACCESS_KEY_ID": keys[0],
-        "COS_HMAC_SECRET_ACCESS_KEY": keys[1],
-    }
-    return Program("cloud_saver", folder, store_settings | settings)
+    keys = {"COS_HMAC_ACCESS_KEY_ID": "access-key-id", "COS_HMAC_SECRET_ACCESS_KEY": "secret-access-key"}
+    elsewhere = {"COS_ENDPOINT": str(store), "COS_BUCKET": BUCKET, **keys}
+    of_store = store.settings() if isinstance(store, S3Server) else elsewhere
+    return Program("cloud_saver", folder, {"MQTT_URL": url, **of_store, **settings})

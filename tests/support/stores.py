@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -95,6 +96,16 @@ def running_moto() -> Iterator[str]:
     yield endpoint
 
 
+def here(*ends: str) -> Callable[..., Any]:
+    """In place of `socket.getaddrinfo`: hosts whose names end so are this machine."""
+    resolve = socket.getaddrinfo
+
+    def find(host: Any, *args: Any, **options: Any) -> Any:
+        return resolve("127.0.0.1" if str(host).endswith(ends) else host, *args, **options)
+
+    return find
+
+
 def environment(endpoint: str, access_key_id: str = "access-key", secret_access_key: str = SECRET) -> dict[str, str]:
     """The settings of a bucket `faces` there, as environment variables."""
     return {
@@ -114,7 +125,5 @@ def refusal(store: Bucket, stored_object: StoredObject = FACE) -> StoreError:
 
 def wait_for_the_end(store: Bucket) -> None:
     """Until the end that the server made of a kept connection has arrived here."""
-    pool = store._server._manager.connection_from_url(store._server.origin).pool
-    assert pool is not None
-    (kept,) = (each for each in pool.queue if each is not None and each.sock is not None)
-    eventually(lambda: not kept.is_connected)
+    (kept,) = store._server.idle
+    eventually(lambda: kept.over)

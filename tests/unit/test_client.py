@@ -15,8 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from face_messages.message import Message
 from face_messages.mqtt import client as module
-from face_messages.mqtt.client import PRIVATE, Client
-from face_messages.mqtt.link import Link, UndeliverableError
+from face_messages.mqtt.client import PRIVATE, Client, Link, UndeliverableError
 from face_messages.mqtt.wire import ProtocolError, Wire
 from tests.support import raw
 from tests.support.fake_broker import WELCOME

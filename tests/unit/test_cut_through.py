@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def outbox(path: Path) -> Iterator[Outbox]:
     outbox = Outbox(path, max_bytes=64 * MIB)
-    outbox.patience = 60.0
+    outbox.write_delay = 60.0
     yield outbox
     outbox.close()
 
@@ -34,7 +34,6 @@ def put(outbox: Outbox, *ids: bytes, may_wait: bool = True, size: int = 1000) ->
     done: list[bytes] = []
     for message_id in ids:
         outbox.put(message_id, Message("t", message_id * size), partial(done.append, message_id), may_wait=may_wait)
-    eventually(lambda: not outbox._arrived)
     return done
 
 
@@ -55,9 +54,9 @@ def test_what_the_next_keeper_confirms_in_time_is_never_written(outbox: Outbox, 
 
 def test_what_is_not_confirmed_in_time_is_written(outbox: Outbox, path: Path) -> None:
     """And safe by that; those that came after it are written with it."""
-    outbox.patience = 0.2
+    outbox.write_delay = 0.2
     done = put(outbox, b"1")
-    outbox.patience = 60.0
+    outbox.write_delay = 60.0
     done_later = put(outbox, b"2")
     eventually(lambda: done == [b"1"] and done_later == [b"2"])
     assert on_disk(path) == [b"1", b"2"]
@@ -103,11 +102,11 @@ def test_another_message_under_the_id_of_one_that_waits_goes_on_under_its_own(ou
     assert second.message.payload == b"1" * 5
 
 
-def test_a_waiting_message_is_set_aside_on_disk(outbox: Outbox, path: Path) -> None:
+def test_a_waiting_message_becomes_a_dead_letter_on_disk(outbox: Outbox, path: Path) -> None:
     """It was refused before it had to be written."""
     done = put(outbox, b"1", b"2")
-    outbox.set_aside(b"1", "too large")
-    eventually(lambda: outbox.messages_aside == 1)
+    outbox.dead_letter(b"1", "too large")
+    eventually(lambda: outbox.totals.dead_letters == 1)
     assert sorted(done) == [b"1", b"2"]
     assert on_disk(path) == [b"2"]
 
@@ -128,7 +127,7 @@ def test_a_full_outbox_still_lets_through_what_is_confirmed(path: Path) -> None:
     outbox = Outbox(path, max_bytes=1 * MIB)
     put(outbox, *(b"%d" % i for i in range(40)), may_wait=False, size=20_000)
     eventually(lambda: outbox.trouble)
-    outbox.patience = 60.0
+    outbox.write_delay = 60.0
     passed = put(outbox, b"through")
     eventually(lambda: b"through" in taken(outbox, after=39))
     outbox.discard([b"through"])

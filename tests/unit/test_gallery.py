@@ -11,7 +11,7 @@ from starlette.responses import Response
 from cloud_gallery import access
 from cloud_gallery.access import Access, Links
 from cloud_gallery.password import hashed, is_hash, matches
-from cloud_gallery.settings import GallerySettings
+from cloud_gallery.settings import GallerySettings, origin_of
 
 PASSWORD = "correct horse battery"
 
@@ -66,6 +66,44 @@ def test_sessions_end(gate: Access, monkeypatch: pytest.MonkeyPatch) -> None:
     later = time.monotonic() + access.SESSION_SECONDS + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
     assert not gate.may_look(request)
+
+
+@pytest.mark.parametrize("clock", range(3))
+def test_a_clock_that_stands_still_prolongs_no_session(
+    gate: Access, monkeypatch: pytest.MonkeyPatch, clock: int
+) -> None:
+    """Monotonic ones stand still while a machine sleeps or is suspended, and the wall clock jumps."""
+    response = Response()
+    begun = (1000.0, 2000.0, 3000.0)
+    monkeypatch.setattr(access, "_clocks", lambda: begun)
+    assert gate.log_in(PASSWORD, response)
+    passed = [0.0, 0.0, 0.0]
+    passed[clock] = access.SESSION_SECONDS - 1.0
+    passed[clock - 1] = -1e6
+    monkeypatch.setattr(access, "_clocks", lambda: tuple(map(sum, zip(begun, passed, strict=True))))
+    assert gate.may_look(request_with(response))
+    passed[clock] += 2.0
+    assert not gate.may_look(request_with(response))
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Faces.example.ORG:443/x", "https://faces.example.org"),
+        ("http://faces.example.org.:80", "http://faces.example.org"),
+        ("http://faces.example.org:443", "http://faces.example.org:443"),
+        ("HTTPS://[2001:DB8::1]:443", "https://[2001:db8::1]"),
+        ("https://müller.example", "https://xn--mller-kva.example"),
+        ("null", ""),
+        ("", ""),
+        ("file:///etc/passwd", ""),
+        ("https://", ""),
+        ("https://x:port", ""),
+        ("https://[::1", ""),
+    ],
+)
+def test_an_origin_is_written_as_browsers_write_it(url: str, origin: str) -> None:
+    assert origin_of(url) == origin
 
 
 def test_sessions_are_bounded(gate: Access, monkeypatch: pytest.MonkeyPatch) -> None:

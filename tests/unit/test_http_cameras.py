@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.client import responses
+from pathlib import Path
 from typing import Self
 
 import cv2
@@ -137,6 +141,25 @@ def test_servers_that_close_after_each_picture_are_polled_as_well(*, length: boo
     with RawHttp(serve) as server, Watched(server.url + "/") as watched:
         at_least(lambda: len(watched.frames), 5)
         assert watched.source.reconnects == 0
+
+
+def test_pictures_in_chunks_or_without_any_length_are_read_whole() -> None:
+    png = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(
+        f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in (png[:50], png[50:], b"")
+    )
+
+    def serve(client: Client) -> None:
+        client.request()
+        client.send(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n")
+        client.send(chunked if client.number % 2 else b"Connection: close\r\n\r\n" + png)
+
+    with RawHttp(serve) as server:
+        for _ in range(2):
+            with Watched(server.url) as watched:
+                eventually(lambda: watched.frames)
+                assert watched.frames[0].image.shape == (48, 64, 3)
+                assert watched.source.trouble is None
 
 
 @pytest.mark.parametrize(
@@ -268,7 +291,9 @@ def test_neither_status_nor_type_puts_words_into_the_log() -> None:
         watched.says("answers 404 Not Found with no content type")
 
 
-def test_a_server_that_speaks_no_http_is_told() -> None:
+def test_a_server_that_speaks_no_http_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(url_camera, "URL_TIMEOUT_SECONDS", 1)
+
     def serve(client: Client) -> None:
         client.request()
         client.send(b"RTSP/1.0 400 Bad Request\r\n\r\n")
@@ -298,7 +323,19 @@ def test_a_picture_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("edge_face_detection.sources.http_capture.MAX_PICTURE_BYTES", 1000)
     answer = Answer(200, b"\xff\xd8\xff" + bytes(5000), {"Content-Type": "image/jpeg"})
     with FakeHttp(lambda _: answer) as server, Watched(server.url) as watched:
-        watched.says("its picture has more than")
+        watched.says("its picture has", "MiB or more")
+
+
+@pytest.mark.parametrize("body", [b"", b"no picture", b"\xff\xd8\xff\xe0"])
+def test_an_answer_that_should_be_a_picture_and_is_none_is_told(body: bytes) -> None:
+    """Of an unknown length, so that nothing but its end tells."""
+
+    def serve(client: Client) -> None:
+        client.request()
+        client.send(b"HTTP/1.0 200 OK\r\nContent-Type: image/jpeg\r\n\r\n" + body)
+
+    with RawHttp(serve) as server, Watched(server.url) as watched:
+        watched.says("its answer has none" if body else "nothing in it")
 
 
 def test_frames_that_are_too_large_are_said_so() -> None:
@@ -444,6 +481,47 @@ def test_basic_passwords_are_sent_only_when_asked_for_and_only_to_the_camera(cap
         assert all("authorization" not in request.headers for request in other.requests)
         assert _basic(server.requests[1])
     assert "ss:w" not in caplog.text
+
+
+def test_a_password_goes_along_when_the_camera_sends_us_from_one_of_its_pages_to_another() -> None:
+    """And what it says is for ever is not asked again."""
+    snapshots = Snapshots()
+
+    def answer(request: Request) -> Answer:
+        if not _basic(request):
+            return Answer(401, b"", {"WWW-Authenticate": "Basic"})
+        return Answer(301, b"", {"Location": "/new"}) if request.path == "/old" else snapshots(request)
+
+    with FakeHttp(answer) as server:
+        with Watched(server.url.replace("http://", URL_WITH_PASSWORD) + "/old") as watched:
+            at_least(lambda: watched.source.frames_read, 4)
+        assert [request.path for request in server.requests].count("/old") == 2
+
+
+@pytest.mark.parametrize("kind", ["video/x-msvideo", "image/jpeg"])
+def test_other_video_is_read_by_ffmpeg_and_no_proxy_is_used(tmp_path: Path, kind: str) -> None:
+    clip = str(tmp_path / "clip.avi")
+    writer = cv2.VideoWriter(clip, cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for grey in range(5):
+        writer.write(np.full((48, 64, 3), grey, np.uint8))
+    writer.release()
+    body = PICTURES[0] if kind == "image/jpeg" else Path(clip).read_bytes()
+    program = """
+import sys
+from edge_face_detection.sources.url_camera import UrlCamera
+capture = UrlCamera(sys.argv[1]).open()
+assert capture.grab()
+assert capture.retrieve().size == (64, 48)
+"""
+    with FakeHttp(lambda _: Answer(200, body, {"Content-Type": kind})) as server:
+        nowhere = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
+        subprocess.run(
+            [sys.executable, "-c", program, server.url],
+            env={**os.environ, **nowhere, "no_proxy": "", "NO_PROXY": ""},
+            cwd=Path(__file__).parents[2],
+            check=True,
+            timeout=60,
+        )
 
 
 def test_a_wrong_password_is_told_and_not_shown() -> None:

@@ -116,7 +116,7 @@ def test_a_camera_that_goes_and_comes_is_followed_and_told_of_once(
         again.kill()
     down, up = caplog.records[:2]
     assert down.levelno == logging.WARNING
-    assert f"http://127.0.0.1:{server.port}/… is down" in down.getMessage()
+    assert f"{server.url} is down" in down.getMessage()
     assert up.levelno == logging.INFO
     assert "up after" in up.getMessage()
 

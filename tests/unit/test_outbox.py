@@ -260,13 +260,13 @@ def test_an_undeliverable_message_goes_out_of_the_way(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     with opened(path) as outbox:
         keep(outbox, (b"1", message(b"one")), (b"2", message(b"two")))
-        outbox.set_aside(b"1", "too large")
-        eventually(lambda: outbox.messages_aside == 1)
+        outbox.dead_letter(b"1", "too large")
+        eventually(lambda: outbox.totals.dead_letters == 1)
         assert [k.id for k in held(outbox)] == [b"2"]
     with opened(path) as outbox:
-        assert (len(outbox), outbox.messages_aside) == (1, 1)
+        assert (len(outbox), outbox.totals.dead_letters) == (1, 1)
         outbox.discard([b"1"])
-        eventually(lambda: outbox.messages_aside == 0)
+        eventually(lambda: outbox.totals.dead_letters == 0)
 
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "flipped", "header"])

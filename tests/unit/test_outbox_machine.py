@@ -1,4 +1,4 @@
-"""An outbox and its lanes under any order of events: what is put is given out once, and again after a restart.
+"""An outbox and its order under any order of events: what is put is given out once, and again after a restart.
 
 Hypothesis draws the events (https://hypothesis.readthedocs.io/en/latest/stateful.html) and shrinks a failure to the
 shortest story that tells it.
@@ -23,8 +23,8 @@ from hypothesis.stateful import (
 )
 
 from face_messages import Message, Outbox
-from face_messages.custody import send_order as lanes
-from face_messages.custody.send_order import Lanes
+from face_messages.custody import send_order as order
+from face_messages.custody.send_order import SendOrder
 from face_messages.outbox import outbox
 from face_messages.outbox.database import Kept
 from tests.support.parts import on_disk
@@ -43,20 +43,19 @@ class OutboxMachine(RuleBasedStateMachine):
         self.path = self.folder / "outbox.db"
         self.count = 0
         self.held: dict[bytes, Message] = {}
-        self.aside: set[bytes] = set()
+        self.dead: set[bytes] = set()
         self.safe: set[bytes] = set()
         self.open()
 
     def open(self) -> None:
         self.outbox = Outbox(self.path, max_bytes=1 << 30)
-        self.lanes = Lanes(self.outbox, backlog=_BACKLOG)
-        self.outbox.on_kept = self.lanes.outbox_has_more
+        self.order = SendOrder(self.outbox, backlog=_BACKLOG)
         self.given: dict[bytes, Kept] = {}
         self.last_seq = self.outbox.last_seq
 
     def settle(self) -> None:
         eventually(lambda: self.outbox.last_seq == self.last_seq and len(self.outbox) == len(self.held))
-        eventually(lambda: self.outbox.messages_aside == len(self.aside))
+        eventually(lambda: self.outbox.totals.dead_letters == len(self.dead))
 
     @rule(how_many=st.integers(3, 9))
     def put_some_that_wait(self, how_many: int) -> None:
@@ -69,7 +68,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.put(how_many, may_wait=False)
 
     def put(self, how_many: int, *, may_wait: bool) -> None:
-        self.outbox.patience = 60.0
+        self.outbox.write_delay = 60.0
         for _ in range(how_many):
             self.count += 1
             message_id = b"%d" % self.count
@@ -91,7 +90,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def give_out(self, how_many: int) -> None:
         """Each once, and only what is to be delivered."""
         for _ in range(how_many):
-            if (kept := self.lanes.next()) is None:
+            if (kept := self.order.next()) is None:
                 assert self.given.keys() >= self.held.keys()
                 return
             assert kept.id not in self.given
@@ -105,8 +104,8 @@ class OutboxMachine(RuleBasedStateMachine):
         message_id = data.draw(st.sampled_from(sorted(self.given.keys() & self.held.keys())))
         del self.held[message_id]
         if refused:
-            self.aside.add(message_id)
-            self.outbox.set_aside(message_id, "refused")
+            self.dead.add(message_id)
+            self.outbox.dead_letter(message_id, "refused")
         else:
             self.outbox.discard([message_id])
         self.settle()
@@ -137,9 +136,9 @@ class OutboxMachine(RuleBasedStateMachine):
 
 def test_any_order_of_events_keeps_the_promises(monkeypatch: pytest.MonkeyPatch) -> None:
     """With little memory and rows that go at once, so that a short story meets every case."""
-    monkeypatch.setattr(outbox, "_FRESH_BYTES", _BYTES)
+    monkeypatch.setattr(outbox, "_CACHE_BYTES", _BYTES)
     monkeypatch.setattr(outbox, "_TIDY_SECONDS", 0.0)
-    monkeypatch.setattr(lanes, "_PREFETCH", 2)
+    monkeypatch.setattr(order, "_PREFETCH", 2)
     run_state_machine_as_test(
         OutboxMachine,
         settings=settings(

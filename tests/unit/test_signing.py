@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ibm_botocore import auth
 from ibm_botocore.auth import S3SigV4Auth
@@ -59,10 +59,21 @@ def test_the_example_that_aws_published() -> None:
     metadata=st.dictionaries(TOKEN, PRINTABLE),
     body=st.binary(max_size=100),
     scheme=st.sampled_from(["http", "https"]),
+    query=st.dictionaries(TOKEN, TOKEN),
 )
-def test_the_sdk_signs_alike(method: str, key: str, metadata: dict[str, str], body: bytes, scheme: str) -> None:
-    """Any key, any metadata, with its spaces."""
-    url = f"{scheme}://store.example:9000/faces/{quote(key)}"
+@example(
+    method="PUT",
+    key="k",
+    metadata={"a": "1", "a-b": "2", "ab": "3", "a0": "4"},
+    body=b"",
+    scheme="http",
+    query={"b": "1", "a": "2", "a-b": "3"},
+)
+def test_the_sdk_signs_alike(
+    *, method: str, key: str, metadata: dict[str, str], body: bytes, scheme: str, query: dict[str, str]
+) -> None:
+    """Any key, any metadata, with its spaces, any query."""
+    url = f"{scheme}://store.example:9000/faces/{quote(key)}" + (f"?{urlencode(query)}" if query else "")
     headers = {"host": "store.example:9000", **{f"x-amz-meta-{name}": value for name, value in metadata.items()}}
     ours = Request(method, url, dict(headers), body)
     theirs = AWSRequest(method, url, dict(headers), body)
@@ -70,3 +81,18 @@ def test_the_sdk_signs_alike(method: str, key: str, metadata: dict[str, str], bo
     S3SigV4Auth(KEYS, "s3", "us-east-1").add_auth(theirs)
     assert ours.headers == dict(theirs.headers.items())
     assert ours.body == body
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "garage"])
+def test_the_key_of_a_day_is_not_used_on_another(region: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is derived once a day, whichever day comes next."""
+    signer = Signer(KEYS, "s3", region)
+    for day in (24, 24, 25, 24, 26, 26):
+        moment = datetime(2013, 5, day)  # noqa: DTZ001 - as the SDK's
+        monkeypatch.setattr(_Now.datetime, "utcnow", staticmethod(lambda moment=moment: moment))
+        headers = {"host": "store.example"}
+        ours = Request("PUT", "https://store.example/faces/x", dict(headers), b"x")
+        theirs = AWSRequest("PUT", "https://store.example/faces/x", dict(headers), b"x")
+        signer.add_auth(ours)
+        S3SigV4Auth(KEYS, "s3", region).add_auth(theirs)
+        assert ours.headers["Authorization"] == theirs.headers["Authorization"]

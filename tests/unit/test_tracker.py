@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dev.bench.detecting import read
-from dev.bench.filming import make_film
+from dev.bench.films import make_film
 from dev.bench.truth import judge_frames
 from edge_face_detection.faces.detector import Box, Face, Finder
 from edge_face_detection.faces.tracker import Tracker

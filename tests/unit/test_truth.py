@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dev.bench.films import SCENES
 from dev.bench.measure import BenchmarkError
-from dev.bench.scenes import SCENES
 from dev.bench.truth import TrueFace, judge, judge_frames, labelled, link, match, read_labels
 from edge_face_detection.faces.detector import Box
 

@@ -69,3 +69,21 @@ def test_a_scan_finds_small_faces_in_poor_light() -> None:
             dim = np.asarray(scene([place], size=(160, 120), number=number) * 0.5, np.uint8)
             hits.append(any(found.iou(box(*place)) > 0.3 for found in finder.scan(dim, 12, 12)))
     assert sum(hits) >= 0.9 * len(hits)
+
+
+def test_rows_that_are_no_boxes_are_passed_over() -> None:
+    """OpenCV gives such ones for pictures of few pixels, now and then."""
+    good = [1, 2, 30, 40, *[5.0] * 10, 0.9]
+    rows = np.array([good, good, good, good, good], np.float32)
+    rows[1, 2], rows[2, 0], rows[3, 3], rows[4, 14] = np.nan, np.inf, -1, np.nan
+
+    class Network:
+        def detect(self, _: object) -> tuple[int, object]:
+            return 1, rows
+
+    finder = make_finder("yunet")
+    assert isinstance(finder, YuNetFinder)
+    finder._networks[19, 19] = Network()  # type: ignore[assignment]  # as much of one as is asked
+    picture = np.zeros((19, 19, 3), np.uint8)
+    assert [tuple(place) for place in finder.scan(picture, 12, 12)] == [(1, 2, 30, 40)]
+    assert len(finder.look(picture, sure=True)) == 1
