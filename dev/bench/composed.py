@@ -37,7 +37,7 @@ class Still:
 def photographs() -> list[Image]:
     """Raises BenchmarkError where scikit-image is not installed."""
     try:
-        import skimage.data  # type: ignore[import-untyped]  # noqa: PLC0415 - only here
+        import skimage.data  # noqa: PLC0415 - only here
     except ImportError:
         raise BenchmarkError("composed scenes need scikit-image: pip install scikit-image") from None
     folder = Path(skimage.data.__file__).parent
@@ -58,8 +58,8 @@ def stills(folder: Path, half: str, *, count: int, seed: int = 1) -> Iterator[St
             view = person.views[rng.integers(len(person.views))]
             most = min(1.4 * view.box.side, size[1] * 0.45)
             side = float(np.exp(rng.uniform(np.log(18), np.log(most))))
-            centre = tuple(float(rng.uniform(0.8 * side, edge - 0.8 * side)) for edge in size)
-            place = Box.at(*centre, 2.2 * side, 2.4 * side)
+            x, y = (float(rng.uniform(0.8 * side, edge - 0.8 * side)) for edge in size)
+            place = Box.at(x, y, 2.2 * side, 2.4 * side)
             if any(
                 place.iou(Box.at(*other.box.centre, 2.2 * other.box.side, 2.4 * other.box.side)) > 0 for other in faces
             ):
@@ -67,7 +67,7 @@ def stills(folder: Path, half: str, *, count: int, seed: int = 1) -> Iterator[St
             box = paste(
                 image,
                 view,
-                cast("tuple[float, float]", centre),
+                (x, y),
                 side,
                 degrees=float(np.clip(rng.normal(0, 9), -20, 20)),
                 mirrored=bool(rng.integers(2)),
@@ -84,7 +84,7 @@ def video(folder: Path, half: str, *, frames: int, seed: int, size: tuple[int, i
     """
     everyone = people(folder, half)
     rng = np.random.default_rng(seed + 1000 * (half == "report"))
-    wall = cv2.GaussianBlur(_background(rng, size), (0, 0), rng.uniform(0.5, 3))
+    wall = cast("Image", cv2.GaussianBlur(_background(rng, size), (0, 0), rng.uniform(0.5, 3)))
     gain, deviation = rng.uniform(0.5, 1.1), rng.uniform(1, 4)
     parts: list[dict[str, Any]] = []
     for _ in range(rng.integers(2, 5)):

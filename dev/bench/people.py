@@ -85,7 +85,7 @@ def _view(image: Image, box: Box, frontal: float) -> View | None:
         return None
     # Beyond the frame its edge is repeated: the mask hides most of that.
     pads = [max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width)]
-    padded = cv2.copyMakeBorder(image, *pads, cv2.BORDER_REPLICATE)
+    padded = cv2.copyMakeBorder(image, pads[0], pads[1], pads[2], pads[3], cv2.BORDER_REPLICATE)
     x, y = left + pads[2], top + pads[0]
     cut = padded[y : y + bottom - top, x : x + right - left].copy()
     return View(cast("Image", cut), Box(box.x - left, box.y - top, box.width, box.height), frontal)
@@ -117,7 +117,7 @@ def paste(
     axes = tuple(max(1, round(part * box.side)) for part in _ELLIPSE)
     middle = round(box.centre[0]), round(box.centre[1] - 0.1 * box.side)
     cv2.ellipse(mask, middle, axes, 0, 0, 360, 1.0, -1)
-    mask = cv2.GaussianBlur(mask, (0, 0), max(1.0, (1 - _FADE) / 2 * box.side))
+    soft = cv2.GaussianBlur(mask, (0, 0), max(1.0, (1 - _FADE) / 2 * box.side))
     x0, y0 = (max(0, int(value - 1.8 * side)) for value in centre)
     x1, y1 = (min(most, int(value + 1.8 * side) + 1) for value, most in zip(centre, size, strict=True))
     if x0 >= x1 or y0 >= y1:
@@ -126,7 +126,7 @@ def paste(
     part = image[y0:y1, x0:x1]
     shape = x1 - x0, y1 - y0
     pasted = cv2.warpAffine(blurred, turn, shape, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-    weight = cv2.warpAffine(mask, turn, shape)[..., np.newaxis]
+    weight = cv2.warpAffine(soft, turn, shape)[..., np.newaxis]
     if weight.sum() > 0:
         here = (part * weight).sum((0, 1)) / weight.sum()
         there = (pasted * weight).sum((0, 1)) / weight.sum()

@@ -26,7 +26,7 @@ _ALONE_SECONDS, _FORGET_SECONDS = 0.5, 2.0
 _CHANGED, _CUT = 25, 0.5
 _CHANGED_DARK, _CUT_DARK, _CORRELATION, _CONTRAST = 4, 0.4, 0.5, 3.0
 # Something has come when the change is _STIR above a multiple of what is usual, which is learnt.
-_STIR, _STIR_USUAL, _USUAL_GAIN = 0.006, 2, 0.05
+_STIR, _STIR_USUAL, _USUAL_GAIN = 0.02, 2, 0.05
 _GLANCE = (64, 48)
 # A place is searched anew when it differs by this many grey levels from when it was searched last. Faces that are
 # followed change all the time: their places, this much larger, do not count.

@@ -28,9 +28,7 @@ _KEEN_FRAMES, _SELDOM = 5, 3
 # How far from its expected place a lost face may come back: sides of its box, at once and for each frame away.
 _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
-# Frames between two surprises (see Change).
-_CALM = 3
-# Frames after which a place that has changed is searched at the latest.
+# Frames after which places that have changed are searched at the latest.
 _NEWS_FRAMES = 8
 # Turns in which a pass of the scan is done.
 _TURNS = 2
@@ -78,6 +76,7 @@ class Tracker:
         self._scan: Scan | None = None
         self._watch = ChangeWatch()
         self._waited = self._calm = 0
+        self._wait = 1
         self._alike = _ALIKE
         self._tracks: list[Track] = []
         self._last_number = 0
@@ -95,8 +94,7 @@ class Tracker:
         change = self._watch.next(frame, shrink=1 / self._scan.scale)
         self._waited += 1
         self._calm += 1
-        is_stir = change.is_stir and self._calm >= _CALM
-        self._alike = _ALIKE_LATE if is_stir or change.is_alone else _ALIKE
+        self._alike = _ALIKE_LATE if change.is_stir or change.is_alone else _ALIKE
         if change.is_cut:
             self._tracks.clear()
         if change.is_alone:
@@ -105,8 +103,7 @@ class Tracker:
             self._search(frame, [(0, 0, *frame.size)])
         else:
             rough = self._follow(frame)
-            if is_stir or self._calm >= _NEWS_FRAMES:
-                self._search(frame, self._watch.news(self._present()))
+            self._search_news(frame)
             if self.scan_frames <= self._waited * self._scan.turns:
                 self._waited = 0
                 rough.extend(self._scan.next(frame))
@@ -114,6 +111,16 @@ class Tracker:
         self._tracks = [track for track in self._tracks if track.away <= self.patience]
         faces = [track.face(frame.size) for track in self._tracks if not track.away]
         return [face for face in faces if face.side >= self.min_face_size]
+
+    def _search_news(self, frame: Frame) -> None:
+        """Search where something has come; ever more rarely where that goes on and it is no face."""
+        regions = self._watch.news(self._present())
+        if not regions:
+            self._wait = 1
+        elif self._calm >= self._wait:
+            known = self._last_number
+            self._search(frame, regions)
+            self._wait = 1 if self._last_number > known else min(2 * self._wait, _NEWS_FRAMES)
 
     def _search(self, frame: Frame, regions: Iterable[Region]) -> None:
         """Find all faces there, with all the care there is."""

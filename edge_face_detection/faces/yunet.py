@@ -44,7 +44,7 @@ class YuNetFinder:
     scan_sides: ClassVar[Sequence[float]] = (12.0,)
     reach: ClassVar = 16.0
     octave: ClassVar = 6.0
-    look_side: ClassVar = 48
+    look_side: ClassVar = 64
     look_span: ClassVar = 2.0
 
     def __init__(self, model: Path | None) -> None:
