@@ -113,6 +113,8 @@ class Finder(Protocol):
     """A scan for side s also finds faces up to reach × s."""
     octave: ClassVar[float]
     """Factor by which the picture shrinks between scans of all sides, to find larger faces."""
+    again: ClassVar[bool]
+    """Whether in a video a find of `whole` is looked at again, since a wrong one would be found in many frames."""
     look_side: ClassVar[int]
     """Side of the face that `look` expects."""
     look_span: ClassVar[float]

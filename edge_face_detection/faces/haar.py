@@ -48,6 +48,7 @@ class HaarFinder:
     scan_sides: ClassVar[Sequence[float]] = tuple(_WINDOW * _SCAN_FACTOR**step for step in range(3))
     reach: ClassVar = _SCAN_FACTOR
     octave: ClassVar = 2.0
+    again: ClassVar = False
     look_side: ClassVar = 40
     look_span: ClassVar = 1.6
 

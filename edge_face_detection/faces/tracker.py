@@ -100,7 +100,7 @@ class Tracker:
         if change.is_alone:
             for track in self._tracks:
                 track.miss(hidden=False)
-            self._search(frame, [(0, 0, *frame.size)])
+            self._search(frame, [(0, 0, *frame.size)], is_alone=True)
         else:
             rough = self._follow(frame)
             self._search_news(frame)
@@ -119,10 +119,10 @@ class Tracker:
             self._wait = 1
         elif self._calm >= self._wait:
             known = self._last_number
-            self._search(frame, regions)
+            self._search(frame, regions, is_alone=False)
             self._wait = 1 if self._last_number > known else min(2 * self._wait, _NEWS_FRAMES)
 
-    def _search(self, frame: Frame, regions: Iterable[Region]) -> None:
+    def _search(self, frame: Frame, regions: Iterable[Region], *, is_alone: bool) -> None:
         """Find all faces there, with all the care there is."""
         self._calm = 0
         self._watch.searched()
@@ -135,6 +135,8 @@ class Tracker:
             for sighting in self.finder.whole(picture, self.min_face_size * scale):
                 x, y, width, height = (value / scale for value in sighting.box)
                 box = Box(region[0] + x, region[1] + y, width, height)
+                if not is_alone and self.finder.again and self._look(frame, box) is None:
+                    continue
                 window = Window.of(frame, box, self.finder)
                 if window and not any(box.iou(other) >= _SAME or _is_same(box, other) for other in self._present()):
                     self._admit(window, replace(sighting, box=box), sure=True)

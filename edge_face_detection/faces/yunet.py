@@ -44,6 +44,7 @@ class YuNetFinder:
     scan_sides: ClassVar[Sequence[float]] = (12.0,)
     reach: ClassVar = 16.0
     octave: ClassVar = 6.0
+    again: ClassVar = True
     look_side: ClassVar = 64
     look_span: ClassVar = 2.0
 
