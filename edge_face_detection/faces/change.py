@@ -28,9 +28,10 @@ _CHANGED_DARK, _CUT_DARK, _CORRELATION, _CONTRAST = 4, 0.4, 0.5, 3.0
 # Something has come when the change is _STIR above a multiple of what is usual, which is learnt.
 _STIR, _STIR_USUAL, _USUAL_GAIN = 0.02, 2, 0.05
 _GLANCE = (64, 48)
-# A place is searched anew when it differs by this many grey levels from when it was searched last. Faces that are
-# followed change all the time: their places, this much larger, do not count.
-_NEWS, _KNOWN = 12, 1.5
+# A place is searched anew when it differs by this many grey levels from when it was searched last.
+_NEWS = 12
+# Somebody whose face is followed moves all the time. Head and shoulders do not count (sides of the face's box).
+_ASIDE, _ABOVE, _BELOW = 0.8, 0.6, 1.5
 # What is added around such places, in cells of the glance. Searched are quarters of the frame's sides and multiples of
 # it: networks are built for a size.
 _AROUND, _PARTS = 3, 4
@@ -76,7 +77,8 @@ class ChangeWatch:
         news = cv2.medianBlur(np.where(cv2.absdiff(self._glance, self._searched) > _NEWS, 255, 0).astype(np.uint8), 3)
         across, down = (cells / side for cells, side in zip(_GLANCE, self._size, strict=True))
         for box in known:
-            x, y, width, height = Box.at(*box.centre, box.width * _KNOWN, box.height * _KNOWN)
+            x, y, width, height = box.x - box.width * _ASIDE, box.y - box.height * _ABOVE, box.width, box.height
+            width, height = width * (1 + 2 * _ASIDE), height * (1 + _ABOVE + _BELOW)
             left, top = max(0, int(x * across)), max(0, int(y * down))
             news[top : max(0, math.ceil((y + height) * down)), left : max(0, math.ceil((x + width) * across))] = 0
         if not news.any():

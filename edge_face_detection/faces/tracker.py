@@ -29,7 +29,7 @@ _KEEN_FRAMES, _SELDOM = 5, 3
 _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
 # Frames after which places that have changed are searched at the latest.
-_NEWS_FRAMES = 8
+_NEWS_FRAMES = 32
 # Turns in which a pass of the scan is done.
 _TURNS = 2
 # Pictures that stand alone are searched up to this multiple of `max_side`.
