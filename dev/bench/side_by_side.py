@@ -33,7 +33,7 @@ def demo_pictures() -> list[Image]:
     shown = []
     for zoom, degrees, gain, aside in [
         (1.0, 0, 1.0, 0),
-        (0.3, 0, 1.0, 0),
+        (0.5, 0, 1.0, 0),
         (0.8, 30, 1.0, 0),
         (0.8, 0, 0.12, 0),
         (1, 0, 1, -155),

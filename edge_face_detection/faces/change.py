@@ -20,6 +20,9 @@ Region: TypeAlias = tuple[int, int, int, int]
 
 # Seconds from the frame before. A later frame stands alone; after a longer gap nobody is known again.
 _ALONE_SECONDS, _FORGET_SECONDS = 0.5, 2.0
+# A gap that is the search's own, but for these seconds, does not count: on a slow processor each frame would stand
+# alone for ever.
+_OWN_SECONDS = 0.2
 # A part of the picture has changed when it differs by this many grey levels of 255 from the frame before. A new scene
 # has changed by the share _CUT. Where both are dark, it has changed by fewer levels and no longer correlates, and each
 # shows more (standard deviation, grey levels) than noise does.
@@ -45,8 +48,6 @@ class Change:
     is_cut: bool
     #: More has changed than is usual.
     is_stir: bool
-    #: Seconds since the frame before.
-    seconds: float
 
 
 class ChangeWatch:
@@ -59,18 +60,23 @@ class ChangeWatch:
         self._moment = 0.0
         self._usual = 0.0
 
-    def next(self, frame: Frame, *, shrink: float) -> Change:
-        """`shrink`: by how much a `view` of the frame is going to shrink it. Raises UnreadableFrameError."""
+    def next(self, frame: Frame, *, shrink: float, spent: float) -> Change:
+        """`shrink`: by how much a `view` of the frame is going to shrink it. `spent`: seconds that the search of the
+        frame before took. Raises UnreadableFrameError.
+        """
         glance = frame.glance(_GLANCE, shrink=shrink)
         changed = float(np.count_nonzero(cv2.absdiff(glance, self._glance) > _CHANGED)) / glance.size
         # The absolute value: a clock may be set back.
         seconds = abs(frame.moment - self._moment)
+        is_live = frame.moment == frame.captured_monotonic
+        if is_live and seconds - spent < _OWN_SECONDS:
+            seconds = 0.0
         is_new = frame.size != self._size
         is_cut = is_new or changed > _CUT or seconds >= _FORGET_SECONDS or _is_other(self._glance, glance)
         is_stir = changed > _STIR + _STIR_USUAL * self._usual
         self._usual += _USUAL_GAIN * (min(changed, _CUT) - self._usual)
         self._glance, self._size, self._moment = glance, frame.size, frame.moment
-        return Change(is_cut or seconds >= _ALONE_SECONDS, is_cut, is_stir, 0.0 if is_new else seconds)
+        return Change(is_cut or seconds >= _ALONE_SECONDS, is_cut, is_stir)
 
     def news(self, known: Iterable[Box]) -> list[Region]:
         """Where something has come since `searched`, apart from the faces that are known; x, y, width and height."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
+from time import monotonic
 
 from edge_face_detection.faces.change import ChangeWatch, Region
 from edge_face_detection.faces.detector import Box, Face, Finder, Sighting
@@ -77,6 +78,7 @@ class Tracker:
         self._watch = ChangeWatch()
         self._waited = self._calm = 0
         self._wait = 1
+        self._spent = 0.0
         self._alike = _ALIKE
         self._tracks: list[Track] = []
         self._last_number = 0
@@ -91,7 +93,8 @@ class Tracker:
         if self._scan is None or frame.size != self._scan.size:
             sizes = {"min_face_size": self.min_face_size, "max_side": self.max_side}
             self._scan = Scan(self.finder, frame.size, **sizes, turns=_TURNS)
-        change = self._watch.next(frame, shrink=1 / self._scan.scale)
+        change = self._watch.next(frame, shrink=1 / self._scan.scale, spent=self._spent)
+        self._spent = 0.0
         self._waited += 1
         self._calm += 1
         self._alike = _ALIKE_LATE if change.is_stir or change.is_alone else _ALIKE
@@ -100,7 +103,9 @@ class Tracker:
         if change.is_alone:
             for track in self._tracks:
                 track.miss(hidden=False)
+            began = monotonic()
             self._search(frame, [(0, 0, *frame.size)], is_alone=True)
+            self._spent = monotonic() - began
         else:
             rough = self._follow(frame)
             self._search_news(frame)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from edge_face_detection.faces.detector import Box, Face, Finder
+from edge_face_detection.faces.detector import Box, Face, Finder, Sighting
 from edge_face_detection.faces.tracker import Tracker
+from edge_face_detection.sources.frame import Image
 from edge_face_detection.sources.open_source import open_source
 from tests.support.scenes import box, frame, make_finder, scene, with_both
 
@@ -92,3 +94,27 @@ def test_the_first_frame_after_a_cut_is_looked_through(finder: Finder, gain: flo
     ]
     assert [len(faces) for faces in found] == [0, 0, 0, 0, 0, 1]
     assert _is_at(found[-1][0], place)
+
+
+def test_a_gap_that_the_search_itself_makes_leaves_no_frame_alone(
+    finder: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow processor the search of one frame takes longer than that gap: the next ones are followed again."""
+    clock = itertools.count(step=1.5)
+    monkeypatch.setattr("edge_face_detection.faces.tracker.monotonic", lambda: float(next(clock)))
+    looked: list[tuple[int, int]] = []
+    whole = finder.whole
+
+    def told(picture: Image, smallest: float) -> list[Sighting]:
+        looked.append((picture.shape[0], picture.shape[1]))
+        return whole(picture, smallest)
+
+    monkeypatch.setattr(finder, "whole", told)
+    tracker = Tracker(finder)
+    moments = [0.0, 1.55, 1.6, 1.65]
+    tracks = [
+        [face.track for face in tracker.faces(frame(scene([SMALL], size=SIZE), number, moment))]
+        for number, moment in enumerate(moments)
+    ]
+    assert tracks == [[1]] * len(moments)
+    assert looked == [SIZE[::-1]]
