@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import Any, Protocol, Self
 
 _POLL_SECONDS = 0.02
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -26,6 +26,15 @@ _LEASH = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ] && e
 # The kernel's "parent" is the thread that forked. One thread, which lives as long as the interpreter, starts all.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 _started: weakref.WeakSet[ManagedProcess] = weakref.WeakSet()
+
+
+class Started(Protocol):
+    """What is used of a `subprocess.Popen`."""
+
+    pid: int
+    returncode: int | Any
+
+    def wait(self) -> int: ...
 
 
 class ProcessError(RuntimeError):
@@ -64,7 +73,7 @@ class ManagedProcess:
         self._env = None if env is None else dict(env)
         self._ready = ready
         self._ready_seconds = ready_seconds
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: Started | None = None
         self._log_start = 0
         self._cpu_seconds = 0.0
         self._peak_rss_bytes = 0
@@ -99,12 +108,15 @@ class ManagedProcess:
         for program in (self._args[0], _LEASH[0]):  # the second is part of util-linux
             if shutil.which(program) is None:
                 raise ProcessError(f"cannot start {program}: No such file or directory")
+        self._popen = self._launch()
+        _started.add(self)
+
+    def _launch(self) -> Started:
         command = [*_LEASH, str(os.getpid()), *self._args]
         with self.log.open("ab") as log:
-            self._popen = subprocess.Popen(
+            return subprocess.Popen(
                 command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0
             )
-        _started.add(self)
 
     def wait_ready(self, ready: Callable[[], bool] | int, *, timeout: float = 20) -> None:
         """Wait until `ready()` is true, or until that loopback port accepts a connection.
@@ -215,7 +227,7 @@ class ManagedProcess:
         return f"{self.name} ended {how}; the end of {self.log}:\n{self.log_tail()}"
 
     @property
-    def _process(self) -> subprocess.Popen[bytes]:
+    def _process(self) -> Started:
         if self._popen is None:
             raise ProcessError(f"{self.name} was not started")
         return self._popen

@@ -36,6 +36,11 @@ def in_images(wanted: bool = True) -> Iterator[None]:
         _use_images = before
 
 
+def python_path() -> str:
+    """This checkout, before what the caller's PYTHONPATH names."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
 class PythonProcess(ManagedProcess):
     """`python -m <module> …` of this checkout, with these environment variables and no others of this project."""
 
@@ -49,8 +54,7 @@ class PythonProcess(ManagedProcess):
         ready: Callable[[], bool] | None = None,
     ) -> None:
         kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-        path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
-        env = kept | {"PYTHONPATH": path, **settings}
+        env = kept | {"PYTHONPATH": python_path(), **settings}
         super().__init__(name, [sys.executable, "-m", *module], log=log, env=env, ready=ready)
 
 

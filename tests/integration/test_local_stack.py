@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning:ibm_botocore")
 
 ROOT = Path(__file__).parents[2]
-SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
+SLEEPER = [sys.executable, "-c", "import time; sum(range(3_000_000)); print('up', flush=True); time.sleep(60)"]
 
 
 def await_true(condition: Callable[[], bool], *, seconds: float = 10, what: str) -> None:

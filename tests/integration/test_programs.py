@@ -61,6 +61,7 @@ def test_a_burst_of_signals_ends_it_all_the_same(program: Program) -> None:
 
 def test_a_signal_at_any_moment_of_the_start_ends_it_soon(program: Program) -> None:
     """From the first lines of Python on: status 0, or by the signal itself before the program had begun."""
+    program.forked = False
     for delay in (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6):
         program.start()
         time.sleep(delay)

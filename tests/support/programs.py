@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import sys
 import time
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from dev.stack.ports import free_port
-from dev.stack.programs import ROOT, PythonProcess
+from dev.stack.processes import Started
+from dev.stack.programs import ROOT, PythonProcess, python_path
 from dev.stack.s3 import BUCKET, S3Server
 from face_messages.service import tempo
+from tests.support import fork_server
 from tests.support.waiting import eventually
 
 __all__ = ["AS_IN_THE_FIELD", "BUCKET", "QUICK", "ROOT", "Program", "forwarder", "saver"]
@@ -29,11 +32,22 @@ _BETWEEN_LOOKS = 0.05
 class Program(PythonProcess):
     """`python -m <name>` with these settings and no others but `QUICK`."""
 
-    def __init__(self, name: str, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(self, name: str, folder: Path, settings: dict[str, str], *, forked: bool = True) -> None:
+        """`forked`: a fork of a process that has the libraries already. Tests of the start itself do without."""
+        self.forked = forked
         self.metrics_port = free_port()
         self._asked_at = 0.0
         base = {"METRICS_PORT": str(self.metrics_port)}
         super().__init__(name, [name], base | QUICK | settings, log=folder / f"{name}.log")
+
+    def _launch(self) -> Started:
+        env = self._env or {}
+        # What the start of an interpreter reads, or the linker before it.
+        special = {name: value for name, value in env.items() if name.startswith(("LD_", "PYTHON"))}
+        is_plain = self._args[:2] == [sys.executable, "-m"] and special == {"PYTHONPATH": python_path()}
+        if self.forked and is_plain:
+            return fork_server.fork(self._args[2:], env, self.log)
+        return super()._launch()
 
     def ask(self, path: str) -> tuple[int, str]:
         """Status and body of an HTTP GET."""
