@@ -19,8 +19,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo gallery screenshots test test-unit test-containers test-cluster test-camera chaos check docs format lock audit \
-	sbom bench bench-images outage clean tools ready mosquitto chromium prometheus qemu
+.PHONY: help setup demo gallery screenshots test test-unit test-containers test-cluster test-camera chaos check docs \
+	format lock audit sbom yunet bench bench-images outage clean tools ready mosquitto chromium prometheus qemu
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ check: $(STAMP_DEV) ## before a commit: ruff, its formatter, mypy, the page of t
 format: $(STAMP_DEV) ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+yunet: ## fetch YuNet's model from OpenCV Zoo (MIT) into models/, and check its sha256
+	@python3 dev/scripts/yunet.py
 
 docs: $(STAMP_DEV) ## write the tables of docs/settings.md
 	@PYTHONPATH=. $(BIN)/python dev/scripts/settings_table.py
