@@ -19,8 +19,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo gallery screenshots test test-unit test-containers test-camera chaos check docs format lock audit \
-	sbom bench bench-images outage clean tools ready mosquitto chromium prometheus qemu
+.PHONY: help setup demo gallery screenshots test test-unit test-containers test-cluster test-camera chaos check docs \
+	format lock audit sbom yunet bench bench-images outage clean tools ready mosquitto chromium prometheus qemu
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ format: $(STAMP_DEV) ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+yunet: ## fetch YuNet's model from OpenCV Zoo (MIT) into models/, and check its sha256
+	@python3 dev/scripts/yunet.py
+
 docs: $(STAMP_DEV) ## write the tables of docs/settings.md
 	@PYTHONPATH=. $(BIN)/python dev/scripts/settings_table.py
 
@@ -62,12 +65,17 @@ test-containers: $(STAMP_DEV) prometheus ## tests of the images and compose file
 	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
 	@$(PYTEST) tests/containers
 
+test-cluster: $(STAMP_DEV) mosquitto ## tests with a cluster of RabbitMQ, three nodes of compose/cluster.yml; needs a Docker engine, and 3 minutes
+	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
+	@$(PYTEST) tests/cluster
+
 test-camera: $(STAMP_DEV) mosquitto qemu ## tests with USB cameras, in a virtual machine that emulates them; needs Debian on x86_64
 	@$(BIN)/python -m tests.camera.machine $(BIN)/python -m pytest -p no:cacheprovider tests/camera
 
-chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count the bucket; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1 IMAGES=1
+chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count the bucket; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1 IMAGES=1 CLUSTER=1
 	@$(BIN)/python -m dev.chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS, \
-		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain) $(if $(IMAGES),--images)
+		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain) $(if $(IMAGES),--images) \
+		$(if $(CLUSTER),--cluster $(if $(SAVERS),,--savers 3))
 
 outage: $(STAMP_DEV) mosquitto ## the cloud is gone while 100,000 faces come in: memory, disk, and the backlog after it; minutes, and 6 GB in TMPDIR
 	@$(BIN)/python -m dev.bench outage

@@ -19,7 +19,7 @@ from face_messages import Monitor, Session
 from face_messages.service import program
 from face_messages.service.health import Listener
 from face_messages.service.monitor import show_session
-from face_messages.service.settings import broker_url
+from face_messages.service.settings import broker_urls
 from object_store.bucket import Bucket
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def work(settings: GallerySettings, stop: program.Stop) -> int:
     hub = Hub(lambda: session.connects if session.is_up else None)
     pages = Pages(settings, store, hub, access)
     session = Session(
-        broker_url(settings.mqtt_url),
+        broker_urls(settings.mqtt_url),
         client_id=settings.gallery_id,
         endpoint=Listener(FILTERS, hub.heard),
         session_expiry=0,

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from cloud_gallery.password import is_hash
-from face_messages.service.settings import MqttUrl, Name
+from face_messages.service.settings import MqttUrls, Name
 from object_store.settings import BucketSettings
 
 _PORTS = {"http": 80, "https": 443}
@@ -47,7 +47,10 @@ def _check_password(text: SecretStr) -> SecretStr:
 class GallerySettings(BucketSettings):
     """What `cloud_gallery` can be told."""
 
-    mqtt_url: MqttUrl = Field(description="the cloud broker, such as mqtt://cloud_mosquitto:1883")
+    mqtt_url: MqttUrls = Field(
+        description="the cloud broker, such as mqtt://cloud_mosquitto:1883; of several, with commas between, the next"
+        " is tried when one is away"
+    )
     gallery_host: str = Field(
         "127.0.0.1", description="address on which the page is served; another than loopback needs GALLERY_PASSWORD"
     )

@@ -10,6 +10,9 @@ ca_days=3650
 server_days=397
 soon=$((30 * 86400))
 name=${name:-}
+# Whom a certificate is for, which openssl.cnf asks for.
+CERTIFIED=nobody
+export CERTIFIED
 
 die() {
     echo "$name: $*" >&2
@@ -27,6 +30,7 @@ new_key() {
 
 # NAME KIND DAYS FOLDER: a new key and its certificate, FOLDER/new.key and FOLDER/new.crt.
 issue() {
+    CERTIFIED=$1
     new_key "$4/new.key"
     quietly req -new -config "$pki/openssl.cnf" -key "$4/new.key" -subj "/CN=$1" -out "$4/new.csr"
     quietly ca -batch -notext -config "$pki/openssl.cnf" -extensions "$2" -days "$3" -in "$4/new.csr" -out "$4/new.crt"
@@ -36,6 +40,10 @@ issue() {
 publish_crl() {
     # Its end is far away: a list that nobody has renewed must not lock everybody out.
     quietly ca -gencrl -config "$pki/openssl.cnf" -crldays "$ca_days" -out "$pki/crl.new"
+    # By the name under which a node of a cluster looks for it.
+    mkdir -p "$pki/crl"
+    cp "$pki/crl.new" "$pki/crl/new"
+    mv "$pki/crl/new" "$pki/crl/$(openssl x509 -in "$pki/ca.crt" -noout -hash).r0"
     mv "$pki/crl.new" "$pki/crl.pem"
 }
 
@@ -80,6 +88,8 @@ basicConstraints = critical,CA:FALSE
 keyUsage = critical,digitalSignature
 extendedKeyUsage = clientAuth
 authorityKeyIdentifier = keyid
+# The client id, where the broker is a cluster; Mosquitto goes by the common name.
+subjectAltName = DNS:\$ENV::CERTIFIED
 [server]
 basicConstraints = critical,CA:FALSE
 keyUsage = critical,digitalSignature

@@ -11,9 +11,9 @@ from cloud_saver.clocks import Clocks
 from cloud_saver.edge_metrics import FILTERS, Edges
 from cloud_saver.retention import watch
 from cloud_saver.saver import Saver
-from cloud_saver.settings import SaverSettings
+from cloud_saver.settings import SaverSettings, amqp_urls
 from face_messages import Monitor, Session, Taker
-from face_messages.mqtt.endpoint import Multiplexer
+from face_messages.mqtt.endpoint import Connection, Endpoint, Multiplexer
 from face_messages.mqtt.session import NEVER
 from face_messages.service import program
 from face_messages.service.health import Listener, Reporter
@@ -31,6 +31,32 @@ _GROUP_SESSION_SECONDS = 0
 _GROUP_KEEPALIVE = 10
 
 
+def _session(settings: SaverSettings, endpoint: Endpoint, window: int) -> Connection:
+    """With Mosquitto, or with a cluster of RabbitMQ; the rest of the program does not know which."""
+    if settings.amqp_url is not None:
+        # Without a cluster, pika's memory is saved.
+        from face_messages.amqp.session import AmqpSession  # noqa: PLC0415
+
+        return AmqpSession(
+            amqp_urls(settings.amqp_url),
+            client_id=settings.client_id,
+            endpoint=endpoint,
+            tls=settings.tls,
+            receive_maximum=window,
+        )
+    assert settings.mqtt_url is not None
+    return Session(
+        broker_url(settings.mqtt_url),
+        client_id=settings.client_id,
+        endpoint=endpoint,
+        tls=settings.tls,
+        session_expiry=_GROUP_SESSION_SECONDS if settings.saver_group else NEVER,
+        keep_session=not settings.saver_group,
+        keepalive=_GROUP_KEEPALIVE if settings.saver_group else 30,
+        receive_maximum=window,
+    )
+
+
 def work(settings: SaverSettings, stop: program.Stop) -> int:
     """Runs until `stop` is set."""
     store = Bucket(settings)
@@ -39,16 +65,7 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
     clocks = Clocks()
     lately, news, edges = Lately(lambda: saver.trouble), News(), Edges(clocks)
     reporter = Reporter(settings.client_id, lately.health, watch=lambda: saver.trouble is None)
-    session = Session(
-        broker_url(settings.mqtt_url),
-        client_id=settings.client_id,
-        endpoint=Multiplexer(taker, Listener(FILTERS, edges.hear), news, reporter),
-        tls=settings.tls,
-        session_expiry=_GROUP_SESSION_SECONDS if settings.saver_group else NEVER,
-        keep_session=not settings.saver_group,
-        keepalive=_GROUP_KEEPALIVE if settings.saver_group else 30,
-        receive_maximum=saver.window,
-    )
+    session = _session(settings, Multiplexer(taker, Listener(FILTERS, edges.hear), news, reporter), saver.window)
     monitor = Monitor()
     monitor.counter("objects_stored", "objects written to the bucket", lambda: saver.stored)
     monitor.counter("store_failures", "writes that failed and were tried again", lambda: saver.failed)

@@ -84,7 +84,8 @@ class DetectorSettings(MqttSettings, OutboxSettings):
         ge=64,
         le=16384,
         description="larger frames are shrunk to this largest side for detection, in pixels; a face that then has"
-        " less than 20 pixels (haar) or 11 (yunet) is not found",
+        " less than 20 pixels (haar) or 11 (yunet) is not found. Pictures that stand alone, and places that have"
+        " changed, are searched at up to three times that",
     )
     min_face_size: int = Field(
         40,

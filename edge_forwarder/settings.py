@@ -44,7 +44,7 @@ class ForwarderSettings(MqttSettings, OutboxSettings):
         return TlsFiles(self.cloud_mqtt_ca_file, self.cloud_mqtt_cert_file, self.cloud_mqtt_key_file)
 
     def contradictions(self) -> list[str]:
-        lines = tls_contradictions(self.cloud_mqtt_url, self.cloud_tls, "CLOUD_MQTT_")
+        lines = tls_contradictions(broker_urls(self.cloud_mqtt_url), self.cloud_tls, "CLOUD_MQTT_")
         lines += proxy_contradictions(self.cloud_mqtt_url)
         edge, clouds = broker_url(self.edge_mqtt_url), broker_urls(self.cloud_mqtt_url)
         if (edge.host, edge.port) in [(cloud.host, cloud.port) for cloud in clouds]:

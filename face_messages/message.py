@@ -18,8 +18,8 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 #: A receipt is one correlation a line, so neither a line break nor a novel fits.
 MAX_CORRELATION_BYTES = 512
 
-# The user property in which the broker says whose certificate a message came with.
-_IDENTITY = "identity"
+#: The user property in which the broker says whose certificate a message came with.
+IDENTITY = "identity"
 
 # The user property that makes an answer a refusal; its value is the reason.
 _REFUSED = "refused"
@@ -59,7 +59,7 @@ class Message:
 
         The last property of that name counts: the broker appends it, behind whatever the sender itself has written.
         """
-        return next((value for name, value in reversed(self.user_properties) if name == _IDENTITY), None)
+        return next((value for name, value in reversed(self.user_properties) if name == IDENTITY), None)
 
     @cached_property
     def wants_receipt(self) -> bool:

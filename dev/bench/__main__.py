@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from dev.bench import cameras, client, detector, forwarder, outage, path, saver, stills
+from dev.bench import cameras, client, detector, forwarder, others, outage, path, saver, stills
 from dev.bench.films import SMALLEST
 from dev.bench.measure import FULL, QUICK, BenchmarkError, Scale, Table, a_folder
+from dev.bench.people import HALVES
 from dev.stack.mosquitto import find_mosquitto
 from dev.stack.processes import ProcessError
 from dev.stack.programs import in_images
@@ -36,6 +37,7 @@ def _benchmarks(scale: Scale, given: argparse.Namespace) -> dict[str, Callable[[
     return {
         "detector": lambda folder: detect(scale, folder),
         "stills": lambda _folder: stills.run(given.labels, smallest=given.smallest),
+        "others": lambda _folder: others.run(given.clips, given.half),
         "client": lambda _folder: client.run(scale),
         "forwarder": lambda folder: forwarder.run(scale, folder, images=given.images),
         "saver": lambda folder: saver.run(scale, folder, images=given.images),
@@ -73,6 +75,8 @@ def _parse() -> argparse.Namespace:
     add("--labels", type=Path, metavar="FOLDER", help=labels)
     smallest = "stills: smallest face that counts, in pixels (%(default)s)"
     add("--smallest", type=int, default=SMALLEST, help=smallest)
+    add("--clips", type=Path, metavar="FOLDER", help="others: clips of many people, whose faces are cut out")
+    add("--half", choices=HALVES, default=HALVES[1], help="others: which half of the people (%(default)s)")
     add("--faces", type=int, help="outage: faces that come in meanwhile (default: 100000)")
     add("--size", type=int, default=20_000, help="outage: bytes of a face (default: %(default)s)")
     add("--rate", type=float, default=0, help="outage: faces a second (default: as many as the forwarder takes)")
@@ -81,6 +85,8 @@ def _parse() -> argparse.Namespace:
         parser.error(f"--clip: there is no file {', '.join(missing)}")
     if given.smallest < 1 or (given.name == "stills" and given.labels is None):
         parser.error("stills: --labels FOLDER is needed, and --smallest is from 1 on")
+    if given.name == "others" and (given.clips is None or not given.clips.is_dir()):
+        parser.error("others: --clips FOLDER is needed")
     if given.size < 100 or given.rate < 0 or (given.faces is not None and given.faces < 1000):
         parser.error("outage: --faces from 1000 on, --size from 100 bytes on, --rate from 0 on")
     if given.images and given.name is not None and given.name not in IN_IMAGES:

@@ -1,14 +1,20 @@
 """`python -m dev.chaos`: kills, pauses and cuts everything while faces flow, and counts the arrived ones."""
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from dev.chaos.cluster import ClusterStage
 from dev.chaos.faults import Fault, draw
 from dev.chaos.stage import Stage
 from dev.chaos.tally import Bucket, Tally, table, tally
+from dev.stack import cluster as cluster_module
+from dev.stack.cluster import Bundle, Cluster
+from dev.stack.pictures import EDGE_ID
 from dev.stack.programs import in_images
 
 
@@ -66,9 +72,28 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _run_seed(seed: int, folder: Path, given: argparse.Namespace) -> Tally:
-    stage = Stage(folder, rate=given.rate, size=given.size, savers=given.savers, plain=given.plain)
-    parts = {"processes": list(stage.processes), "links": list(stage.links), "members": stage.members}
+@contextlib.contextmanager
+def _cluster(folder: Path, wanted: bool) -> Iterator[tuple[Cluster, Bundle] | None]:
+    """Three nodes for all seeds, and what the forwarder is enrolled with."""
+    if not wanted:
+        yield None
+        return
+    cluster = cluster_module.Cluster(folder)
+    try:
+        cluster.up()
+        yield cluster, cluster.enrol(EDGE_ID)
+    finally:
+        cluster.down()
+
+
+def _run_seed(seed: int, folder: Path, given: argparse.Namespace, cluster: tuple[Cluster, Bundle] | None) -> Tally:
+    nodes: list[str] = []
+    if cluster is None:
+        stage = Stage(folder, rate=given.rate, size=given.size, savers=given.savers, plain=given.plain)
+    else:
+        stage = on_cluster = ClusterStage(folder, *cluster, rate=given.rate, size=given.size, savers=given.savers)
+        nodes = on_cluster.nodes
+    parts = {"processes": list(stage.processes), "links": list(stage.links), "members": stage.members, "nodes": nodes}
     faults = draw(seed, seconds=given.seconds, kills=given.kills, **parts)
     return run(stage, faults, seconds=given.seconds, dry_seconds=given.dry_seconds)
 
@@ -87,18 +112,21 @@ def main() -> int:
     images = "forwarder and saver in their images, which must be built"
     parser.add_argument("--images", action="store_true", help=images)
     parser.add_argument("--folder", type=Path, help="keep everything there; by default a temporary folder, removed")
+    parser.add_argument("--cluster", action="store_true", help="a cluster of RabbitMQ; needs a Docker engine and root")
     given = parser.parse_args()
+    if given.cluster and (given.plain or given.savers < 2):
+        parser.error("--cluster: goes with --savers 2 or more, and not with --plain")
     if given.plain and given.savers > 1:
         parser.error("--plain: the plain chain has one saver")
     if given.size < 100:
         parser.error("--size: from 100 bytes on")
     tallies: dict[int, Tally] = {}
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
-        for seed in range(given.seed, given.seed + given.seeds):
-            with in_images(given.images):
-                result = _run_seed(seed, (given.folder or Path(temporary)) / f"seed{seed}", given)
-            tallies[seed] = result
-            _say(f"seed {seed}: {'good' if result.is_good else 'NOT GOOD'}, {result.line()}")
+        folder = given.folder or Path(temporary)
+        with _cluster(folder, given.cluster) as cluster, in_images(given.images):
+            for seed in range(given.seed, given.seed + given.seeds):
+                tallies[seed] = result = _run_seed(seed, folder / f"seed{seed}", given, cluster)
+                _say(f"seed {seed}: {'good' if result.is_good else 'NOT GOOD'}, {result.line()}")
     print(table(tallies))
     bad = [seed for seed, result in tallies.items() if not result.is_good]
     if bad and not given.plain:

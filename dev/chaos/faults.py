@@ -12,6 +12,7 @@ class Kind(StrEnum):
     REFUSE = "refuse"
     SWALLOW = "swallow"
     LEAVE = "kill -9 for good, another joins later"
+    RESTART = "restart in order"
 
 
 #: Faults of each other kind for a kill. Kills weigh most: they are what loses messages.
@@ -39,15 +40,17 @@ def draw(
     processes: Sequence[str],
     links: Sequence[str],
     members: Sequence[str] = (),
+    nodes: Sequence[str] = (),
 ) -> list[Fault]:
     """`kills` kills and a quarter as many of each other kind, at random times within `seconds`.
 
     Processes are killed and paused, links are cut; members of a group, which are processes as well, leave it for good.
+    The nodes of a cluster, processes as well, are restarted as for an update.
     """
     chance = random.Random(seed)  # noqa: S311 - to be repeatable is the point
     faults = []
     for kind in Kind:
-        parts = {Kind.KILL: processes, Kind.PAUSE: processes, Kind.LEAVE: members}.get(kind, links)
+        parts = {Kind.KILL: processes, Kind.PAUSE: processes, Kind.LEAVE: members, Kind.RESTART: nodes}.get(kind, links)
         # In turn, so that each part gets its share of every kind; the times are random.
         first = chance.randrange(len(processes) * len(links))
         for i in range((kills if kind is Kind.KILL else round(kills * _OTHERS)) if parts else 0):

@@ -75,13 +75,11 @@ class Stage:
             module=["dev.chaos.plain_chain", "produce"] if plain else ["dev.stack.producer"],
         )
         settings = {
-            "EDGE_ID": "chaos",
             "EDGE_MQTT_URL": self.links["edge-forwarder"].url,
-            "CLOUD_MQTT_URL": self.links["forwarder-cloud"].url,
             "OUTBOX_PATH": str(folder / "forwarder.db"),
             "OUTBOX_MAX_BYTES": str(_OUTBOX_BYTES),
         }
-        forwarder = self._program(FORWARDER, "forwarder", "forward", settings)
+        forwarder = self._program(FORWARDER, "forwarder", "forward", settings | self._forwarder_settings())
         servers: list[ManagedProcess] = [self.s3, cloud_broker, edge_broker]
         #: All parts, in the order in which they are started.
         self.processes = {process.name: process for process in servers}
@@ -98,9 +96,15 @@ class Stage:
         return Mosquitto(folder, name=name, config_lines=persistence if self._plain else [])
 
     def _saver(self, name: str) -> ManagedProcess:
-        group = {"SAVER_GROUP": "savers", "SAVER_ID": f"{next(self._ids)}"} if self.members else {}
+        group = {"SAVER_ID": f"{next(self._ids)}"} if self.members else {}
         store = self.s3.settings(port=self.links["saver-S3"].port)
-        return self._program(SAVER, name, "save", {"MQTT_URL": self.links[f"cloud-{name}"].url, **store, **group})
+        return self._program(SAVER, name, "save", {**store, **group, **self._saver_settings(name)})
+
+    def _forwarder_settings(self) -> dict[str, str]:
+        return {"EDGE_ID": "chaos", "CLOUD_MQTT_URL": self.links["forwarder-cloud"].url}
+
+    def _saver_settings(self, name: str) -> dict[str, str]:
+        return {"MQTT_URL": self.links[f"cloud-{name}"].url} | ({"SAVER_GROUP": "savers"} if self.members else {})
 
     def _program(self, program: str, name: str, plain: str, settings: dict[str, str]) -> ManagedProcess:
         log = self.folder / f"{name}.log"

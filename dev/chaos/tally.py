@@ -83,9 +83,11 @@ def tally(stage: Stage, bucket: Bucket, *, dry: float) -> Tally:
         "objects twice": sum(count > 1 for count in stored.values()),
         "PUTs twice, %": _repeated(stage.links["saver-S3"]),
         "resends, producer to edge, %": _repeated(stage.links["producer-edge"]),
-        "resends, forwarder to cloud, %": _repeated(stage.links["forwarder-cloud"]),
         _DRY: dry,
     }
+    # What is on its way to a cluster is encrypted.
+    if (link := stage.links.get("forwarder-cloud")) is not None:
+        rows["resends, forwarder to cloud, %"] = _repeated(link)
     return Tally(rows | {f"highest memory, {name}, MB": round(peak / 1e6) for name, peak in stage.peaks.items()})
 
 

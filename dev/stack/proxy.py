@@ -14,7 +14,7 @@ Watch = Callable[[bytes], object]
 
 
 class Proxy:
-    """A port on loopback that leads to another one. It takes connections once it is entered.
+    """A port on loopback that leads to another one, there or on `host`. It takes connections once it is entered.
 
     `swallow`: nothing gets through and nobody is told, as with a modem that lost its network. Bytes on their way
     arrive when the link is back, as TCP repeats them, or never, where the ends gave up meanwhile.
@@ -22,12 +22,14 @@ class Proxy:
     `rate`: bytes a second and direction, 0 for as fast as it goes.
     """
 
-    def __init__(self, target: int, watch: Callable[[], Watch] = lambda: lambda _data: None) -> None:
+    def __init__(
+        self, target: int, watch: Callable[[], Watch] = lambda: lambda _data: None, *, host: str = "127.0.0.1"
+    ) -> None:
         self.port = free_port()
         self.rate = 0
         #: Connections made to it since the start.
         self.connections = 0
-        self._target = target
+        self._target = (host, target)
         self._watch = watch
         self._listener: socket.socket | None = None
         self._sockets: set[socket.socket] = set()
@@ -97,7 +99,7 @@ class Proxy:
     def _serve(self, near: socket.socket) -> None:
         with near, contextlib.suppress(OSError):
             self._flows.wait()
-            with socket.create_connection(("127.0.0.1", self._target), timeout=5) as far:
+            with socket.create_connection(self._target, timeout=5) as far:
                 far.settimeout(None)
                 self._sockets.add(far)
                 for sock in (near, far):

@@ -38,6 +38,12 @@ class Box(NamedTuple):
     def centre(self) -> tuple[float, float]:
         return self.x + self.width / 2, self.y + self.height / 2
 
+    def inside(self, size: tuple[int, int]) -> Box:
+        """The part that lies in a picture of that width and height."""
+        left, top = (min(max(0.0, place), edge) for place, edge in zip(self[:2], size, strict=True))
+        right, bottom = min(self.x + self.width, size[0]), min(self.y + self.height, size[1])
+        return Box(left, top, max(0.0, right - left), max(0.0, bottom - top))
+
     def iou(self, other: Box) -> float:
         """Intersection over union: 0 for boxes apart, 1 for the same box."""
         across = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
@@ -94,7 +100,7 @@ class Sighting:
 
 
 class Finder(Protocol):
-    """A detector as the tracker uses it: a rough scan of the whole frame, a thorough look at a small part.
+    """A detector as the tracker uses it: all of a picture that stands alone, a rough scan, a look at a small part.
 
     All sides are those of a face, in pixels of the picture that is shown.
     """
@@ -107,10 +113,15 @@ class Finder(Protocol):
     """A scan for side s also finds faces up to reach × s."""
     octave: ClassVar[float]
     """Factor by which the picture shrinks between scans of all sides, to find larger faces."""
+    again: ClassVar[bool]
+    """Whether in a video a find of `whole` is looked at again, since a wrong one would be found in many frames."""
     look_side: ClassVar[int]
     """Side of the face that `look` expects."""
     look_span: ClassVar[float]
     """Side of the square picture that `look` gets, in units of `look_side`."""
+
+    def whole(self, picture: Image, smallest: float) -> list[Sighting]:
+        """All faces from that side up to the picture's own, with all the care there is: nothing looks at it again."""
 
     def scan(self, picture: Image, smallest: float, largest: float) -> list[Box]:
         """Places of possible faces of these `scan_sides`. False ones cost time only; missed ones are lost."""

@@ -18,6 +18,9 @@ SYSTEM_FOLDERS = ("/usr/share/opencv4/haarcascades", "/usr/share/opencv/haarcasc
 _WINDOW = 20  # pixels, the side of the smallest face that the cascade knows
 _SCAN_FACTOR, _LOOK_FACTOR, _LOOK_BAND = 1.3, 1.1, 1.35
 _NEIGHBORS_SURE, _NEIGHBORS = 4, 2
+# A whole picture is searched as in one plain call of OpenCV. Sizes are steps, so it begins below the smallest. What the
+# cascade sees this often is a face without the second one's word.
+_WHOLE_FACTOR, _NEIGHBORS_WHOLE, _WHOLE_SMALLER, _NEIGHBORS_CERTAIN = 1.2, 3, 0.9, 6
 # The second cascade must see the same face this often, so far around, of these sizes: its boxes differ.
 _NEIGHBORS_SECOND, _SECOND_MARGIN, _SECOND_BAND = 1, 0.15, 1.25
 # Grey levels are spread where their standard deviation is lower, and by this factor at most.
@@ -45,6 +48,7 @@ class HaarFinder:
     scan_sides: ClassVar[Sequence[float]] = tuple(_WINDOW * _SCAN_FACTOR**step for step in range(3))
     reach: ClassVar = _SCAN_FACTOR
     octave: ClassVar = 2.0
+    again: ClassVar = False
     look_side: ClassVar = 40
     look_span: ClassVar = 1.6
 
@@ -53,6 +57,25 @@ class HaarFinder:
     ) -> None:
         self._classifier = load_cascade(cascade)
         self._second = load_cascade(second)
+
+    def whole(self, picture: Image, smallest: float) -> list[Sighting]:
+        contrasted = _contrasted(picture)
+        side = max(1, round(smallest * _WHOLE_SMALLER))
+        boxes, neighbors = self._classifier.detectMultiScale2(
+            contrasted, scaleFactor=_WHOLE_FACTOR, minNeighbors=_NEIGHBORS_WHOLE, minSize=(side, side)
+        )
+        faces = [(Box(*map(float, box)), count) for box, count in zip(boxes, np.ravel(neighbors), strict=True)]
+        return [
+            Sighting(face, self._score(contrasted, face), 1.0)
+            for face, count in faces
+            if count >= _NEIGHBORS_CERTAIN or self._is_confirmed(contrasted, face)
+        ]
+
+    def _score(self, picture: Image, box: Box) -> float:
+        part = _around(picture, box)
+        sizes = _sizes(box.width, _SECOND_BAND)
+        _, _, weights = self._classifier.detectMultiScale3(part, minNeighbors=1, outputRejectLevels=True, **sizes)
+        return float(max(np.ravel(weights), default=0.0))
 
     def scan(self, picture: Image, smallest: float, largest: float) -> list[Box]:
         boxes = self._classifier.detectMultiScale(
@@ -77,12 +100,17 @@ class HaarFinder:
 
     def _is_confirmed(self, picture: Image, box: Box) -> bool:
         """Whether the second cascade also sees that face."""
-        margin = box.width * _SECOND_MARGIN
-        left, top = (max(0, round(value - margin)) for value in (box.x, box.y))
-        right, bottom = round(box.x + box.width + margin), round(box.y + box.height + margin)
-        part = np.ascontiguousarray(picture[top:bottom, left:right])
+        part = _around(picture, box)
         sizes = _sizes(box.width, _SECOND_BAND)
         return len(self._second.detectMultiScale(part, minNeighbors=_NEIGHBORS_SECOND, **sizes)) > 0
+
+
+def _around(picture: Image, box: Box) -> Image:
+    """The part of the picture with that box in its middle."""
+    margin = box.width * _SECOND_MARGIN
+    left, top = (max(0, round(value - margin)) for value in (box.x, box.y))
+    right, bottom = round(box.x + box.width + margin), round(box.y + box.height + margin)
+    return np.ascontiguousarray(picture[top:bottom, left:right])
 
 
 def _sizes(side: float, band: float) -> dict[str, Any]:

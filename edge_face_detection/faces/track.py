@@ -21,8 +21,8 @@ _SIZE_GAIN = 0.7
 _MIDDLE = 0.8
 # Pixels of a window by which detections of the same face differ. That must not make it less alike.
 _PLAY = 2
-# A window of which less lies in the frame is not looked at.
-_LEAST_SHOWN = 0.6
+# A window of which less lies in the frame (sides of the face) is not looked at.
+_LEAST_SHOWN = 0.5
 
 
 class Window:
@@ -40,7 +40,7 @@ class Window:
         (width, height), (across, down), side = frame.size, box.centre, box.side * finder.look_span
         left, right = max(0, round(across - side / 2)), min(width, round(across + side / 2))
         top, bottom = max(0, round(down - side / 2)), min(height, round(down + side / 2))
-        if min(right - left, bottom - top) < side * _LEAST_SHOWN:
+        if min(right - left, bottom - top) < box.side * _LEAST_SHOWN:
             return None
         full, scale = round(finder.look_side * finder.look_span), finder.look_side / box.side
         size = min(full, round((right - left) * scale)), min(full, round((bottom - top) * scale))
@@ -95,8 +95,10 @@ class Claim:
 class Track:
     """A face's identity and state: where it is, how fast it moves, how it looked, how long it is away."""
 
-    def __init__(self, number: int, sighting: Sighting, patch: Image) -> None:
+    def __init__(self, number: int, sighting: Sighting, patch: Image, *, is_sure: bool) -> None:
         self.number = number
+        #: Whether its first sighting needs no proof.
+        self.is_sure = is_sure
         self.box = sighting.box
         #: Frames since it was last there; frames since it was last detected; its detections.
         self.away, self.undetected, self.detections = 0, 0, 1

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass, replace
+from time import monotonic
 
-import numpy as np
-
+from edge_face_detection.faces.change import ChangeWatch, Region
 from edge_face_detection.faces.detector import Box, Face, Finder, Sighting
 from edge_face_detection.faces.scan import Scan
 from edge_face_detection.faces.track import Claim, Track, Window
-from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.frame import Frame
 
 __all__ = ["Tracker"]
@@ -29,16 +29,12 @@ _KEEN_FRAMES, _SELDOM = 5, 3
 # How far from its expected place a lost face may come back: sides of its box, at once and for each frame away.
 _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
-# A part of the picture has changed when it differs by this many grey levels of 255 from the frame before. A new scene
-# has changed by the share _CUT. Something has come when the change is _STIR above a multiple of what is usual, which is
-# learnt.
-_CHANGED, _CUT = 25, 0.5
-_STIR, _STIR_USUAL, _USUAL_GAIN = 0.02, 2, 0.05
-# Frames between two such surprises, while there are no faces.
-_CALM = 3
+# Frames after which places that have changed are searched at the latest.
+_NEWS_FRAMES = 32
 # Turns in which a pass of the scan is done.
 _TURNS = 2
-_GLANCE = (32, 24)
+# Pictures that stand alone are searched up to this multiple of `max_side`.
+_CARE = 3
 
 
 @dataclass(eq=False)
@@ -48,8 +44,11 @@ class Tracker:
     Each known face is looked for in a small window around its expected place, scaled so that a narrow band of sizes is
     enough: first by its likeness to the last detection (normalised correlation), and in each `refresh`-th frame, or
     when that fails, by the detector. The rest of the frame is scanned for new faces in slices, one pass in
-    `scan_frames` frames. It is scanned in full in the first frame, and when more of the picture changes than is usual:
-    somebody came, or it is another scene. A find counts once the detector is sure of it in such a window.
+    `scan_frames` frames, and in full when more of the picture changes than is usual: somebody came. A find counts once
+    the detector is sure of it in such a window.
+
+    A frame that stands alone (see Change) is searched as a whole, with all the care there is. What is found there
+    counts.
 
     A track that is not seen goes on at its speed for `patience` frames. It keeps its number when its face is found
     near there. If two tracks claim one face, it goes to the one that is like it and expected it there.
@@ -67,7 +66,7 @@ class Tracker:
     min_face_size: int = 40
     #: Larger frames are shrunk to this largest side for the scan, in pixels.
     max_side: int = 640
-    scan_frames: int = 10
+    scan_frames: int = 20
     refresh: int = 4
     patience: int = 30
 
@@ -76,9 +75,10 @@ class Tracker:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
         self._scan: Scan | None = None
-        self._glance = np.zeros(_GLANCE[::-1], np.uint8)
+        self._watch = ChangeWatch()
         self._waited = self._calm = 0
-        self._usual = 0.0
+        self._wait = 1
+        self._spent = 0.0
         self._alike = _ALIKE
         self._tracks: list[Track] = []
         self._last_number = 0
@@ -90,37 +90,68 @@ class Tracker:
 
     def faces(self, frame: Frame) -> list[Face]:
         """The faces in the next frame, oldest track first. Raises UnreadableFrameError."""
-        is_new_size = self._scan is None or frame.size != self._scan.size
-        if self._scan is None or is_new_size:
+        if self._scan is None or frame.size != self._scan.size:
             sizes = {"min_face_size": self.min_face_size, "max_side": self.max_side}
             self._scan = Scan(self.finder, frame.size, **sizes, turns=_TURNS)
+        change = self._watch.next(frame, shrink=1 / self._scan.scale, spent=self._spent)
+        self._spent = 0.0
         self._waited += 1
         self._calm += 1
-        glance = frame.glance(_GLANCE, shrink=1 / self._scan.scale)
-        changed = np.count_nonzero(cv2.absdiff(glance, self._glance) > _CHANGED) / glance.size
-        self._glance = glance
-        is_new_scene = is_new_size or changed > _CUT
-        calm = self.scan_frames if self._present() else _CALM
-        is_stir = changed > _STIR + _STIR_USUAL * self._usual and self._calm >= calm
-        self._usual += _USUAL_GAIN * (min(changed, _CUT) - self._usual)
-        self._alike = _ALIKE_LATE if is_stir else _ALIKE
-        if is_new_scene:
+        self._alike = _ALIKE_LATE if change.is_stir or change.is_alone else _ALIKE
+        if change.is_cut:
             self._tracks.clear()
-        rough = self._follow(frame)
-        if is_new_scene or is_stir:
-            self._waited = self._calm = 0
-            rough.extend(self._scan.whole(frame))
-        elif self.scan_frames <= self._waited * self._scan.turns:
-            self._waited = 0
-            rough.extend(self._scan.next(frame))
+        if change.is_alone:
+            for track in self._tracks:
+                track.miss(hidden=False)
+            began = monotonic()
+            self._search(frame, [(0, 0, *frame.size)], is_alone=True)
+            self._spent = monotonic() - began
+        else:
+            rough = self._follow(frame)
+            self._search_news(frame)
+            if self.scan_frames <= self._waited * self._scan.turns:
+                self._waited = 0
+                rough.extend(self._scan.next(frame))
+            self._try(frame, rough)
+        self._tracks = [track for track in self._tracks if track.away <= self.patience]
+        faces = [track.face(frame.size) for track in self._tracks if not track.away]
+        return [face for face in faces if face.side >= self.min_face_size]
+
+    def _search_news(self, frame: Frame) -> None:
+        """Search where something has come; ever more rarely where that goes on and it is no face."""
+        regions = self._watch.news(self._present())
+        if not regions:
+            self._wait = 1
+        elif self._calm >= self._wait:
+            known = self._last_number
+            self._search(frame, regions, is_alone=False)
+            self._wait = 1 if self._last_number > known else min(2 * self._wait, _NEWS_FRAMES)
+
+    def _search(self, frame: Frame, regions: Iterable[Region], *, is_alone: bool) -> None:
+        """Find all faces there, with all the care there is."""
+        self._calm = 0
+        self._watch.searched()
+        scale = min(1.0, _CARE * self.max_side / max(frame.size))
+        for region in regions:
+            size = round(region[2] * scale), round(region[3] * scale)
+            if min(size) < self.finder.scan_sides[0]:
+                continue
+            picture = frame.view(region, size, grey=self.finder.grey)
+            for sighting in self.finder.whole(picture, self.min_face_size * scale):
+                x, y, width, height = (value / scale for value in sighting.box)
+                box = Box(region[0] + x, region[1] + y, width, height)
+                if not is_alone and self.finder.again and self._look(frame, box) is None:
+                    continue
+                window = Window.of(frame, box, self.finder)
+                if window and not any(box.iou(other) >= _SAME or _is_same(box, other) for other in self._present()):
+                    self._admit(window, replace(sighting, box=box), sure=True)
+
+    def _try(self, frame: Frame, rough: list[Box]) -> None:
         tried: list[Box] = []
         for box in rough:
             if not any(_is_same(box, other) for other in [*tried, *self._present()]):
                 tried.append(box)
                 self._discover(frame, box)
-        self._tracks = [track for track in self._tracks if track.away <= self.patience]
-        faces = [track.face(frame.size) for track in self._tracks if not track.away]
-        return [face for face in faces if face.side >= self.min_face_size]
 
     def _present(self) -> list[Box]:
         return [track.box for track in self._tracks if not track.away]
@@ -157,10 +188,11 @@ class Tracker:
         is_proved = track.detections >= _PROOF and not track.away
         if not is_proved or followed.likeness < _FOLLOW or track.undetected + 1 >= self.refresh:
             near = followed.box if followed.likeness >= _FOLLOW else track.expected
-            sighting = window.detect(near, sure=track.detections < _PROOF)
+            sighting = window.detect(near, sure=track.detections < _PROOF and not track.is_sure)
             if sighting is not None:
                 return track.detected(window, sighting)
-        if is_proved and followed.likeness >= _FOLLOW and track.undetected < _BRIDGE_FRAMES:
+        may_follow = is_proved or (track.is_sure and not track.away)
+        if may_follow and followed.likeness >= _FOLLOW and track.undetected < _BRIDGE_FRAMES:
             return followed
         return None
 
@@ -171,14 +203,18 @@ class Tracker:
         seen = seen and self._look(frame, seen[1].box)
         if not seen:
             return
-        window, sighting = seen
+        self._admit(*seen, sure=False)
+
+    def _admit(self, window: Window, sighting: Sighting, *, sure: bool) -> None:
+        """A face that no track has: a lost one's, or a new one's. `sure`: it needs no further proof."""
         claims = [(track.detected(window, sighting), track) for track in self._tracks if _may_be(track, sighting.box)]
         claim, track = max(claims, key=lambda pair: pair[0].likeness, default=(None, None))
         if claim and track and self._is_known(track, claim):
             track.accept(claim)
         else:
             self._last_number += 1
-            self._tracks.append(Track(self._last_number, sighting, window.patch(sighting.box)))
+            patch = window.patch(sighting.box)
+            self._tracks.append(Track(self._last_number, sighting, patch, is_sure=sure))
 
     def _look(self, frame: Frame, near: Box) -> tuple[Window, Sighting] | None:
         """A face at that place, unless a known one is there."""

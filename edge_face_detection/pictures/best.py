@@ -20,6 +20,8 @@ __all__ = ["BestShots", "Shot", "sharpness"]
 _SIDE = 64
 # Size (pixels) and sharpness that count half. The sharpness is that of webcam faces in focus.
 _HALF_SIZE, _HALF_SHARPNESS = 80, 0.25
+# What a face counts that is cut by the frame's edge: a whole one is better even if it is smaller or turned a little.
+_CUT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,13 @@ def sharpness(frame: Frame, face: Face) -> float:
 
 
 def _quality(frame: Frame, face: Face) -> float:
-    """Size × sharpness × frontality: a product, so that no factor's unit matters within a track.
+    """Size × sharpness × frontality × wholeness: a product, so that no factor's unit matters within a track.
 
     The size is s / (s + 80) for a face of s pixels a side. The frontality is the detector's; a cascade gives none.
     """
-    return face.side / (face.side + _HALF_SIZE) * sharpness(frame, face) * face.frontality
+    is_cut = min(face.x, face.y, frame.size[0] - face.x - face.width, frame.size[1] - face.y - face.height) <= 0
+    wholeness = _CUT if is_cut else 1.0
+    return face.side / (face.side + _HALF_SIZE) * sharpness(frame, face) * face.frontality * wholeness
 
 
 @dataclass(slots=True)

@@ -68,6 +68,7 @@ class Frame:
         "captured_at",
         "captured_monotonic",
         "is_damaged",
+        "moment",
         "number",
         "size",
     )
@@ -76,6 +77,8 @@ class Frame:
         self.number = number
         self.captured_at = captured_at
         self.captured_monotonic = captured_monotonic
+        #: When it was seen, in seconds since the source's own beginning: a recording's time is not the clock's.
+        self.moment = captured_monotonic
         #: Whether UnreadableFrameError was raised.
         self.is_damaged = False
         # By reduction and whether in grey.

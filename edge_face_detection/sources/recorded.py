@@ -22,6 +22,8 @@ __all__ = ["RecordedSource", "Recording", "open_recording", "unusable"]
 LONGEST_SKIP_SECONDS = 1.0
 # How soon a paused recording goes on.
 WAKE_SECONDS = 0.05
+# How far apart stills are taken to be. A folder that plays at a pace may be a video. Otherwise there is no common time.
+STILLS_PACED_SECONDS, STILLS_SECONDS = 1.0, 3600.0
 
 
 Recording: TypeAlias = Pictures | VideoFile
@@ -46,6 +48,10 @@ class RecordedSource(Source):
         self._closed = threading.Event()
         # When the first frame was due, and when the consumer last asked for a frame.
         self._began = self._asked = 0.0
+        # Pictures stand alone, and none is skipped.
+        self._stills = isinstance(recording, Pictures)
+        # What was played in earlier loops.
+        self._played = 0.0
 
     def frames(self) -> Iterator[Frame]:
         """The frames until the recording's end or `close()`. Raises SourceError when it has vanished."""
@@ -70,12 +76,15 @@ class RecordedSource(Source):
                         self.frames_unreadable += 1
                         continue
                     readable += 1
-                    yield Frame(image, number, captured_at, captured_monotonic)
+                    frame = Frame(image, number, captured_at, captured_monotonic)
+                    frame.moment = self._moment(number)
+                    yield frame
                     self._asked = time.monotonic()
                 # A loop in which nothing can be read would spin for ever.
                 if not self._loop or not readable:
                     return
                 self._began += recording.position + recording.step
+                self._played += recording.position + recording.step
         finally:
             self._is_running = False
             recording.release()
@@ -84,12 +93,18 @@ class RecordedSource(Source):
         """End `frames()`, from whichever thread."""
         self._closed.set()
 
+    def _moment(self, number: int) -> float:
+        if self._stills:
+            return number * (STILLS_PACED_SECONDS if self._realtime else STILLS_SECONDS)
+        return self._played + self._recording.position
+
     def _is_due(self) -> bool:
         """Wait for the grabbed frame's time; False when it is to be skipped."""
         if self._realtime:
             now = time.monotonic()
             late = now - self._began - self._recording.position
-            if late > self._recording.step and now - self._asked < LONGEST_SKIP_SECONDS:
+            may_skip = not self._stills and now - self._asked < LONGEST_SKIP_SECONDS
+            if may_skip and late > self._recording.step:
                 return False
             self._closed.wait(max(0.0, -late))
         paused_at = time.monotonic()

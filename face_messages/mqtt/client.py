@@ -64,6 +64,8 @@ class Client(paho.Client):
         self._acknowledged = acknowledged
         #: Packet ids of what was sent with QoS 1 and has no PUBACK yet.
         self.unacknowledged: set[int] = set()
+        #: PUBACKs that came.
+        self.acknowledgements = 0
 
     def send(self, message: Message, properties: bytes, *, qos: int, retain: bool) -> int:
         """Sends a PUBLISH with properties from `pack`, which checks the topic, and returns its packet id."""
@@ -104,6 +106,7 @@ class Client(paho.Client):
         if packet_id not in self.unacknowledged:
             raise ProtocolError(f"a PUBACK for packet {packet_id}, which was not sent")
         self.unacknowledged.remove(packet_id)
+        self.acknowledgements += 1
         return packet_id, body[2] if len(body) > 2 else 0
 
     def _read_other(self, packet: Packet) -> None:

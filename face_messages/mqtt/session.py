@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 _STABLE_SECONDS = 10.0
 # What goes out when the program stops has this long to get into the network.
 _FAREWELL_SECONDS = 2.0
+# A broker that takes messages and acknowledges none for this long is left for the next, where there is one. A node of a
+# cluster that does not see the others is such a broker.
+_STALLED_SECONDS = 8.0
 # Between tries, at most: a try costs next to nothing, and faces wait for it.
 _LONGEST_PAUSE = 8.0
 _MUCH = 64 * 1024
@@ -68,7 +71,8 @@ class Session:
         self._subscriptions: Sequence[Subscription] = ()
         self._link: Link | None = None
         self._pinged = False
-        self._alive_at = self._last_out = 0.0
+        self._alive_at = self._last_out = self._acknowledged_at = 0.0
+        self._acknowledgements = 0
         #: Whether the link is up at this moment.
         self.is_up = False
         #: The last failure, while the link is down.
@@ -133,7 +137,7 @@ class Session:
             selector.register(wire, selectors.EVENT_READ)
             self._link = None
             self._pinged = False
-            self._alive_at = self._last_out = time.monotonic()
+            self._alive_at = self._last_out = self._acknowledged_at = time.monotonic()
             client = self._connect(wire)
             while not self._stop.is_set():
                 self._turn(client, selector)
@@ -226,13 +230,20 @@ class Session:
             if now - self._alive_at > self.timeout:
                 raise TimeoutError("the broker took the connection but does not answer")
             return self.timeout
+        if self._has_stalled(client, now):
+            raise TimeoutError(f"it has acknowledged nothing for {now - self._acknowledged_at:.0f} s")
         half = self._keepalive / 2
         if self._pinged and self._link.reading and now - self._alive_at > 2 * half:
             raise TimeoutError(f"nothing was heard of the broker for {now - self._alive_at:.0f} s")
         if now - (self._last_out if self._pinged else min(self._alive_at, self._last_out)) >= half:
             client.ping()
             self._pinged = True
-        return half / 4
+        return min(half / 4, _STALLED_SECONDS / 4) if self._brokers.next_url else half / 4
+
+    def _has_stalled(self, client: Client, now: float) -> bool:
+        if not client.unacknowledged or client.wire.unsent or client.acknowledgements != self._acknowledgements:
+            self._acknowledgements, self._acknowledged_at = client.acknowledgements, now
+        return self._brokers.next_url is not None and now - self._acknowledged_at > _STALLED_SECONDS
 
     def _farewell(self, client: Client, selector: selectors.BaseSelector) -> None:
         if self._link is None:

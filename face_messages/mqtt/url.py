@@ -7,11 +7,11 @@ import socket
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Self
 from urllib.parse import unquote, urlsplit
 
 from face_messages.mqtt.proxy import Proxy, proxy_for
 
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
 _KERNEL_BYTES = 256 * 1024
 
 
@@ -23,10 +23,21 @@ class TlsFiles:
     cert: Path | None = None
     key: Path | None = None
 
+    def context(self) -> ssl.SSLContext:
+        """The files are read anew each time, as they get renewed. OSError: one cannot be read, or is none."""
+        context = ssl.create_default_context(cafile=self.ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.cert is not None:
+            context.load_cert_chain(self.cert, self.key)
+        return context
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerUrl:
     """A parsed MQTT URL. Printing one never shows the password."""
+
+    #: Schemes and their ports: the plain one, and that with TLS.
+    PORTS: ClassVar[dict[str, int]] = {"mqtt": 1883, "mqtts": 8883}
 
     host: str
     port: int
@@ -35,7 +46,7 @@ class BrokerUrl:
     password: str | None = field(default=None, repr=False)
 
     @classmethod
-    def parse(cls, text: str) -> BrokerUrl:
+    def parse(cls, text: str) -> Self:
         """Raises:
         ValueError: what is wrong with the URL, without repeating it, since it may hold a password.
 
@@ -44,8 +55,8 @@ class BrokerUrl:
             parts = urlsplit(text)
         except ValueError:  # whose text repeats parts of the URL
             raise ValueError("is no URL; percent-encode what is special in the user name and the password") from None
-        if parts.scheme not in _PORTS:
-            raise ValueError("must begin with mqtt:// or mqtts://")
+        if parts.scheme not in cls.PORTS:
+            raise ValueError(f"must begin with {cls._schemes()}")
         if not parts.hostname:
             raise ValueError("names no host")
         try:
@@ -55,7 +66,7 @@ class BrokerUrl:
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("has something after the port; a broker's URL ends there")
         try:
-            port = _PORTS[parts.scheme] if parts.port is None else parts.port
+            port = cls.PORTS[parts.scheme] if parts.port is None else parts.port
         except ValueError:
             port = 0
         if port == 0:
@@ -63,33 +74,38 @@ class BrokerUrl:
         return cls(
             host=parts.hostname,
             port=port,
-            tls=parts.scheme == "mqtts",
+            tls=parts.scheme.endswith("s"),
             username=None if parts.username is None else unquote(parts.username),
             password=None if parts.password is None else unquote(parts.password),
         )
 
     @classmethod
-    def parse_all(cls, text: str) -> tuple[BrokerUrl, ...]:
+    def parse_all(cls, text: str) -> tuple[Self, ...]:
         """Several URLs with commas between. A comma that no URL follows belongs to a password.
 
         Raises:
             ValueError: as above, naming which of several it is.
 
         """
-        texts = [each.strip() for each in re.split(r",(?=\s*mqtts?://)", text.strip(), flags=re.IGNORECASE)]
+        following = rf",(?=\s*(?:{'|'.join(cls.PORTS)})://)"
+        texts = [each.strip() for each in re.split(following, text.strip(), flags=re.IGNORECASE)]
         urls = []
         for number, each in enumerate(texts, 1):
             try:
                 urls.append(cls.parse(each))
             except ValueError as error:
                 which = "" if len(texts) == 1 else f"in URL {number} of {len(texts)}: "
-                hint = "; of several, each begins with mqtt:// or mqtts://" if "," in each else ""
+                hint = f"; of several, each begins with {cls._schemes()}" if "," in each else ""
                 raise ValueError(f"{which}{error}{hint}") from None
         return tuple(urls)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+        return f"{list(self.PORTS)[self.tls]}://{host}:{self.port}"
+
+    @classmethod
+    def _schemes(cls) -> str:
+        return " or ".join(f"{scheme}://" for scheme in cls.PORTS)
 
     def proxy(self) -> Proxy | None:
         """The proxy on the way there, by the environment.
@@ -101,7 +117,7 @@ class BrokerUrl:
         return proxy_for(self.host, self.port) if self.tls else None
 
     def open(self, *, timeout: float, files: TlsFiles) -> socket.socket:
-        """A connected socket, with the TLS handshake done. The files are read anew each time, as they get renewed.
+        """A connected socket, with the TLS handshake done.
 
         With TLS it goes through the proxy that the environment names.
 
@@ -124,11 +140,7 @@ class BrokerUrl:
                 # Little waits in the kernel, so that a link that is merely slow is seen to move.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_BYTES)
             if self.tls:
-                context = ssl.create_default_context(cafile=files.ca)
-                context.minimum_version = ssl.TLSVersion.TLSv1_2
-                if files.cert is not None:
-                    context.load_cert_chain(files.cert, files.key)
-                sock = context.wrap_socket(sock, server_hostname=self.host)
+                sock = files.context().wrap_socket(sock, server_hostname=self.host)
         except BaseException:
             sock.close()
             raise

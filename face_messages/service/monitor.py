@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from face_messages.custody.sender import Sender
 from face_messages.custody.taker import Taker
-from face_messages.mqtt.session import Session
+from face_messages.mqtt.endpoint import Connection
 from face_messages.outbox.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def show_taker(monitor: Monitor, taker: Taker) -> None:
     monitor.gauge("messages_held", "messages taken and not safe yet", lambda: taker.held)
 
 
-def show_session(monitor: Monitor, connection: Session, name: str) -> None:
+def show_session(monitor: Monitor, connection: Connection, name: str) -> None:
     """`name` tells which of a program's brokers it is: `edge` or `cloud`."""
     monitor.gauge(f"{name}_broker_up", f"1 while the {name} broker is connected", lambda: connection.is_up)
     monitor.counter(f"{name}_broker_connects", f"connections made to the {name} broker", lambda: connection.connects)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -163,13 +164,17 @@ def proxy_contradictions(urls: SecretStr) -> list[str]:
     return sorted(set(lines))
 
 
-def tls_contradictions(url: SecretStr, files: TlsFiles, prefix: str) -> list[str]:
-    """What does not go together in an MQTT URL and its `…_FILE` trio, whose variables begin with `prefix`."""
+def tls_contradictions(urls: Sequence[BrokerUrl], files: TlsFiles, prefix: str, *, url: str | None = None) -> list[str]:
+    """What does not go together in a broker's URL and its `…_FILE` trio, whose variables begin with `prefix`.
+
+    `url` is the URL's variable, where it is called otherwise.
+    """
     given = {f"{prefix}CA_FILE": files.ca, f"{prefix}CERT_FILE": files.cert, f"{prefix}KEY_FILE": files.key}
     lines = []
-    if any(given.values()) and not all(each.tls for each in broker_urls(url)):
+    if any(given.values()) and not all(each.tls for each in urls):
         named = ", ".join(name for name, path in given.items() if path)
-        lines.append(f"{named}: need TLS; make {prefix}URL begin with mqtts://, or leave the files out")
+        scheme = list(urls[0].PORTS)[1]
+        lines.append(f"{named}: need TLS; make {url or prefix + 'URL'} begin with {scheme}://, or leave the files out")
     if (files.cert is None) != (files.key is None):
         lines.append(f"{prefix}CERT_FILE, {prefix}KEY_FILE: belong together; set both or neither")
     for name, path in given.items():

@@ -17,6 +17,7 @@ from pathlib import Path
 from dev.stack.mosquitto import find_mosquitto
 from dev.stack.ports import free_port
 from dev.stack.processes import ManagedProcess, listens
+from face_messages import TlsFiles
 
 ROOT = Path(__file__).parents[2]
 IMAGE = ROOT / "cloud_mosquitto"
@@ -41,6 +42,10 @@ class Bundle:
     ca: Path
     cert: Path
     key: Path
+
+    @property
+    def files(self) -> TlsFiles:
+        return TlsFiles(self.ca, self.cert, self.key)
 
     def context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.ca)

@@ -16,7 +16,7 @@ class Outside:
     """Connects by TLS and MQTT 5.
 
     Args:
-        port: on 127.0.0.1.
+        port: on `host`.
         context: whose certificate it shows.
         will: topic and payload, retained or not.
         keepalive: in seconds.
@@ -34,10 +34,9 @@ class Outside:
         session_seconds: int = 0,
         clean: bool = True,
         keepalive: int = 60,
+        host: str = "127.0.0.1",
     ) -> None:
-        self.socket = context.wrap_socket(
-            socket.create_connection(("127.0.0.1", port), 10), server_hostname="127.0.0.1"
-        )
+        self.socket = context.wrap_socket(socket.create_connection((host, port), 10), server_hostname=host)
         self._buffer = b""
         flags = 2 if clean else 0
         body = b""

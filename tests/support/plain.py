@@ -16,7 +16,12 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 @contextmanager
 def plain_client(
-    port: int, *, v5: bool = True, client_id: str = "", user: tuple[str, str] | None = None
+    port: int,
+    *,
+    v5: bool = True,
+    client_id: str = "",
+    user: tuple[str, str] | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[paho.Client]:
     """A connected client with its loop running."""
     protocol = MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311
@@ -25,7 +30,7 @@ def plain_client(
         client.username_pw_set(*user)
     connected = threading.Event()
     client.on_connect = lambda *_: connected.set()
-    client.connect("127.0.0.1", port)
+    client.connect(host, port)
     client.loop_start()
     try:
         assert connected.wait(10)

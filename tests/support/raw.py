@@ -60,8 +60,8 @@ def event_properties(attributes: Iterable[tuple[str, str]]) -> bytes:
 class RawClient:
     """A connected client that sends bytes."""
 
-    def __init__(self, port: int, *, v5: bool = True, client_id: bytes = b"raw") -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+    def __init__(self, port: int, *, v5: bool = True, client_id: bytes = b"raw", host: str = "127.0.0.1") -> None:
+        self.socket = socket.create_connection((host, port), timeout=10)
         properties = b"\x00" if v5 else b""
         self.socket.sendall(
             packet(0x10, string(b"MQTT") + bytes([5 if v5 else 4, 2, 0, 0]) + properties + string(client_id))

@@ -106,3 +106,11 @@ def test_sharpness_falls_with_blur_and_is_nothing_where_there_is_nothing() -> No
     assert marks == sorted(marks, reverse=True)
     assert marks[0] > 3 * marks[2]
     assert sharpness(frame(np.full_like(PICTURE, 128)), FACE) == 0
+
+
+def test_a_whole_face_is_better_than_one_that_is_cut_by_the_edge() -> None:
+    """Even where the cut one is larger."""
+    places = [(30, 120, 80), (160, 120, 70)]
+    frames = [frame(scene([place]), number) for number, place in enumerate(places)]
+    faces = [Face(0, 80, 70, 80, 10.0, track=1), Face(125, 85, 70, 70, 10.0, track=1)]
+    assert _shots(_best(), *zip(frames, faces, strict=True)) == [1]

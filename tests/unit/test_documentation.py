@@ -18,6 +18,7 @@ FOLDERS = {
     "edge_mqtt_broker",
     "edge_forwarder",
     "cloud_mosquitto",
+    "cloud_rabbitmq",
     "cloud_saver",
     "cloud_gallery",
     "object_store",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cloud_saver.settings import SaverSettings
+from cloud_saver.settings import SaverSettings, amqp_urls
 from edge_forwarder.settings import ForwarderSettings
 from face_messages import WhenFull
 from face_messages.service import settings as settings_module
@@ -177,6 +177,7 @@ def test_secrets_come_from_files_as_well(load: Load, tmp_path: Path) -> None:
     assert settings.cos_hmac_secret_access_key is not None
     assert settings.cos_hmac_access_key_id.get_secret_value() == "from-file"
     assert settings.cos_hmac_secret_access_key.get_secret_value() == "hush-env"
+    assert settings.mqtt_url is not None
     assert settings.mqtt_url.get_secret_value() == "mqtt://cloud"
 
 
@@ -256,3 +257,34 @@ def test_bad_settings_end_the_program_with_status_2(program: str) -> None:
     assert all(line.startswith(f"{program}: ") for line in told)
     missing = {name for name in PROGRAMS[program][1] if "HMAC" not in name}
     assert {line.split(": ")[1] for line in told} == missing | {"LOG_LEVEL"}
+
+
+def test_a_saver_takes_from_mosquitto_or_from_a_cluster(load: Load) -> None:
+    nodes = "amqp://a,amqps://user:hush@b:5673"
+    settings = load("cloud_saver", {"MQTT_URL": None, "AMQP_URL": nodes, "SAVER_ID": "one"})
+    assert isinstance(settings, SaverSettings)
+    assert settings.amqp_url is not None
+    assert [str(url) for url in amqp_urls(settings.amqp_url)] == ["amqp://a:5672", "amqps://b:5673"]
+    assert settings.client_id == "cloud_saver-one"
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"AMQP_URL": "amqp://a"}, "MQTT_URL, AMQP_URL: only one of them"),
+        ({"MQTT_URL": None, "AMQP_URL": "mqtt://a"}, "AMQP_URL: must begin with amqp:// or amqps://"),
+        (
+            {"MQTT_URL": None, "AMQP_URL": "amqp://a,amqp://b:0"},
+            "AMQP_URL: in URL 2 of 2: has a port",
+        ),
+        ({"MQTT_URL": None, "AMQP_URL": "amqp://a", "SAVER_GROUP": "g"}, "SAVER_GROUP: belongs to MQTT_URL"),
+        (
+            {"MQTT_URL": None, "AMQP_URL": "amqp://a", "MQTT_CA_FILE": "/dev/null"},
+            "MQTT_CA_FILE: need TLS",
+        ),
+    ],
+)
+def test_what_does_not_go_with_a_cluster_is_named(load: Load, given: dict[str, str | None], line: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load("cloud_saver", given)
+    assert any(text.startswith(line) for text in refused.value.lines), refused.value.lines

@@ -1,0 +1,144 @@
+"""The path with a cluster of RabbitMQ in the cloud broker's place, whose nodes are killed, paused and cut off too."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from dev.chaos.faults import Kind
+from dev.chaos.stage import Link, Stage
+from dev.stack.cluster import ADDRESSES, NAMES, Bundle, Cluster, ClusterError
+from dev.stack.pictures import EDGE_ID
+from dev.stack.processes import ManagedProcess
+
+
+class Node(ManagedProcess):
+    """One of the nodes, in the place of a process."""
+
+    def __init__(self, cluster: Cluster, number: int, folder: Path) -> None:
+        super().__init__(NAMES[number], [], log=folder / f"{NAMES[number]}.log")
+        self.cluster = cluster
+        self.number = number
+
+    @property
+    def running(self) -> bool:
+        return True  # Docker starts it again where it ends by itself
+
+    def start(self) -> None:
+        self.cluster.start(self.number)
+
+    # Something else may have happened to it meanwhile: what is down cannot be killed, nor paused, nor resumed.
+
+    def kill(self) -> int | None:
+        with contextlib.suppress(ClusterError):
+            self.cluster.kill(self.number)
+        return None
+
+    def pause(self) -> None:
+        with contextlib.suppress(ClusterError):
+            self.cluster.pause(self.number)
+
+    def resume(self) -> None:
+        with contextlib.suppress(ClusterError):
+            self.cluster.resume(self.number)
+
+    def terminate(self, timeout: float = 10) -> int | None:
+        del timeout
+        return None
+
+    def peak_rss_bytes(self) -> int:
+        with contextlib.suppress(ClusterError, OSError):
+            self._peak_rss_bytes = max(self._peak_rss_bytes, self.cluster.memory(self.number))
+        return self._peak_rss_bytes
+
+
+class _Switch(Link):
+    """Something that is wrong with a node for a while, in the place of a link."""
+
+    def __init__(self, cluster: Cluster, number: int) -> None:
+        self.cluster = cluster
+        self.number = number
+        self.passed: Counter[object] = Counter()
+        self._wrong: contextlib.ExitStack | None = None
+
+    def _begin(self) -> contextlib.AbstractContextManager[object]:
+        raise NotImplementedError
+
+    def _set(self, on: bool) -> None:
+        # What is wrong already ends with a node that is down at this moment.
+        with contextlib.suppress(ClusterError):
+            if on and self._wrong is None:
+                self._wrong = contextlib.ExitStack()
+                self._wrong.enter_context(self._begin())
+            elif not on and self._wrong is not None:
+                wrong, self._wrong = self._wrong, None
+                wrong.close()
+
+    refuse = swallow = property(lambda self: self._wrong is not None, _set)
+
+    def __exit__(self, *_: object) -> None:
+        self._set(False)
+
+
+class Partition(_Switch):
+    """The node and the others do not see each other. Clients reach all of them."""
+
+    def _begin(self) -> contextlib.AbstractContextManager[object]:
+        return self.cluster.cut_off(self.number)
+
+
+class FullDisk(_Switch):
+    """The node's disk is full, as far as it knows: then no node takes anything more from whoever publishes."""
+
+    @contextlib.contextmanager
+    def _begin(self) -> Iterator[None]:
+        limit = "set_disk_free_limit"
+        self.cluster.control(self.number, limit, "100TB", "--timeout", "10")
+        try:
+            yield
+        finally:
+            self.cluster.control(self.number, limit, "50MB", "--timeout", "10")
+
+
+class ClusterStage(Stage):
+    """Three nodes and several savers by AMQP; the forwarder knows all nodes."""
+
+    def __init__(self, folder: Path, cluster: Cluster, bundle: Bundle, *, rate: float, size: int, savers: int) -> None:
+        self.cluster = cluster
+        self._bundle = bundle
+        super().__init__(folder, rate=rate, size=size, savers=savers)
+        del self.processes["cloud broker"]
+        for name in ("forwarder-cloud", *(f"cloud-{member}" for member in self.members)):
+            self.links.pop(name).__exit__()
+        nodes = [Node(cluster, number, folder) for number in range(len(ADDRESSES))]
+        self.nodes = [node.name for node in nodes]
+        self.processes |= {node.name: node for node in nodes}
+        self.links |= {f"{node.name}'s network": Partition(cluster, node.number) for node in nodes}
+        self.links |= {f"{node.name}'s disk": FullDisk(cluster, node.number) for node in nodes}
+
+    def start(self) -> None:
+        """The nodes run already."""
+        self.cluster.empty_queue()
+        for name, process in self.processes.items():
+            if name not in self.nodes:
+                process.start()
+
+    def _forwarder_settings(self) -> dict[str, str]:
+        return {"EDGE_ID": EDGE_ID, "CLOUD_MQTT_URL": self.cluster.mqtt_urls, **self._bundle.settings}
+
+    def _saver_settings(self, name: str) -> dict[str, str]:
+        del name
+        return {"AMQP_URL": self.cluster.amqp_urls}
+
+    def inflict(self, kind: Kind, name: str) -> None:
+        if kind is Kind.RESTART and name not in self._down:
+            self.cluster.stop(self.nodes.index(name))
+            self._down.add(name)
+        else:
+            super().inflict(kind, name)
+
+    def stop(self) -> None:
+        """The nodes go on, whole again."""
+        super().stop()
+        for number in range(len(ADDRESSES)):
+            self.cluster.wait(number)

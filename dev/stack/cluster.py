@@ -1,0 +1,201 @@
+"""The cloud broker as a cluster: compose/cluster.yml's three nodes of RabbitMQ, on a Docker engine."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import ssl
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from face_messages import TlsFiles
+
+ROOT = Path(__file__).parents[2]
+PROJECT = "facedetection-cluster"
+FILES = ("docker-compose.cloud.yml", "compose/cluster.yml", "dev/stack/cluster.yml")
+ADDRESSES = ("172.31.250.11", "172.31.250.12", "172.31.250.13")
+NAMES = ("cloud_rabbitmq1", "cloud_rabbitmq2", "cloud_rabbitmq3")
+IMAGE = "rabbitmq:4.3-alpine"
+
+
+# Each bundle has a folder of its own: a name may be enrolled again.
+_bundles = itertools.count(1)
+
+
+class ClusterError(Exception):
+    """A command failed; the text has what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What an edge was given, unpacked."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Of its forwarder."""
+        files = {"CA": self.ca, "CERT": self.cert, "KEY": self.key}
+        return {f"CLOUD_MQTT_{name}_FILE": str(path) for name, path in files.items()}
+
+    @property
+    def files(self) -> TlsFiles:
+        return TlsFiles(self.ca, self.cert, self.key)
+
+    def context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.ca)
+        context.load_cert_chain(self.cert, self.key)
+        return context
+
+
+class Cluster:
+    """Three nodes and their CA. Nodes are numbered from 0; `folder` takes bundles."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or "DOCKER" in name},
+            "CLOUD_ADDRESS": ",".join(ADDRESSES),
+            "CLOUD_BROKERS": " ".join(ADDRESSES),
+        }
+
+    @property
+    def mqtt_urls(self) -> str:
+        """Of the way in from outside, as CLOUD_MQTT_URL has it."""
+        return ",".join(f"mqtts://{address}:8883" for address in ADDRESSES)
+
+    @property
+    def amqp_urls(self) -> str:
+        return ",".join(f"amqp://{address}:5672" for address in ADDRESSES)
+
+    def run(self, *command: str, given: bytes = b"", within: float = 300) -> bytes:
+        """Standard output of a command. ClusterError: it failed."""
+        done = subprocess.run(
+            command, input=given, capture_output=True, cwd=ROOT, env=self._environment, timeout=within, check=False
+        )
+        if done.returncode:
+            raise ClusterError(f"{' '.join(command)}: exit {done.returncode}\n{(done.stdout + done.stderr).decode()}")
+        return done.stdout
+
+    def compose(self, *arguments: str) -> bytes:
+        return self.run(*self._compose, *arguments)
+
+    @property
+    def _compose(self) -> Sequence[str]:
+        files = [part for file in FILES for part in ("--file", file)]
+        return ("docker", "compose", "--project-name", PROJECT, "--env-file", os.devnull, *files)
+
+    def script(self, *arguments: str) -> bytes:
+        """One of the commands of deploy/cluster.sh."""
+        return self.run("env", f"COMPOSE={' '.join(self._compose)}", "deploy/cluster.sh", *arguments)
+
+    def enrol(self, name: str, command: str = "enrol") -> Bundle:
+        folder = self._folder / f"{name}-{next(_bundles)}"
+        with tarfile.open(fileobj=io.BytesIO(self.script(command, name))) as tar:
+            tar.extractall(folder, filter="data")
+        return Bundle(folder / "cloud_ca.crt", folder / "cloud_client.crt", folder / "cloud_client.key")
+
+    # -- nodes --------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        """Starts it anew, without anything from before, and waits until each node serves."""
+        self.down()
+        self.compose("up", "--detach", "--build", "cloud_identities", *NAMES)
+        for node in range(3):
+            self.wait(node)
+
+    def down(self) -> None:
+        self.compose("down", "--volumes", "--timeout", "1", "--remove-orphans")
+
+    def wait(self, node: int, within: float = 120) -> None:
+        """Until the node serves. ClusterError: it does not."""
+        deadline = time.monotonic() + within
+        while True:
+            try:
+                self.control(node, "await_startup", "--timeout", "60")
+                self.diagnose(node, "check_port_listener", "8883")
+            except ClusterError as error:
+                if time.monotonic() > deadline:
+                    raise ClusterError(f"{NAMES[node]} does not come up: {error}\n{self.log(node)}") from None
+                time.sleep(0.5)
+            else:
+                return
+
+    def control(self, node: int, *arguments: str) -> str:
+        return self.run("docker", "exec", NAMES[node], "rabbitmqctl", "--quiet", *arguments).decode()
+
+    def empty_queue(self) -> None:
+        """Forgets the faces that wait, where there is a queue."""
+        with contextlib.suppress(ClusterError):
+            self.control(0, "purge_queue", "facedetection_faces")
+
+    def diagnose(self, node: int, *arguments: str) -> str:
+        return self.run("docker", "exec", NAMES[node], "rabbitmq-diagnostics", "--quiet", *arguments).decode()
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        """What Docker knows of it."""
+        told: list[dict[str, Any]] = json.loads(self.run("docker", "inspect", container))
+        return told[0]
+
+    def log(self, node: int, lines: int = 40) -> str:
+        done = subprocess.run(
+            ["docker", "logs", "--tail", str(lines), NAMES[node]], capture_output=True, text=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    def kill(self, node: int) -> None:
+        """SIGKILL to all of the node."""
+        self.run("docker", "kill", NAMES[node])
+
+    def start(self, node: int) -> None:
+        self.run("docker", "start", NAMES[node])
+
+    def stop(self, node: int) -> None:
+        """In order, as an update does; a node that sees no other never ends by itself, and is killed after 20 s."""
+        self.run("docker", "stop", "--time", "20", NAMES[node])
+
+    def pause(self, node: int) -> None:
+        self.run("docker", "pause", NAMES[node])
+
+    def resume(self, node: int) -> None:
+        self.run("docker", "unpause", NAMES[node])
+
+    @contextlib.contextmanager
+    def cut_off(self, node: int) -> Iterator[None]:
+        """The node sees no other node meanwhile, nor they it. Clients reach all of them."""
+        others = [address for number, address in enumerate(ADDRESSES) if number != node]
+        for other in others:
+            self._firewall(node, "--insert", other)
+        try:
+            yield
+        finally:
+            for other in others:
+                self._firewall(node, "--delete", other)
+
+    def _firewall(self, node: int, what: str, other: str) -> None:
+        process = self.run("docker", "inspect", "--format", "{{.State.Pid}}", NAMES[node]).decode().strip()
+        for chain, side in (("INPUT", "--source"), ("OUTPUT", "--destination")):
+            self.run("nsenter", "--target", process, "--net", "iptables", what, chain, side, other, "--jump", "DROP")
+
+    def memory(self, node: int) -> int:
+        """Bytes that the node takes up, without the kernel's cache of files."""
+        process = self.run("docker", "inspect", "--format", "{{.State.Pid}}", NAMES[node]).decode().strip()
+        total = 0
+        for group in Path("/proc", process, "cgroup").read_text().splitlines():
+            if ":memory:" in group or group.startswith("0::"):
+                base = "/sys/fs/cgroup" + ("/memory" if ":memory:" in group else "")
+                stat = Path(base + group.rpartition(":")[2], "memory.stat")
+                if stat.exists():
+                    figures = dict(line.split() for line in stat.read_text().splitlines())
+                    total = max(total, int(figures.get("total_rss", figures.get("anon", 0))))
+        return total

@@ -1,0 +1,122 @@
+"""How a frame differs from the one before: in time, and in what it shows. No I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from edge_face_detection.faces.detector import Box
+from edge_face_detection.opencv import cv2
+from edge_face_detection.sources.frame import Frame, Image
+
+__all__ = ["Change", "ChangeWatch"]
+
+Region: TypeAlias = tuple[int, int, int, int]
+"""x, y, width and height in the frame, in pixels."""
+
+# Seconds from the frame before. A later frame stands alone; after a longer gap nobody is known again.
+_ALONE_SECONDS, _FORGET_SECONDS = 0.5, 2.0
+# A gap that is the search's own, but for these seconds, does not count: on a slow processor each frame would stand
+# alone for ever.
+_OWN_SECONDS = 0.2
+# A part of the picture has changed when it differs by this many grey levels of 255 from the frame before. A new scene
+# has changed by the share _CUT. Where both are dark, it has changed by fewer levels and no longer correlates, and each
+# shows more (standard deviation, grey levels) than noise does.
+_CHANGED, _CUT = 25, 0.5
+_CHANGED_DARK, _CUT_DARK, _CORRELATION, _CONTRAST = 4, 0.4, 0.5, 3.0
+# Something has come when the change is _STIR above a multiple of what is usual, which is learnt.
+_STIR, _STIR_USUAL, _USUAL_GAIN = 0.02, 2, 0.05
+_GLANCE = (64, 48)
+# A place is searched anew when it differs by this many grey levels from when it was searched last.
+_NEWS = 12
+# Somebody whose face is followed moves all the time. Head and shoulders do not count (sides of the face's box).
+_ASIDE, _ABOVE, _BELOW = 0.8, 0.6, 1.5
+# What is added around such places, in cells of the glance. Searched are quarters of the frame's sides and multiples of
+# it: networks are built for a size.
+_AROUND, _PARTS = 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    #: The frame before says little about this one.
+    is_alone: bool
+    #: It says nothing: all tracks end.
+    is_cut: bool
+    #: More has changed than is usual.
+    is_stir: bool
+
+
+class ChangeWatch:
+    """Compares each frame with the one before."""
+
+    def __init__(self) -> None:
+        self._glance = np.zeros(_GLANCE[::-1], np.uint8)
+        self._searched = self._glance
+        self._size = (0, 0)
+        self._moment = 0.0
+        self._usual = 0.0
+
+    def next(self, frame: Frame, *, shrink: float, spent: float) -> Change:
+        """`shrink`: by how much a `view` of the frame is going to shrink it. `spent`: seconds that the search of the
+        frame before took. Raises UnreadableFrameError.
+        """
+        glance = frame.glance(_GLANCE, shrink=shrink)
+        changed = float(np.count_nonzero(cv2.absdiff(glance, self._glance) > _CHANGED)) / glance.size
+        # The absolute value: a clock may be set back.
+        seconds = abs(frame.moment - self._moment)
+        is_live = frame.moment == frame.captured_monotonic
+        if is_live and seconds - spent < _OWN_SECONDS:
+            seconds = 0.0
+        is_new = frame.size != self._size
+        is_cut = is_new or changed > _CUT or seconds >= _FORGET_SECONDS or _is_other(self._glance, glance)
+        is_stir = changed > _STIR + _STIR_USUAL * self._usual
+        self._usual += _USUAL_GAIN * (min(changed, _CUT) - self._usual)
+        self._glance, self._size, self._moment = glance, frame.size, frame.moment
+        return Change(is_cut or seconds >= _ALONE_SECONDS, is_cut, is_stir)
+
+    def news(self, known: Iterable[Box]) -> list[Region]:
+        """Where something has come since `searched`, apart from the faces that are known; x, y, width and height."""
+        news = cv2.medianBlur(np.where(cv2.absdiff(self._glance, self._searched) > _NEWS, 255, 0).astype(np.uint8), 3)
+        across, down = (cells / side for cells, side in zip(_GLANCE, self._size, strict=True))
+        for box in known:
+            x, y, width, height = box.x - box.width * _ASIDE, box.y - box.height * _ABOVE, box.width, box.height
+            width, height = width * (1 + 2 * _ASIDE), height * (1 + _ABOVE + _BELOW)
+            left, top = max(0, int(x * across)), max(0, int(y * down))
+            news[top : max(0, math.ceil((y + height) * down)), left : max(0, math.ceil((x + width) * across))] = 0
+        if not news.any():
+            return []
+        grown = cv2.dilate(news, np.ones((2 * _AROUND + 1, 2 * _AROUND + 1), np.uint8))
+        count, _, places, _ = cv2.connectedComponentsWithStats(grown)
+        regions = {self._region(*map(int, places[index][:4])) for index in range(1, count)}
+        if sum(width * height for _, _, width, height in regions) > self._size[0] * self._size[1]:
+            return [(0, 0, *self._size)]
+        return sorted(regions)
+
+    def searched(self) -> None:
+        """The frame has been searched where there was news."""
+        self._searched = self._glance
+
+    def _region(self, *place: int) -> Region:
+        """Cells of the glance as a part of the frame."""
+        origin, extent = [], []
+        for begin, length, cells, side in zip(place[:2], place[2:], _GLANCE, self._size, strict=True):
+            parts = min(_PARTS, math.ceil(length * _PARTS / cells))
+            whole = side * parts // _PARTS
+            middle = (begin + length / 2) * side / cells
+            origin.append(min(max(0, round(middle - whole / 2)), side - whole))
+            extent.append(whole)
+        return origin[0], origin[1], extent[0], extent[1]
+
+
+def _is_other(one: Image, other: Image) -> bool:
+    """Whether two glances show different scenes, both of them dark or not."""
+    if np.count_nonzero(cv2.absdiff(one, other) > _CHANGED_DARK) < _CUT_DARK * one.size:
+        return False
+    smooth, other_smooth = (cv2.blur(picture.astype(np.float32), (3, 3)) for picture in (one, other))
+    if min(smooth.std(), other_smooth.std()) < _CONTRAST:
+        return False
+    return float(np.corrcoef(smooth.ravel(), other_smooth.ravel())[0, 1]) < _CORRELATION

@@ -1,0 +1,319 @@
+"""A session with a RabbitMQ cluster by AMQP 0.9.1, for the same endpoints that a session by MQTT serves.
+
+What is subscribed to with QoS 1 comes from a quorum queue that all savers share: each message goes to one of them, and
+those of a saver that dies go to the others at once. What is subscribed to with QoS 0 comes to each of them.
+
+Two connections, run by one thread. RabbitMQ reads nothing more from a connection that publishes while a node's disk or
+memory is short; acknowledgements, which make room there, must not wait behind that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, InitVar, dataclass, field
+from typing import Any
+
+import pika
+from pika import exceptions
+from pika.adapters.select_connection import SelectConnection
+from pika.channel import Channel
+
+from face_messages.amqp.link import AmqpLink, LostError, why
+from face_messages.amqp.loop import Loop
+from face_messages.amqp.message import EXCHANGE, binding_key, from_amqp
+from face_messages.amqp.parameters import parameters
+from face_messages.amqp.url import AmqpUrl
+from face_messages.message import Message, Received, status_topic
+from face_messages.mqtt.brokers import Brokers
+from face_messages.mqtt.endpoint import Endpoint
+from face_messages.mqtt.url import TlsFiles
+from face_messages.service.backoff import Backoff
+
+log = logging.getLogger(__name__)
+
+#: The queue of the faces.
+QUEUE = "facedetection_faces"
+#: How it is made where it is missing. One that somebody has made otherwise is used as it is.
+ARGUMENTS = {
+    "x-queue-type": "quorum",
+    # A message that comes back is no bad message: its saver died, or its store is away.
+    "x-delivery-limit": -1,
+    # A full queue is told to the edges, which then keep their faces.
+    "x-overflow": "reject-publish",
+    "x-max-length-bytes": 1024 * 1024 * 1024,
+}
+# News for each saver alone: dropped where one is slow.
+_LISTENING = {"x-queue-type": "classic", "x-max-length": 10_000}
+
+# How often it is looked whether the node sees the others, and how long an answer may take, in seconds.
+_LOOK_SECONDS = 5.0
+_ANSWER_SECONDS = 6.0
+# Nothing is ever published under this key.
+_PROBE = "facedetection_probe"
+_FAREWELL_SECONDS = 2.0
+_LONGEST_PAUSE = 8.0
+_STABLE_SECONDS = 10.0
+
+
+@dataclass(eq=False, repr=False)
+class AmqpSession:
+    """Keeps a session up, and says `online` and `offline` on its status topic."""
+
+    urls: InitVar[AmqpUrl | Sequence[AmqpUrl]]  #: the nodes; the next is tried when one is away or refuses
+    _: KW_ONLY
+    client_id: str  #: who this is
+    endpoint: Endpoint  #: does something with the session
+    tls: TlsFiles = field(default_factory=TlsFiles)  #: PEM files for `amqps`
+    receive_maximum: int = 64  #: unacknowledged messages that the broker may send at a time
+    timeout: float = 10.0  #: for connecting, in seconds
+
+    def __post_init__(self, urls: AmqpUrl | Sequence[AmqpUrl]) -> None:
+        several = [urls] if isinstance(urls, AmqpUrl) else list(urls)
+        # Savers know the nodes in the same order, and are to be spread over them.
+        random.shuffle(several)
+        self._brokers = Brokers(several)
+        self._backoff = Backoff(longest=_LONGEST_PAUSE)
+        self._stop = threading.Event()
+        self._down_since = time.monotonic()
+        self._lock = threading.Lock()
+        self._loop: Loop | None = None
+        self._is_woken = False
+        self._timer: Any = None
+        self._error: OSError | None = None
+        self._link: AmqpLink | None = None
+        #: Whether the session is up at this moment, and the times it came up since the start.
+        self.is_up = False
+        self.connects = 0
+        #: The last failure, while the session is down.
+        self.trouble: str | None = None
+        self.endpoint.attach(self.wake)
+        self._thread = threading.Thread(target=self._run, name=f"amqp {self.client_id}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def url(self) -> AmqpUrl:
+        """The node whose turn it is."""
+        return self._brokers.url
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread that keeps the session up is running, connected or not."""
+        return self._thread.is_alive()
+
+    def wake(self) -> None:
+        """Has the thread ask its endpoint for work. Callable from any thread, and cheap."""
+        if not self._is_woken:
+            with self._lock:
+                if self._loop is not None:
+                    self._is_woken = True
+                    self._loop.add_callback_threadsafe(self._work)
+
+    def stop(self) -> None:
+        """Sends what is pending, says goodbye and ends the thread; takes a few seconds at most."""
+        self._stop.set()
+        with self._lock:
+            if self._loop is not None:
+                self._loop.add_callback_threadsafe(self._farewell)
+        if self._thread.ident is not None:
+            self._thread.join(2 * _FAREWELL_SECONDS if self.is_up else 0.2)
+
+    # -- the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            up_at = time.monotonic()
+            try:
+                self._connect_and_serve()
+            except OSError as error:  # a file of `tls`
+                self._say_down(error, "cannot use")
+            if time.monotonic() - up_at > _STABLE_SECONDS:
+                self._backoff.reset()
+            if self._brokers.fails():
+                self._stop.wait(self._backoff.next_delay())
+
+    def _connect_and_serve(self) -> None:
+        loop = Loop()
+        connections: list[SelectConnection] = []
+        self._error = None
+        self._is_woken = False
+        try:
+            for role in ("takes", "tells"):
+                connections.append(
+                    SelectConnection(
+                        parameters(self.url, self.tls, timeout=self.timeout, name=f"{self.client_id} {role}"),
+                        on_open_callback=lambda _: self._opened(loop, connections),
+                        on_open_error_callback=self._failed,
+                        on_close_callback=self._failed,
+                        custom_ioloop=loop,
+                    )
+                )
+            with self._lock:
+                self._loop = loop
+            if not self._stop.is_set():
+                loop.start()
+        except exceptions.AMQPError as error:
+            # A channel was closed under our hands; why was told before, if at all.
+            self._failed(None, error)
+        finally:
+            with self._lock:
+                self._loop = None
+            if was_up := self.is_up:
+                self.is_up = False
+                self._down_since = time.monotonic()
+                self.endpoint.disconnected()
+            self._link = None
+            _close(loop, connections)
+        if self._error is not None:
+            self._say_down(self._error, "lost" if was_up else "cannot use")
+
+    def _failed(self, _: object, error: BaseException | str) -> None:
+        if self._error is None:
+            self._error = LostError(why(error))
+        if self._loop is not None:
+            self._loop.stop()
+
+    def _opened(self, loop: Loop, connections: list[SelectConnection]) -> None:
+        if len(connections) == 2 and all(each.is_open for each in connections):
+            taking, telling = connections
+            taking.channel(
+                on_open_callback=lambda ours: telling.channel(
+                    on_open_callback=lambda theirs: self._declare(loop, ours, theirs)
+                )
+            )
+
+    def _declare(self, loop: Loop, taking: Channel, telling: Channel) -> None:
+        """Makes the queue where there is none yet, then subscribes."""
+        taking.connection.channel(on_open_callback=lambda trial: self._try_to_declare(trial, loop, taking, telling))
+
+    def _try_to_declare(self, trial: Channel, loop: Loop, taking: Channel, telling: Channel) -> None:
+        # One that exists with other arguments ends the channel that asks for it, and may be used all the same.
+        def refused(_: Channel, error: BaseException) -> None:
+            if isinstance(error, exceptions.ChannelClosedByBroker):
+                if error.reply_code == 406:
+                    log.warning("the queue %s was made otherwise and is used as it is: %s", QUEUE, error.reply_text)
+                    self._subscribe(loop, taking, telling)
+                else:
+                    self._failed(None, error)
+
+        def made(_: object) -> None:
+            trial.close()
+            self._subscribe(loop, taking, telling)
+
+        trial.add_on_close_callback(refused)
+        trial.queue_declare(QUEUE, durable=True, arguments=ARGUMENTS, callback=made)
+
+    def _subscribe(self, loop: Loop, taking: Channel, telling: Channel) -> None:
+        for channel in (taking, telling):
+            channel.add_on_close_callback(self._failed)
+            channel.add_on_cancel_callback(lambda _: self._failed(None, "the broker ended the subscription"))
+        wanted = self.endpoint.subscriptions
+        for name in (name for name, options in wanted if options.QoS):
+            # Of topics that Mosquitto shares among a group, this queue has one for all.
+            taking.queue_bind(QUEUE, EXCHANGE, binding_key(name))
+        taking.basic_qos(prefetch_count=self.receive_maximum)
+        listened = [name for name, options in wanted if not options.QoS]
+
+        def listen(made: Any) -> None:
+            queue = made.method.queue
+            for name in listened:
+                telling.queue_bind(queue, EXCHANGE, binding_key(name))
+            telling.basic_consume(queue, self._received, auto_ack=True)
+            self._up(loop, taking, telling, queue)
+
+        telling.queue_declare("", exclusive=True, auto_delete=True, arguments=_LISTENING, callback=listen)
+
+    def _up(self, loop: Loop, taking: Channel, telling: Channel, queue: str) -> None:
+        self._link = link = AmqpLink(loop, taking, telling)
+        self.is_up = True
+        self.connects += 1
+        after = f" after {time.monotonic() - self._down_since:.0f} s" if self._brokers.were_down else ""
+        log.info("connected to the broker %s as %s%s", self.url, self.client_id, after)
+        self._brokers.serves()
+        self.trouble = None
+        link.publish(Message(status_topic(self.client_id), b"online"))
+        self.endpoint.connected(link)  # type: ignore[arg-type] # it is used as one
+        self._work()
+        taking.basic_consume(QUEUE, self._received)
+        self._look_later(loop, telling, queue)
+
+    def _look_later(self, loop: Loop, telling: Channel, queue: str) -> None:
+        """Asks now and then for something that takes a majority of the nodes: a node that does not see the others
+        delivers nothing and does not say why.
+        """
+
+        def look() -> None:
+            if not telling.is_open:
+                return
+            late = loop.call_later(_ANSWER_SECONDS, lambda: self._failed(None, "it does not see the other nodes"))
+
+            def answered(_: object) -> None:
+                loop.remove_timeout(late)
+                self._look_later(loop, telling, queue)
+
+            telling.queue_bind(queue, EXCHANGE, _PROBE, callback=lambda _: unbind(answered))
+
+        def unbind(then: Any) -> None:
+            if telling.is_open:
+                telling.queue_unbind(queue, EXCHANGE, _PROBE, callback=then)
+
+        loop.call_later(_LOOK_SECONDS, look)
+
+    def _received(self, channel: Channel, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
+        is_face = self._link is not None and channel is self._link._taking  # noqa: SLF001 - one part of it
+        message = from_amqp(method.routing_key, properties, body)
+        self.endpoint.received(Received(message, method.delivery_tag if is_face else None))
+        if is_face:
+            self.wake()
+
+    def _work(self) -> None:
+        self._is_woken = False
+        if self._link is None or self._loop is None:
+            return
+        if self._timer is not None:
+            self._loop.remove_timeout(self._timer)
+            self._timer = None
+        if (wait := self.endpoint.work(time.monotonic())) is not None:
+            self._timer = self._loop.call_later(wait, self._work)
+
+    def _farewell(self) -> None:
+        """Everything that is pending goes out before the connections end."""
+        if self._link is None:
+            if self._loop is not None:
+                self._loop.stop()
+            return
+        self.endpoint.finish()
+        self._link.publish(Message(status_topic(self.client_id), b"offline"))
+        self._error = LostError("stopped")
+        assert self._loop is not None
+        self._loop.call_later(_FAREWELL_SECONDS, self._loop.stop)
+        for channel in (self._link._taking, self._link._telling):  # noqa: SLF001 - one part of it
+            channel.connection.close()
+
+    def _say_down(self, error: OSError, verb: str) -> None:
+        """Once per outage and node: what happened, and what comes next."""
+        self.trouble = f"{self.url}: {error}"
+        if not self._stop.is_set() and self._brokers.is_news():
+            following = self._brokers.next_url
+            what = f"trying the next one, {following}" if following else "retrying until it succeeds"
+            log.warning("%s the broker %s as %s: %s; %s", verb, self.url, self.client_id, error, what)
+
+
+def _close(loop: Loop, connections: list[SelectConnection]) -> None:
+    """Frees sockets and memory, whatever state the connections are in."""
+    loop.reading = True
+    for connection in connections:
+        if not connection.is_closed and not connection.is_closing:
+            with contextlib.suppress(exceptions.AMQPError):
+                connection.close()
+    deadline = time.monotonic() + 1.0
+    while time.monotonic() < deadline and not all(each.is_closed for each in connections):
+        loop.call_later(0.05, loop.stop)
+        loop.start()
+    loop.close()

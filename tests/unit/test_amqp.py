@@ -1,0 +1,98 @@
+"""Messages between MQTT and AMQP as RabbitMQ has them, and a loop whose sockets are left unread."""
+
+from __future__ import annotations
+
+import socket
+import time
+from itertools import pairwise
+
+import pytest
+from pika import BasicProperties
+from pika.adapters.select_connection import IOLoop
+
+from face_messages import Message
+from face_messages.amqp import loop as loop_module
+from face_messages.amqp.loop import Loop
+from face_messages.amqp.message import binding_key, from_amqp, routing_key, to_amqp
+from face_messages.message import refusal_of
+
+
+def test_a_message_has_what_an_mqtt_subscriber_would_see() -> None:
+    headers = {"id": "1", "größe": "😀", "x-reply-to-topic": "facedetection_receipts.tx2"}
+    properties = BasicProperties(content_type="image/png", correlation_id="1", headers=headers)
+    assert from_amqp("facedetection_topic.lobby", properties, b"png") == Message(
+        "facedetection_topic/lobby",
+        b"png",
+        content_type="image/png",
+        user_properties=(("id", "1"), ("größe", "😀")),
+        response_topic="facedetection_receipts/tx2",
+        correlation_data=b"1",
+    )
+    assert from_amqp("facedetection_topic", BasicProperties(), b"") == Message("facedetection_topic", b"")
+
+
+def test_who_sent_it_is_what_the_broker_says_and_not_what_the_sender_says() -> None:
+    headers = {"identity": "tx2-02", "x-opt-mqtt-client-id": "tx2-01"}
+    message = from_amqp("facedetection_topic", BasicProperties(headers=headers), b"")
+    assert message.identity == "tx2-01"
+    assert [name for name, _ in message.user_properties] == ["identity"]
+
+
+def test_a_long_or_binary_correlation_comes_as_a_header() -> None:
+    for correlation in (b"\xff\xfe", b"x" * 300):
+        properties = BasicProperties(headers={"x-correlation-id": correlation})
+        assert from_amqp("facedetection_topic", properties, b"").correlation_data == correlation
+
+
+def test_a_refusal_keeps_its_reason_and_its_correlation() -> None:
+    message = Message(
+        "facedetection_topic", b"", response_topic="facedetection_receipts/tx2", correlation_data="ü".encode()
+    )
+    properties = to_amqp(refusal_of(message, "too large"))
+    assert properties.headers == {"refused": "too large"}
+    assert properties.correlation_id == "ü"
+
+
+@pytest.mark.parametrize(
+    ("topic", "key"),
+    [
+        ("facedetection_topic/#", "facedetection_topic.#"),
+        ("facedetection_status/+/health", "facedetection_status.*.health"),
+        ("facedetection_status/+", "facedetection_status.*"),
+    ],
+)
+def test_filters_become_bindings(topic: str, key: str) -> None:
+    assert binding_key(topic) == key
+
+
+def test_a_topic_becomes_a_routing_key() -> None:
+    assert routing_key("facedetection_stored/tx2/door") == "facedetection_stored.tx2.door"
+
+
+def test_sockets_are_left_unread_but_for_a_sip_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is behind the messages, such as heartbeats, is seen all the same."""
+    monkeypatch.setattr(loop_module, "_SIP_SECONDS", 0.1)
+    loop = Loop()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        read_at: list[float] = []
+
+        def read(_fd: int, _events: int) -> None:
+            ours.recv(1)
+            read_at.append(time.monotonic())
+
+        def leave_unread() -> None:
+            loop.reading = False
+            theirs.sendall(b"x" * 100_000)
+
+        loop.add_handler(ours.fileno(), read, IOLoop.READ)
+        began = time.monotonic()
+        loop.call_later(0, leave_unread)
+        loop.call_later(0.35, loop.stop)
+        loop.start()
+        assert read_at
+        assert read_at[0] - began >= 0.1
+        # Between two sips nothing is read.
+        assert max(later - earlier for earlier, later in pairwise(read_at)) > 0.05
+        loop.remove_handler(ours.fileno())
+    loop.close()
