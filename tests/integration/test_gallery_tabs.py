@@ -19,8 +19,8 @@ from tests.support.waiting import eventually
 pytest_plugins = ["tests.support.browser"]
 
 CARDS = ".face"
-# More than the six connections that a browser has to one site.
-TABS = 7
+# More than the connections that a browser has to one site.
+TABS = 9
 
 
 @pytest.fixture
