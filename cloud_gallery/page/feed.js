@@ -106,7 +106,15 @@ function add(some) {
     feed.complete = false;
     before = begin;
   }
-  requestAnimationFrame(() => feed.changed());
+  changeSoon();
+}
+
+// Not at the next animation frame: a window that is covered has none, and would stay behind.
+let isDue = false;
+function changeSoon() {
+  if (isDue) return;
+  isDue = true;
+  setTimeout(() => { isDue = false; feed.changed(); }, 20);
 }
 
 // Nobody's page moves by itself while they look further down.
@@ -160,7 +168,7 @@ async function askFor(keys) {
     if (tracks.size > 20000) tracks = new Map();
     for (const key of keys) tracks.set(key, told.tracks[key] ?? "");
     finding = false;
-    requestAnimationFrame(() => feed.changed());
+    changeSoon();
   } catch (error) {
     trouble(error);
     setTimeout(() => { finding = false; feed.changed(); }, 3000);
