@@ -75,7 +75,7 @@ def test_a_face_is_shown_with_all_that_is_decided_by(watched: Watched) -> None:
     (face,) = watched.see(LARGE, times=3)
     state = watched.state()
     (shown,) = state["faces"]
-    assert shown["box"] == pytest.approx([face.x, face.y, face.width, face.height], abs=2)
+    assert shown["box"] == pytest.approx([face.x, face.y, face.width, face.height], abs=4)
     assert (shown["track"], shown["score"]) == (face.track, pytest.approx(face.score, rel=0.5))
     assert 0 < shown["sharpness"] < 1
     kind, _, data = state["picture"].partition(",")
