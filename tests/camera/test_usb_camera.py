@@ -185,7 +185,7 @@ def test_the_device_that_gives_no_pictures_is_told_from_the_one_that_does(
     number = int(camera.by_id.resolve().name.removeprefix("video"))
     watch(f"/dev/video{number + 1}")
     (message,) = eventually(lambda: told(caplog, "is down"))
-    assert "several devices" in message
+    assert "gives no pictures: name another of its devices" in message
 
 
 def test_paused_the_camera_is_let_go_and_resumed_it_gives_frames(
