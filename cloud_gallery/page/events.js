@@ -41,7 +41,8 @@ function open() {
     if (!isPolling) tell("health", JSON.parse(event.data));
   });
   source.addEventListener("open", () => {
-    if (wasOpen) tell("open");
+    // Faces may have been missed: since the stream broke, or since the tab closed that had it before this one.
+    if (wasOpen || heardAt) tell("open");
     wasOpen = true;
   });
   source.addEventListener("error", () => {
