@@ -21,7 +21,7 @@ from object_store.listing import folders as folders_in
 _ATTRIBUTES = ("id", "source", "time", "frame", "framesize", "facebox", "score", "track", "identity")
 _LIST = 1000
 _CAMERAS_SECONDS = 30.0
-# Long enough for a browser whose page is loading. Short enough that it hears of all faces that are stored later.
+# Long enough for a browser whose page is loading. The page asks again after longer than that (AGAIN in feed.js).
 _KEPT_SECONDS = 1.0
 # The part of a day that is listed at first, in seconds; the factor by which it grows and shrinks; its least size.
 _DAY_SECONDS, _FIRST, _FACTOR, _LEAST = 86_400.0, 600.0, 16, 1e-4

@@ -68,7 +68,7 @@ class Latest:
         return by_arrival([*told, *faces])[:count]
 
     def listed(self, folders: Sequence[str], count: int) -> list[Face]:
-        """The same, as the store lists it now.
+        """The same, as the store listed it at most a second ago.
 
         Raises:
             StoreError: it cannot be listed.

@@ -5,6 +5,7 @@ import { cameras, inFolder, isLive, knowsCameraOf, until } from "./menus.js";
 
 const KEPT_LIVE = 2000; // faces in the list while it grows at its top
 const TRACKS = 25; // asked for at a time
+const AGAIN = 1500; // ms after which the gallery lists anew; it gives the same answer again for a second
 
 export const feed = {
   faces: [], // {key, name}, as they are shown
@@ -47,7 +48,7 @@ export async function more() {
     feed.complete = !found.faces.length;
     isListed = true;
     // The gallery may have made the first list a while ago. In a moment it makes a new one.
-    if (isFirst) setTimeout(() => { if (mine === asked) catchUp(); }, 1500);
+    if (isFirst) catchUpLater();
     const known = new Set(feed.faces.map((face) => face.key));
     feed.faces.push(...found.faces.filter((face) => !known.has(face.key)));
     loading = null;
@@ -61,14 +62,16 @@ export async function more() {
   }
 }
 
-// Adds the faces that arrived while no events came. The gallery lists the bucket, unless it `knows` what arrived.
-export async function catchUp({ knows = false } = {}) {
+// Adds the faces that arrived while no events came. The gallery lists the bucket, unless it `knows` what arrived. Its
+// answer may be of a moment before, so it is asked once more, unless this is the `last` time.
+export async function catchUp({ knows = false, last = false } = {}) {
   if (!isLive() || !isListed) return;
   const mine = asked;
   try {
     const found = (await listOf(knows ? "" : "&fresh")).faces;
     if (mine !== asked) return;
     trouble(null);
+    if (!knows && !last) catchUpLater();
     if (!knows) cameras();
     if (!found.length) return;
     const known = new Set([...feed.faces, ...pending].map((face) => face.key));
@@ -83,6 +86,13 @@ export async function catchUp({ knows = false } = {}) {
     trouble(error);
     if (!knows) setTimeout(() => { if (mine === asked) catchUp(); }, 3000);
   }
+}
+
+let later = 0;
+function catchUpLater() {
+  const mine = asked;
+  clearTimeout(later);
+  later = setTimeout(() => { if (mine === asked) catchUp({ last: true }); }, AGAIN);
 }
 
 export function arrive(face) {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.s3 import S3Server
@@ -80,26 +81,52 @@ def test_tabs_that_cannot_share_ask_instead(
     assert gallery.figure("gallery_viewers") == 0
 
 
+def hide(tab: Page, is_hidden: bool) -> None:
+    tab.evaluate(
+        "(hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });"
+        " document.dispatchEvent(new Event('visibilitychange')); }",
+        is_hidden,
+    )
+
+
 def test_a_tab_in_the_background_has_no_stream_and_catches_up_when_it_is_looked_at(
     context: BrowserContext, broker: Mosquitto, s3: S3Server, gallery: Gallery
 ) -> None:
     (tab,) = opened(context, gallery, 1)
     expect(tab.locator("#status")).to_have_text("live")
 
-    def hide(is_hidden: bool) -> None:
-        tab.evaluate(
-            "(hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });"
-            " document.dispatchEvent(new Event('visibilitychange')); }",
-            is_hidden,
-        )
-
-    hide(True)
+    hide(tab, True)
     eventually(lambda: gallery.figure("gallery_viewers") == 0, what="it keeps its stream")
     put(real_store(s3), [face(datetime.now(UTC))])
-    hide(False)
+    hide(tab, False)
     expect(tab.locator(CARDS)).to_have_count(2)
     eventually(lambda: gallery.figure("gallery_viewers") == 1, what="it has no stream")
     all_see_the_next_one([tab], broker, s3)
+
+
+def test_a_face_that_is_not_in_the_first_list_is_in_the_next(
+    context: BrowserContext, s3: S3Server, gallery: Gallery
+) -> None:
+    """The gallery gives the same list for a second. A face may be stored, and told to nobody, within that second."""
+    (tab,) = opened(context, gallery, 1)
+    with tab.expect_response("**/api/faces*fresh*") as listed:
+        expect(tab.locator(CARDS)).to_have_count(1)
+    old = listed.value.body()
+    hide(tab, True)
+    put(real_store(s3), [face(datetime.now(UTC))])
+    begun: list[float] = []
+
+    def answer(route: Route) -> None:
+        begun.append(time.monotonic())
+        if begun[-1] < begun[0] + 1:
+            route.fulfill(body=old, content_type="application/json")
+        else:
+            route.continue_()
+
+    tab.route("**/api/faces*fresh*", answer)
+    hide(tab, False)
+    expect(tab.locator(CARDS)).to_have_count(2)
+    assert begun
 
 
 def test_a_page_of_which_a_part_did_not_come_says_so_and_loads_again(context: BrowserContext, gallery: Gallery) -> None:
