@@ -13,7 +13,8 @@ from dev.chaos.faults import Fault, draw
 from dev.chaos.stage import Stage
 from dev.chaos.tally import Bucket, Tally, table, tally
 from dev.stack import cluster as cluster_module
-from dev.stack.cluster import Bundle, Cluster
+from dev.stack.bundle import Bundle
+from dev.stack.cluster import Cluster
 from dev.stack.pictures import EDGE_ID
 from dev.stack.programs import in_images
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dev.chaos.faults import Kind
 from dev.chaos.stage import Link, Stage
-from dev.stack.cluster import ADDRESSES, NAMES, Bundle, Cluster, ClusterError
+from dev.stack.bundle import Bundle
+from dev.stack.cluster import ADDRESSES, NAMES, Cluster, ClusterError
 from dev.stack.pictures import EDGE_ID
 from dev.stack.processes import ManagedProcess
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import json
 import os
-import ssl
 import subprocess
-import tarfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from face_messages import TlsFiles
+from dev.stack.bundle import Bundle
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "facedetection-cluster"
@@ -32,30 +28,6 @@ _bundles = itertools.count(1)
 
 class ClusterError(Exception):
     """A command failed; the text has what it said."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """What an edge was given, unpacked."""
-
-    ca: Path
-    cert: Path
-    key: Path
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """Of its forwarder."""
-        files = {"CA": self.ca, "CERT": self.cert, "KEY": self.key}
-        return {f"CLOUD_MQTT_{name}_FILE": str(path) for name, path in files.items()}
-
-    @property
-    def files(self) -> TlsFiles:
-        return TlsFiles(self.ca, self.cert, self.key)
-
-    def context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.ca)
-        context.load_cert_chain(self.cert, self.key)
-        return context
 
 
 class Cluster:
@@ -101,9 +73,7 @@ class Cluster:
 
     def enrol(self, name: str, command: str = "enrol") -> Bundle:
         folder = self._folder / f"{name}-{next(_bundles)}"
-        with tarfile.open(fileobj=io.BytesIO(self.script(command, name))) as tar:
-            tar.extractall(folder, filter="data")
-        return Bundle(folder / "cloud_ca.crt", folder / "cloud_client.crt", folder / "cloud_client.key")
+        return Bundle.unpack(self.script(command, name), folder)
 
     # -- nodes --------------------------------------------------------------------------------
 

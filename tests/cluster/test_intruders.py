@@ -13,7 +13,8 @@ from contextlib import ExitStack, closing
 import pytest
 
 from dev.stack import cluster as nodes
-from dev.stack.cluster import Bundle, Cluster
+from dev.stack.bundle import Bundle
+from dev.stack.cluster import Cluster
 from face_messages.message import TOPIC
 from tests.integration import test_intruders as at_mosquitto
 from tests.support.outside import NOT_AUTHORIZED, Outside

@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from dev.stack.bundle import MEMBERS, Bundle
 from face_messages.mqtt.url import TlsFiles
 from face_messages.service.certificate import ends_at
 from tests.support.certificates import Authority
-from tests.support.cloud_broker import MEMBERS, ROOT, Bundle, CloudBroker
+from tests.support.cloud_broker import ROOT, CloudBroker
 from tests.support.outside import Outside
 from tests.support.parts import SendingSide, TakingSide
 from tests.support.plain import plain_client, publish

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from dev.stack.bundle import Bundle
 from dev.stack.s3 import S3Server
 from face_messages import FaceEvent, Message
 from face_messages.event import new_id
 from face_messages.message import TOPIC
-from tests.support.cloud_broker import Bundle, CloudBroker
+from tests.support.cloud_broker import CloudBroker
 from tests.support.outside import NOT_AUTHORIZED, Outside
 from tests.support.parts import TakingSide
 from tests.support.plain import Listener, listening, plain_client, publish

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from dev.stack.bundle import Bundle
 from face_messages.mqtt.url import TlsFiles
 from tests.support.certificates import Authority, Pair
-from tests.support.cloud_broker import Bundle, CloudBroker
+from tests.support.cloud_broker import CloudBroker
 from tests.support.outside import Outside
 from tests.support.parts import SendingSide, TakingSide
 from tests.support.raw import packet, string

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
-import ssl
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from dev.stack.bundle import Bundle
 from dev.stack.mosquitto import find_mosquitto
 from dev.stack.ports import free_port
 from dev.stack.processes import ManagedProcess, listens
-from face_messages import TlsFiles
 
 ROOT = Path(__file__).parents[2]
 IMAGE = ROOT / "cloud_mosquitto"
-MEMBERS = ("cloud_ca.crt", "cloud_client.crt", "cloud_client.key", "edge.env")
 
 
 @cache
@@ -32,31 +27,6 @@ def _plugin() -> bytes:
         made = Path(folder) / "identity.so"
         subprocess.run(["gcc", *flags, "-o", str(made), str(IMAGE / "identity.c")], check=True)
         return made.read_bytes()
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """An unpacked bundle; `tar` is the whole of it."""
-
-    tar: Path
-    ca: Path
-    cert: Path
-    key: Path
-
-    @property
-    def files(self) -> TlsFiles:
-        return TlsFiles(self.ca, self.cert, self.key)
-
-    def context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.ca)
-        context.load_cert_chain(self.cert, self.key)
-        return context
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """Of a forwarder that was enrolled with it."""
-        files = {"CA": self.ca, "CERT": self.cert, "KEY": self.key}
-        return {f"CLOUD_MQTT_{name}_FILE": str(path) for name, path in files.items()}
 
 
 class CloudBroker(ManagedProcess):
@@ -131,9 +101,4 @@ class CloudBroker(ManagedProcess):
     def enrol(self, name: str, command: str = "enrol") -> Bundle:
         done = self.run(command, name)
         assert done.returncode == 0, done.stderr.decode()
-        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
-            assert tuple(tar.getnames()) == MEMBERS
-            folder = self.folder / f"{command}-{name}"
-            tar.extractall(folder, filter="data")
-        (folder / "bundle.tar").write_bytes(done.stdout)
-        return Bundle(folder / "bundle.tar", *(folder / member for member in MEMBERS[:3]))
+        return Bundle.unpack(done.stdout, self.folder / f"{command}-{name}")

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dev.stack.cluster import Bundle, Cluster
+from dev.stack.bundle import Bundle
+from dev.stack.cluster import Cluster
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.s3 import S3Server
 from face_messages import FaceEvent, Message, new_id
