@@ -65,7 +65,7 @@ class Tracker:
     min_face_size: int = 40
     #: Larger frames are shrunk to this largest side for the scan, in pixels.
     max_side: int = 640
-    scan_frames: int = 20
+    scan_frames: int = 30
     refresh: int = 4
     patience: int = 30
 
