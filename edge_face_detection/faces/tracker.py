@@ -66,7 +66,7 @@ class Tracker:
     #: Larger frames are shrunk to this largest side for the scan, in pixels.
     max_side: int = 640
     scan_frames: int = 30
-    refresh: int = 4
+    refresh: int = 8
     patience: int = 30
 
     def __post_init__(self) -> None:
@@ -128,8 +128,22 @@ class Tracker:
             if share <= self._budget:
                 self._budget -= share
                 known = self._last_number
-                self._search(frame, region, is_alone=False)
+                if self._is_suspect(frame, region):
+                    self._search(frame, region, is_alone=False)
                 self._watch.searched(region, found=self._last_number > known)
+
+    def _is_suspect(self, frame: Frame, region: Region) -> bool:
+        """Whether a rough scan sees anything there that may be a face."""
+        finder, room = self.finder, min(region[2:])
+        scale, largest = min(1.0, finder.rough_side / self.min_face_size), 0.0
+        while largest < room and room * scale >= finder.scan_sides[0]:
+            size = round(region[2] * scale), round(region[3] * scale)
+            picture = frame.view(region, size, grey=finder.grey)
+            if finder.scan(picture, finder.scan_sides[0], finder.scan_sides[-1]):
+                return True
+            largest = finder.scan_sides[-1] * finder.reach / scale
+            scale /= finder.octave
+        return False
 
     def _search(self, frame: Frame, region: Region, *, is_alone: bool) -> None:
         """Find all faces there, with all the care there is."""
