@@ -76,7 +76,7 @@ class Tracker:
         self._scan: Scan | None = None
         self._watch = ChangeWatch()
         self._waited = 0
-        self._budget = 0.0
+        self._budget = 1.0
         self._spent = 0.0
         self._alike = _ALIKE
         self._tracks: list[Track] = []
@@ -105,7 +105,6 @@ class Tracker:
             whole = (0, 0, *frame.size)
             self._search(frame, whole, is_alone=True)
             self._watch.searched(whole, found=True)
-            self._budget = 0.0
             self._spent = monotonic() - began
         else:
             rough = self._follow(frame)

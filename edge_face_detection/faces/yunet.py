@@ -51,8 +51,8 @@ class YuNetFinder:
     octave: ClassVar = 6.0
     again: ClassVar = True
     rough_side: ClassVar = 18
-    look_side: ClassVar = 48
-    look_span: ClassVar = 2.0
+    look_side: ClassVar = 64
+    look_span: ClassVar = 1.5
 
     def __init__(self, model: Path | None) -> None:
         self._model = _read(model)
