@@ -31,7 +31,7 @@ __all__ = ["run"]
 _WALKS, _FRAMES, _COMING, _RATE, _SIZE = 40, 75, 20, 30, (640, 480)
 # Blur of a face at 64 pixels: the most there is, and what is still in focus (pixels, standard deviation).
 _MOST_BLUR, _IN_FOCUS = 3.0, 0.4
-# How much less frontal than the most frontal good frame a frame may be (0 to 1), and from which IoU on a box is the face's.
+# How much less frontal than the most frontal good frame a frame may be (0 to 1). From this IoU on a box is the face's.
 _TURNED, _IOU = 0.15, 0.4
 
 
@@ -59,8 +59,8 @@ def run(clips: Path, half: str) -> Table:
         every = sum(map(all, judged)) / max(1, len(judged))
         rows.append([f"DETECTOR={name}", str(len(judged)), *(f"{share:.3f}" for share in [*shares, every])])
     about = (
-        f"Half {half!r}: {len(walks)} videos of {_FRAMES} frames, a person each, the best picture of each track. In focus:"
-        f" at most {_IN_FOCUS} pixels of blur, of a face at 64 pixels. Frontal: at most {_TURNED} less than the most"
+        f"Half {half!r}: {len(walks)} videos of {_FRAMES} frames, a person each, the best picture of each track. In"
+        f" focus: at most {_IN_FOCUS} pixels of blur, of a face at 64 pixels. Frontal: at most {_TURNED} less than the most"
         " frontal frame that is in focus and whole."
     )
     return Table(
@@ -112,7 +112,8 @@ def _judge(name: str, images: list[Image], moments: list[_Moment]) -> list[tuple
     frontal = max(moment.frontality for moment in moments if _is_good(moment))
     verdicts = []
     for event in events:
-        assert event.facebox is not None and event.frame is not None
+        assert event.facebox is not None
+        assert event.frame is not None
         moment = moments[event.frame]
         overlap = Box(*map(float, event.facebox)).iou(moment.box.inside(_SIZE))
         if overlap == 0:

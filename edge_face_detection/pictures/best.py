@@ -26,7 +26,7 @@ _HALF_SIZE, _HALF_SHARPNESS = 80, 0.25
 # What a face counts that is cut by the frame's edge: a whole one is better even if it is smaller or turned a little. So
 # does one that comes as near to the edge as this (sides of the face), as boxes are not that exact.
 _CUT, _EDGE = 0.3, 0.05
-# Frontality counts as its square: it tells less than it should, as landmarks of turned faces lie nearer to a frontal one's.
+# Frontality counts as its square, since landmarks of turned faces lie too near to those of a frontal one.
 
 
 @dataclass(frozen=True, slots=True)
