@@ -31,7 +31,7 @@ __all__ = ["run"]
 _WALKS, _FRAMES, _COMING, _RATE, _SIZE = 40, 75, 20, 30, (640, 480)
 # Blur of a face at 64 pixels: the most there is, and what is still in focus (pixels, standard deviation).
 _MOST_BLUR, _IN_FOCUS = 3.0, 0.4
-# How much less frontal than the most frontal good frame a frame may be (0 to 1). From this IoU on a box is the face's.
+# How much less frontal a frame may be than the most frontal good one (0 to 1). From this IoU on a box is the face's.
 _TURNED, _IOU = 0.15, 0.4
 
 
