@@ -60,8 +60,8 @@ def run(clips: Path, half: str) -> Table:
         rows.append([f"DETECTOR={name}", str(len(judged)), *(f"{share:.3f}" for share in [*shares, every])])
     about = (
         f"Half {half!r}: {len(walks)} videos of {_FRAMES} frames, a person each, the best picture of each track. In"
-        f" focus: at most {_IN_FOCUS} pixels of blur, of a face at 64 pixels. Frontal: at most {_TURNED} less than the most"
-        " frontal frame that is in focus and whole."
+        f" focus: at most {_IN_FOCUS} pixels of blur, of a face at 64 pixels. Frontal: at most {_TURNED} less than the"
+        " most frontal frame that is in focus and whole."
     )
     return Table(
         "The best picture of a track", about, ["", "tracks", "in focus", "frontal", "whole", "all three"], rows
