@@ -13,7 +13,8 @@ from cloud_saver.retention import watch
 from cloud_saver.saver import Saver
 from cloud_saver.settings import SaverSettings, amqp_urls
 from face_messages import Monitor, Session, Taker
-from face_messages.mqtt.endpoint import Connection, Endpoint, Multiplexer
+from face_messages.mqtt.connection import Connection
+from face_messages.mqtt.endpoint import Endpoint, Multiplexer
 from face_messages.mqtt.session import NEVER
 from face_messages.service import program
 from face_messages.service.health import Listener, Reporter
