@@ -133,7 +133,6 @@ def open_outbox(settings: OutboxSettings, stop: Stop, monitor: Monitor) -> Outbo
                 settings.outbox_path,
                 max_bytes=settings.outbox_max_bytes,
                 when_full=settings.outbox_when_full,
-                without_disk=True,
             )
         except OutboxInUseError as error:
             if not trouble:
