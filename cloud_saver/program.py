@@ -8,7 +8,7 @@ import time
 
 from cloud_saver.announce import Lately, News, camera_of
 from cloud_saver.clocks import Clocks
-from cloud_saver.edge_metrics import FILTERS, Edges
+from cloud_saver.edge_metrics import Edges
 from cloud_saver.retention import watch
 from cloud_saver.saver import Saver
 from cloud_saver.settings import SaverSettings, amqp_urls
@@ -17,7 +17,7 @@ from face_messages.mqtt.connection import Connection
 from face_messages.mqtt.endpoint import Endpoint, Multiplexer
 from face_messages.mqtt.session import NEVER
 from face_messages.service import program
-from face_messages.service.health import Listener, Reporter
+from face_messages.service.health import FILTERS, Listener, Reporter
 from face_messages.service.monitor import show_session, show_taker
 from face_messages.service.settings import broker_url
 from object_store.bucket import Bucket
