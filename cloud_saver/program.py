@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 
 from cloud_saver.announce import Lately, News, camera_of
 from cloud_saver.clocks import Clocks
@@ -100,10 +99,7 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
         log.info("started: faces go to bucket %s at %s", settings.cos_bucket, settings.cos_endpoint)
         session.start()
         stop.wait()
-        taker.stop_taking()
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while taker.held and time.monotonic() < deadline:
-            time.sleep(0.01)
+        taker.stop_taking(seconds=_SETTLE_SECONDS)
         session.stop()
         log.info("stopped: taken=%d stored=%d unstored=%d", taker.taken, saver.stored, taker.held)
     return 0

@@ -1,7 +1,6 @@
 """Take from the edge broker into the outbox; send from the outbox to the cloud broker."""
 
 import logging
-import time
 from datetime import UTC, datetime
 
 from edge_forwarder.camera_health import Cameras
@@ -91,10 +90,7 @@ class Forwarder:
 
     def stop(self) -> None:
         """Lets go of nothing: what is not in the outbox by now stays with its sender."""
-        self.taker.stop_taking()
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while self.taker.held and time.monotonic() < deadline and self.outbox.trouble is None:
-            time.sleep(0.01)
+        self.taker.stop_taking(seconds=_SETTLE_SECONDS, is_hopeless=lambda: self.outbox.trouble is not None)
         self.edge.stop()
         self.cloud.stop()
         self.outbox.close()

@@ -56,6 +56,8 @@ class Fields(BaseModel):
 
 
 class ProgramHealth(Fields):
+    """Of any program. `time` is when it said this, by its own clock."""
+
     time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     version: Version = VERSION
 
@@ -108,6 +110,8 @@ class EdgeHealth(ProgramHealth):
 
 
 class Latency(Fields):
+    """Seconds from capture to storage."""
+
     p50: Amount
     p95: Amount
 
