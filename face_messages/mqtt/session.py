@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 # cluster that does not see the others is such a broker.
 _STALLED_SECONDS = 8.0
 _MUCH = 64 * 1024
+# Larger PUBLISH packets are passed over, in bytes.
+_MAX_PACKET = 10 * 1024 * 1024
 #: A session expiry: brokers count by the wall clock, and one that jumps must not end the session of a program that
 #: restarts (MQTT 5.0, section 3.1.2.11.2).
 NEVER = 0xFFFFFFFF
@@ -42,7 +44,6 @@ class Session(Connection):
     session_expiry: int = NEVER  #: how long the broker keeps the session of a client that is gone, in seconds
     keep_session: bool = True  #: whether the session outlives an orderly stop
     receive_maximum: int = 65535  #: unacknowledged messages that the broker may send at a time
-    max_packet: int = 10 * 1024 * 1024  #: larger PUBLISH packets are passed over, in bytes
     keepalive: int = 30  #: a silent connection is given up after this long, in seconds
 
     def __post_init__(self, urls: BrokerUrl | Sequence[BrokerUrl]) -> None:
@@ -69,7 +70,7 @@ class Session(Connection):
             super()._run()
 
     def _connect_and_serve(self) -> None:
-        wire = Wire(self.url.open(timeout=self.timeout, files=self.tls), max_packet=self.max_packet)
+        wire = Wire(self.url.open(timeout=self.timeout, files=self.tls), max_packet=_MAX_PACKET)
         with contextlib.closing(wire), selectors.DefaultSelector() as selector:
             selector.register(self._waker, selectors.EVENT_READ)
             selector.register(wire, selectors.EVENT_READ)
