@@ -1,9 +1,8 @@
 """The outbox: messages in custody until the next keeper has confirmed them.
 
 A message is in memory (`Pending`) until it is on disk, in one SQLite file in WAL mode. A single thread writes. It
-commits whatever has gathered meanwhile in one transaction (group commit), so that a message costs a share of an fsync
-and not one of its own. With `synchronous=FULL` a commit outlives a power cut
-(https://sqlite.org/pragma.html#pragma_synchronous).
+commits what has gathered meanwhile in one transaction (group commit): a message costs a share of an fsync. With
+`synchronous=FULL` a commit outlives a power cut (https://sqlite.org/pragma.html#pragma_synchronous).
 """
 
 import logging
