@@ -10,8 +10,6 @@ from pathlib import Path
 
 from edge_face_detection.sources.frame import SourceError
 
-__all__ = ["URL_SCHEMES", "Address", "is_address", "may_hold_secret", "shown_path"]
-
 URL_SCHEMES = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 """The schemes that may reach FFmpeg, with their default ports."""
 

@@ -13,8 +13,6 @@ from edge_face_detection.sources.reading import UNDECODABLE_FRAMES, Reading, und
 from edge_face_detection.sources.source import Source
 from face_messages.service.backoff import Backoff
 
-__all__ = ["LiveSource"]
-
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 10.0
 # Up for so long, the camera counts as well again, and the next retry is a quick one.

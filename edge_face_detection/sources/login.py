@@ -9,8 +9,6 @@ import secrets
 from collections.abc import Sequence
 from urllib.request import parse_http_list, parse_keqv_list
 
-__all__ = ["Login"]
-
 _DIGESTS = {"md5": "md5", "sha-256": "sha256"}
 
 

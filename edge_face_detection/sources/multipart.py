@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-__all__ = ["MAX_PICTURE_BYTES", "NoPictureError", "Parts"]
-
 MAX_PICTURE_BYTES = 2**25
 # What may stand between two pictures: boundary, header, a line of text.
 _MAX_HEAD_BYTES = 2**16

@@ -10,8 +10,6 @@ from edge_face_detection.sources.camera import Camera, CameraError
 from edge_face_detection.sources.capture import LiveCapture
 from edge_face_detection.sources.frame import Image, Jpeg
 
-__all__ = ["UNDECODABLE_FRAMES", "Reading", "undecodable"]
-
 # Some cameras begin with broken frames, and radio links spoil a few; so many in a row are no accident.
 UNDECODABLE_FRAMES = 100
 # A grab that failed after so long had only nothing to fetch yet: V4L2's waits for a second (see opencv.py).

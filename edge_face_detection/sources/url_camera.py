@@ -14,8 +14,6 @@ from edge_face_detection.sources.capture import Capture, LiveCapture, leave_jpeg
 from edge_face_detection.sources.http_capture import open_http
 from edge_face_detection.sources.web import remedy_for, shown_status
 
-__all__ = ["UrlCamera"]
-
 # What connecting, and an HTTP answer, may take.
 URL_TIMEOUT_SECONDS = 8.0
 # What FFmpeg gets to look into a stream. At a frame in six seconds it needs twelve.

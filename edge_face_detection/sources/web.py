@@ -15,8 +15,6 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from edge_face_detection.sources.camera import CameraError
 from edge_face_detection.sources.login import Login
 
-__all__ = ["Web", "content_type", "remedy_for", "shown_status"]
-
 _MOST_REDIRECTS = 5
 _REDIRECTS, _FOR_EVER = (301, 302, 303, 307, 308), (301, 308)
 # What is read of an answer that is not wanted, so that its connection can be used again.
