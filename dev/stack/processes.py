@@ -65,14 +65,12 @@ class ManagedProcess:
         log: Path,
         env: Mapping[str, str] | None = None,
         ready: Callable[[], bool] | None = None,
-        ready_seconds: float = 20,
     ) -> None:
         self.name = name
         self.log = log
         self._args = list(args)
         self._env = None if env is None else dict(env)
         self._ready = ready
-        self._ready_seconds = ready_seconds
         self._popen: Started | None = None
         self._log_start = 0
         self._cpu_seconds = 0.0
@@ -102,7 +100,7 @@ class ManagedProcess:
         self._cpu_seconds, self._peak_rss_bytes = 0.0, 0
         _spawner.submit(self._spawn).result()
         if self._ready is not None:
-            self.wait_ready(self._ready, timeout=self._ready_seconds)
+            self.wait_ready(self._ready)
 
     def _spawn(self) -> None:
         for program in (self._args[0], _LEASH[0]):  # the second is part of util-linux
