@@ -97,7 +97,7 @@ class ManagedProcess:
             raise ProcessError(f"{self.name} is running already")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        self._cpu_seconds, self._peak_rss_bytes = 0.0, 0
+        self._cpu_seconds = 0.0
         _spawner.submit(self._spawn).result()
         if self._ready is not None:
             self.wait_ready(self._ready)
@@ -193,7 +193,7 @@ class ManagedProcess:
         return self._read_status("VmRSS")
 
     def peak_rss_bytes(self) -> int:
-        """The most resident memory it had; after its end, the figure of the last call while it ran."""
+        """The most resident memory it had in all its runs, as far as it was asked while it ran."""
         self._peak_rss_bytes = max(self._peak_rss_bytes, self._read_status("VmHWM"))
         return self._peak_rss_bytes
 
