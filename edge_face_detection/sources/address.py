@@ -98,6 +98,10 @@ def shown_path(path: Path | str) -> str:
     return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME // 2]}…{text[-_LONGEST_NAME // 2 :]}"
 
 
+def shown_place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _check_characters(url: str) -> None:
     if re.match(rf"\s*[{_QUOTES}]|.*[{_QUOTES}]\s*$", url, re.DOTALL):
         raise _wrong("has a quotation mark at its beginning or end", "write it without quotes, or as %27 and %22")

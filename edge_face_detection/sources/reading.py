@@ -21,13 +21,8 @@ ROWS = 8
 class Reading:
     """Opens the camera and reads it until told to leave, or until the camera gives no more.
 
-    Nobody needs to wait for its thread. Times are those of `time.monotonic()`.
-
-    Args:
-        camera: opened and let go in the thread.
-        give: called for each frame, with None for one that cannot be decoded, and both times at which it was seen.
-        wake: called when it has ended.
-
+    Nobody needs to wait for its thread. Times are those of `time.monotonic()`. `give` is called for each frame, with
+    None for one that cannot be decoded, and both times at which it was seen; `wake` when it has ended.
     """
 
     def __init__(
