@@ -300,8 +300,3 @@ def end_on_signals() -> None:
 
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
-
-
-def silence_interrupts() -> None:
-    """Ignore a second Ctrl-C while the parts end, which takes a moment at most."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

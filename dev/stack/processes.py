@@ -179,9 +179,9 @@ class ManagedProcess:
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
-    def restart(self, timeout: float = 10) -> None:
+    def restart(self) -> None:
         """`terminate` where it runs, then `start`."""
-        self.terminate(timeout)
+        self.terminate()
         self.start()
 
     def reload(self) -> None:

@@ -1,7 +1,5 @@
 """The whole path on one machine: two brokers, an S3 server and the three programs, each a real process."""
 
-import contextlib
-import http.client
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -97,10 +95,7 @@ class LocalStack:
 
     def metrics(self, program: str) -> dict[str, float]:
         """The program's figures by name, summed over labels; the last known ones when it cannot be asked."""
-        port = self._metrics_ports[program]
-        if self.programs[program].running and listens(port):
-            with contextlib.suppress(OSError, http.client.HTTPException):  # it ended, or stands still
-                self._last_metrics[program] = read_metrics(port)
+        self._last_metrics[program] = read_metrics(self._metrics_ports[program]) or self._last_metrics[program]
         return self._last_metrics[program]
 
     def stop_figures(self) -> dict[str, int]:
