@@ -63,15 +63,11 @@ class Gate:
         answer = self._refusal(Request(scope)) or self._app
         await answer(scope, receive, send_with_headers)
 
-    def is_local(self, request: Request) -> bool:
-        """Whether it asks for this machine by one of the machine's own names."""
-        return _LOCAL.fullmatch(request.headers.get("host", "")) is not None
-
     def _refusal(self, request: Request) -> Response | None:
         if request.url.path in self._folders:
             return RedirectResponse(request.url.path.rpartition("/")[2] + "/", HTTPStatus.PERMANENT_REDIRECT)
         host, origin = request.headers.get("host", ""), origin_of(request.headers.get("origin", ""))
-        is_known = self.is_local(request) or any(_is_at(own, host) for own in self._origins)
+        is_known = is_local(request) or any(_is_at(own, host) for own in self._origins)
         # Another site's name can be made to lead here (DNS rebinding). With a password, that site has no session.
         if not is_known and not self._access.needs_password:
             text = "The gallery answers under localhost, and under the name that GALLERY_URL gives it.\n"
@@ -97,6 +93,11 @@ class Gate:
             self._told = text
             log.warning("POST refused: %s", text)
         return f"Refused: {text}.\n"
+
+
+def is_local(request: Request) -> bool:
+    """Whether it asks for this machine by one of the machine's own names."""
+    return _LOCAL.fullmatch(request.headers.get("host", "")) is not None
 
 
 def _is_at(origin: str, host: str) -> bool:

@@ -19,13 +19,10 @@ _MAX_LISTS, _MAX_NEWS = 50, 5000
 
 
 class Latest:
-    """Safe to use from many threads.
+    """Safe to use from many threads. Where the store is asked, StoreError says that it cannot be listed.
 
-    Args:
-        history: of the bucket.
-        live: a number for the present connection to the broker; None while there is none.
-        moments: by camera's folder, the time that the camera stamped on its last face, as in a name.
-
+    `live`: a number for the present connection to the broker; None while there is none. `moments`: by camera's folder,
+    the time that the camera stamped on its last face, as in a name.
     """
 
     def __init__(
@@ -49,12 +46,7 @@ class Latest:
                 self._heard[folder] = face.name
 
     def known(self, folders: Sequence[str], count: int) -> list[Face]:
-        """Up to `count` faces, the last to arrive first. The store is asked only where announcements may be missing.
-
-        Raises:
-            StoreError: the store was asked, and cannot be listed.
-
-        """
+        """Up to `count` faces, the last to arrive first. The store is asked only where announcements may be missing."""
         with self._lock:
             at, live, faces = self._lists.get((tuple(folders), count), (0.0, None, []))
             news = list(self._news)
@@ -68,12 +60,7 @@ class Latest:
         return by_arrival([*told, *faces])[:count]
 
     def listed(self, folders: Sequence[str], count: int) -> list[Face]:
-        """The same, as the store listed it at most a second ago.
-
-        Raises:
-            StoreError: it cannot be listed.
-
-        """
+        """The same, as the store listed it at most a second ago."""
         at, live, moments = time.monotonic(), self._live(), {**self._moments(), **self._heard}
         faces = self._history.newest(folders, count=count, moments=moments)
         with self._lock:

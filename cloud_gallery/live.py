@@ -106,7 +106,8 @@ class Board:
         `state` is `online`, `offline` or `silent`; `age` is that of its last word. All in seconds.
         """
         now = time.monotonic()
-        found: dict[str, Any] = {"edges": [], "savers": [], "clocks": {}}
+        edges: list[dict[str, Any]] = []
+        savers: list[dict[str, Any]] = []
         told: dict[str, float] = {}
         with self._lock:
             stamped = dict(self._stamped)
@@ -119,9 +120,9 @@ class Board:
                         stamped.setdefault(f"{each.edge}/{each.camera}", ahead if ahead > CLOCK_SECONDS else 0.0)
                 if client.health is not None:
                     about |= {"age": now - client.said, "health": client.health.model_dump(mode="json")}
-                found["savers" if name.startswith(_SAVER) else "edges"].append(about)
-        found["clocks"] = {name: round(error) for name, error in (stamped | told).items() if error}
-        return found
+                (savers if name.startswith(_SAVER) else edges).append(about)
+        clocks = {name: round(error) for name, error in (stamped | told).items() if error}
+        return {"edges": edges, "savers": savers, "clocks": clocks}
 
     def moments(self) -> dict[str, str]:
         """By camera's folder in the bucket, the time that the camera stamped on its last face, as in a key's name."""

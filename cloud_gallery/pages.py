@@ -18,11 +18,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from cloud_gallery.access import Access, Links
 from cloud_gallery.faces import BOUND, Face, name_of
-from cloud_gallery.gate import Gate
+from cloud_gallery.gate import Gate, is_local
 from cloud_gallery.history import History
 from cloud_gallery.latest import Latest
 from cloud_gallery.live import MAX_VIEWERS, Hub
@@ -80,10 +79,8 @@ class Pages:
             Route("/api/health", self._health),
             *(Route(path, self._asking(answer)) for path, answer in asking.items()),
         ]
-        self._gate = Gate(Starlette(routes=routes, lifespan=self._lifespan), access, settings)
-
-    def app(self) -> ASGIApp:
-        return self._gate
+        #: Answers, behind the gate.
+        self.app = Gate(Starlette(routes=routes, lifespan=self._lifespan), access, settings)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -177,7 +174,7 @@ class Pages:
 
     def _link(self, key: str, request: Request) -> str:
         link = None
-        if self._settings.browsers_reach_store(on_this_machine=self._gate.is_local(request)):
+        if self._settings.browsers_reach_store(on_this_machine=is_local(request)):
             link = self._store.link(key, seconds=LINK_SECONDS)
         if link is None:
             until = int(time.time()) + LINK_SECONDS

@@ -71,7 +71,7 @@ def work(settings: GallerySettings, stop: program.Stop) -> int:
     show_session(monitor, session, "cloud")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     config = uvicorn.Config(
-        pages.app(),
+        pages.app,
         loop="asyncio",
         http=Impatient,
         ws="none",

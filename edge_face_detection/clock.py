@@ -10,8 +10,6 @@ from pathlib import Path
 
 from edge_face_detection.sources.frame import Frame
 
-__all__ = ["CaptureClock", "last_face_at", "remember_face"]
-
 _log = logging.getLogger(__name__)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -17,8 +17,6 @@ from edge_face_detection.sources.source import Source
 from face_messages import FaceEvent, Outbox
 from face_messages.service import program
 
-__all__ = ["WAITING_FACES", "Detection"]
-
 log = logging.getLogger(__name__)
 
 # Faces that may wait for the outbox's disk while detection goes on.

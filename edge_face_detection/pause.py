@@ -13,8 +13,6 @@ from edge_face_detection.sources.source import Source
 from face_messages.message import Incoming, Received, printable
 from face_messages.mqtt.endpoint import Endpoint
 
-__all__ = ["PauseSwitch"]
-
 _log = logging.getLogger(__name__)
 
 # A cleared retained message is an empty one.

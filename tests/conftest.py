@@ -54,6 +54,5 @@ def broker(start_broker: StartBroker) -> Mosquitto:
 def s3(tmp_path: Path) -> Iterator[S3Server]:
     """A running S3 server with a bucket `faces`."""
     server = S3Server(tmp_path / "s3")
-    server.create_bucket("faces")
     with server:
         yield server

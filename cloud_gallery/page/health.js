@@ -2,7 +2,6 @@
 
 import { decoded } from "./faces.js";
 
-const LABELS = { online: "online", offline: "offline", silent: "silent", up: "up", down: "down", paused: "paused", off: "off" };
 const COLOURS = { online: "good", up: "good", paused: "wait", off: "off" };
 
 export function make(name, text = "", className = "") {
@@ -39,7 +38,7 @@ function list(rows) {
 
 function head(level, name, state, colour = COLOURS[state] ?? "bad") {
   const heading = make(level, name);
-  heading.append(make("span", LABELS[state] ?? state, `state ${colour}`));
+  heading.append(make("span", state, `state ${colour}`));
   return heading;
 }
 

@@ -6,13 +6,13 @@ import platform
 import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from dev.bench import cameras, client, detector, forwarder, others, outage, path, saver, stills
 from dev.bench.films import SMALLEST
-from dev.bench.measure import FULL, QUICK, BenchmarkError, Scale, Table, a_folder
+from dev.bench.measure import FULL, QUICK, BenchmarkError, Scale, Table
 from dev.bench.people import HALVES
 from dev.stack.mosquitto import find_mosquitto
 from dev.stack.processes import ProcessError
@@ -25,39 +25,36 @@ UNLESS_NAMED = ("detector", "client", "forwarder", "saver", "path", "cameras")
 IN_IMAGES = ("detector", "forwarder", "saver", "path", "outage")
 
 
-def _gallery(scale: Scale, folder: Path) -> list[Table]:
+def _gallery(scale: Scale, folder: Path, _given: Namespace) -> list[Table]:
     from dev.bench import gallery  # noqa: PLC0415 - the others do without Playwright, one of the test tools
 
     return gallery.run(scale, folder)
 
 
-def _benchmarks(scale: Scale, given: argparse.Namespace) -> dict[str, Callable[[Path], list[Table]]]:
-    detect = detector.run_in_image if given.images else lambda scale, folder: detector.run(scale, folder, given.clip)
+def _detector(scale: Scale, folder: Path, given: Namespace) -> list[Table]:
+    return detector.run_in_image(scale, folder) if given.images else detector.run(scale, folder, given.clip)
+
+
+def _outage(_scale: Scale, folder: Path, given: Namespace) -> list[Table]:
     faces = given.faces or (2_000 if given.quick else 100_000)
-    return {
-        "detector": lambda folder: detect(scale, folder),
-        "stills": lambda _folder: stills.run(given.labels, smallest=given.smallest),
-        "others": lambda _folder: others.run(given.clips, given.half),
-        "client": lambda _folder: client.run(scale),
-        "forwarder": lambda folder: forwarder.run(scale, folder, images=given.images),
-        "saver": lambda folder: saver.run(scale, folder, images=given.images),
-        "path": lambda folder: _in_and_out(lambda place: path.run(scale, place), folder, images=given.images),
-        "cameras": lambda folder: cameras.run(scale, folder),
-        "gallery": lambda folder: _gallery(scale, folder),
-        "outage": lambda folder: outage.run(outage.Outage(faces, given.size, given.rate), folder),
-    }
+    return outage.run(outage.Outage(faces, given.size, given.rate), folder)
 
 
-def _in_and_out(measure: Callable[[Path], list[Table]], folder: Path, *, images: bool) -> list[Table]:
-    """Its tables; with `images` those of the images first."""
-    tables = []
-    for inside, name in [(True, ", images"), (False, ", native")] if images else [(False, "")]:
-        with a_folder(folder) as place, in_images(inside):
-            tables += [replace(table, title=table.title + name) for table in measure(place)]
-    return tables
+BENCHMARKS: dict[str, Callable[[Scale, Path, Namespace], list[Table]]] = {
+    "detector": _detector,
+    "stills": lambda _scale, _folder, given: stills.run(given.labels, smallest=given.smallest),
+    "others": lambda _scale, _folder, given: others.run(given.clips, given.half),
+    "client": lambda scale, _folder, _given: client.run(scale),
+    "forwarder": lambda scale, folder, given: forwarder.run(scale, folder, images=given.images),
+    "saver": lambda scale, folder, given: saver.run(scale, folder, images=given.images),
+    "path": lambda scale, folder, _given: path.run(scale, folder),
+    "cameras": lambda scale, folder, _given: cameras.run(scale, folder),
+    "gallery": _gallery,
+    "outage": _outage,
+}
 
 
-def _parse() -> argparse.Namespace:
+def _parse() -> Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m dev.bench",
         description="Measures the programs and their peers in the same run, by turns, and prints Markdown tables.",
@@ -65,10 +62,11 @@ def _parse() -> argparse.Namespace:
         " slows a program that keeps all cores busy the most.",
     )
     add = parser.add_argument
-    names = _benchmarks(QUICK, argparse.Namespace(images=False, faces=0, quick=True))
-    add("name", nargs="?", choices=names, help="only this one; by default " + ", ".join(UNLESS_NAMED))
+    add("name", nargs="?", choices=BENCHMARKS, help="only this one; by default " + ", ".join(UNLESS_NAMED))
     add("--quick", action="store_true", help="one short round each: shows that it works, not how fast")
-    images = "the programs in their images, which must be built, and on this machine beside them; of "
+    images = (
+        "the programs in their images, which must be built (but for path and outage, on this machine beside them): "
+    )
     add("--images", action="store_true", help=images + ", ".join(IN_IMAGES))
     add("--clip", nargs="+", type=Path, default=[], metavar="FILE", help="further clips, for detector")
     labels = f"stills: pictures and their {stills.LABELS} (picture,x,y,width,height)"
@@ -118,7 +116,7 @@ def _machine(*, load_before: str) -> str:
 
 def main() -> int:
     given = _parse()
-    benchmarks = _benchmarks(QUICK if given.quick else FULL, given)
+    scale = QUICK if given.quick else FULL
     unless_named = IN_IMAGES if given.images else UNLESS_NAMED + ("stills",) * (given.labels is not None)
     load_before = _load()
     tables: list[Table] = []
@@ -126,9 +124,9 @@ def main() -> int:
         for name in [given.name] if given.name else unless_named:
             with (
                 tempfile.TemporaryDirectory(prefix="facedetection-benchmark-") as folder,
-                in_images(given.images and name == "outage"),
+                in_images(given.images and name in ("path", "outage")),
             ):
-                tables += benchmarks[name](Path(folder))
+                tables += BENCHMARKS[name](scale, Path(folder), given)
     except (BenchmarkError, ProcessError, OSError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1

@@ -9,20 +9,9 @@ is killed.
 
 from pathlib import Path
 
+from dev.bench import measure
 from dev.bench.keeper import Keeper
-from dev.bench.measure import (
-    CpuMeter,
-    Figures,
-    Scale,
-    Table,
-    a_folder,
-    by_turns,
-    cells,
-    in_and_out,
-    mebibytes,
-    middle,
-    ratio,
-)
+from dev.bench.measure import CpuMeter, Figures, Scale, Table, a_folder, in_and_out, mebibytes
 from dev.bench.traffic import PAYLOAD_BYTES, broker, connected_to, feed, fill_queue, program
 from dev.stack.pictures import EDGE_ID
 from dev.stack.stack import FORWARDER
@@ -38,15 +27,15 @@ def run(scale: Scale, folder: Path, *, images: bool = False) -> list[Table]:
     ours = in_and_out(FORWARDER, lambda: _forwarder(folder, count), images=images)
     on_disk = in_and_out(f"{FORWARDER}, each on disk", lambda: _forwarder(folder, count, receipts=False), images=images)
     peers = {BRIDGE: lambda: _bridge(folder, count), LIMIT: lambda: _counter(folder, count)}
-    measured = by_turns("forwarder", scale.rounds, {**ours, **on_disk, **peers}, show="rate")
+    measured = measure.by_turns("forwarder", scale.rounds, {**ours, **on_disk, **peers}, show="rate")
     fed = measured[BRIDGE] + [figures for name in ours for figures in measured[name]]
     rows = [
         [
             name,
-            middle(rounds, "rate"),
-            "1" if name == BRIDGE else ratio(rounds, measured[BRIDGE], "rate"),
-            *cells(rounds, 3, "cpu_forwarder", "cpu_edge", "cpu_cloud", "cpu_keeper"),
-            *cells(rounds, 0, "rss"),
+            measure.middle(rounds, "rate"),
+            "1" if name == BRIDGE else measure.ratio(rounds, measured[BRIDGE], "rate"),
+            *measure.cells(rounds, 3, "cpu_forwarder", "cpu_edge", "cpu_cloud", "cpu_keeper"),
+            *measure.cells(rounds, 0, "rss"),
         ]
         for name, rounds in measured.items()
     ]
@@ -58,7 +47,7 @@ def run(scale: Scale, folder: Path, *, images: bool = False) -> list[Table]:
     notes = [
         "The counter sends receipts, which the forwarder waits for; the bridge needs none.",
         "*each on disk*: of messages that want no receipt, as nobody else has them; else if the cloud is slow.",
-        f"The queue was filled at {middle(fed, 'fed')} messages/s before the clock started.",
+        f"The queue was filled at {measure.middle(fed, 'fed')} messages/s before the clock started.",
         "*counter alone*: the same counter fed from a queue of the cloud broker; nothing can be faster.",
     ]
     return [Table("Forwarder", about, [*_HEADER, "peak RSS, MiB"], rows, notes)]

@@ -10,7 +10,7 @@ from playwright.sync_api import CDPSession, Page
 from dev.bench.measure import Figures, Scale, Table, mebibytes, middle
 from dev.stack.browser import chromium
 from dev.stack.mosquitto import Mosquitto
-from dev.stack.s3 import S3Server
+from dev.stack.s3 import BUCKET, S3Server
 from dev.stack.stack import Gallery
 from object_store.bucket import Bucket
 from object_store.keys import camera_folder
@@ -45,7 +45,7 @@ def run(scale: Scale, folder: Path) -> list[Table]:
     for cameras in (1, 5):
         place = folder / f"{cameras}"
         s3 = S3Server(place)
-        prefix = fill_day(s3.create_bucket(), cameras=cameras, each=faces // cameras)
+        prefix = fill_day(s3.folder / BUCKET, cameras=cameras, each=faces // cameras)
         with (
             s3,
             Mosquitto(place / "broker") as broker,

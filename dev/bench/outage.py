@@ -65,7 +65,6 @@ class _Stage:
         self.producer = Producer(stack.edge_broker.url, stack.folder, size=outage.size, **pace)
         path = (stack.edge_broker, stack.programs[FORWARDER], stack.cloud_broker, stack.programs[SAVER], stack.s3)
         self.parts = [self.producer, *(part for part in path if part.running)]
-        self.peaks = dict.fromkeys((part.name for part in self.parts), 0)
         self.largest_outbox = 0
 
     def waiting(self) -> int:
@@ -77,9 +76,7 @@ class _Stage:
         return sum(file.stat().st_size for file in self.stack.folder.glob(f"{FORWARDER}.outbox*"))
 
     def rss(self) -> dict[str, int]:
-        """Resident memory of each part, in bytes. Notes the peaks, which are gone with a process that ends."""
-        for part in self.parts:
-            self.peaks[part.name] = max(self.peaks[part.name], part.peak_rss_bytes())
+        """Resident memory of each part, in bytes."""
         return {part.name: part.rss_bytes() for part in self.parts}
 
     def until(self, reached: Callable[[], bool], what: str) -> float:
@@ -87,7 +84,6 @@ class _Stage:
         begin = time.monotonic()
 
         def look() -> bool:
-            self.rss()
             self.largest_outbox = max(self.largest_outbox, self.outbox_bytes())
             return reached()
 
@@ -140,7 +136,7 @@ def _to_the_bucket(stage: _Stage, own_rate: float) -> list[Table]:
     live = [face for face in faces if first < face.captured_at < last]
     memory = [
         [name, *(f"{bytes_ / 2**20:.0f}" if bytes_ else "–" for bytes_ in (before[name], full[name], peak))]
-        for name, peak in stage.peaks.items()
+        for name, peak in ((part.name, part.peak_rss_bytes()) for part in stage.parts)
     ]
     about_memory = (
         f"{stage.outage.faces:,} faces of {stage.outage.size:,} bytes came in while the cloud was gone:"

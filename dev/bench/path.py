@@ -23,8 +23,8 @@ _FRAMES = "facedetection_frames_processed_total"
 def run(scale: Scale, folder: Path) -> list[Table]:
     clip = folder / "clip.avi"
     make_clip(clip, seconds=scale.seconds, fps=_FPS)
-    settings = {DETECTOR: {"VIDEO_REALTIME": "true"}}
-    with LocalStack(folder, video_source=str(clip), programs=(FORWARDER, SAVER), settings=settings) as stack:
+    settings = {DETECTOR: {"VIDEO_SOURCE": str(clip), "VIDEO_REALTIME": "true"}}
+    with LocalStack(folder, programs=(FORWARDER, SAVER), settings=settings) as stack:
         published = _publish(stack, count=scale.seconds * FACES_A_SECOND)
         paced = [face.latency_seconds for face in stored_faces(stack.objects())]
         speed = _detect(stack)

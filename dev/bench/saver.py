@@ -82,7 +82,6 @@ def _notes(measured: dict[str, list[measure.Figures]], ours: list[str]) -> list[
 def _saver(parent: Path, count: int) -> measure.Figures:
     with measure.a_folder(parent) as folder, broker("cloud", folder) as cloud:
         server = S3Server(folder)
-        server.create_bucket()
         saver = program(SAVER, folder, MQTT_URL=cloud.url, SAVER_WORKERS=str(_WORKERS), **server.settings())
         fill_queue(saver, cloud, count)
         cloud.pause()
@@ -96,7 +95,6 @@ def _saver(parent: Path, count: int) -> measure.Figures:
 def _s5cmd(s5cmd: str, parent: Path, files: Path, count: int) -> measure.Figures:
     with measure.a_folder(parent) as folder:
         server = S3Server(folder)
-        server.create_bucket()
         args = [s5cmd, "--endpoint-url", server.endpoint, "--numworkers", str(_WORKERS), "--log", "error"]
         # To the same depth of folders as the saver's objects.
         where = f"s3://{BUCKET}/{Path(face_key(face_event())).parent}/"

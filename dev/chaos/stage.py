@@ -53,7 +53,6 @@ class Stage:
         self._plain = plain
         edge_broker, cloud_broker = self._broker("edge broker"), self._broker("cloud broker")
         self.s3 = S3Server(folder / "s3", name="S3 server")
-        self.s3.create_bucket()
         saver_names = ["saver"] if savers == 1 else [f"saver {i + 1}" for i in range(savers)]
         #: The members of the group of savers, where there is one.
         self.members = saver_names if savers > 1 else []

@@ -23,15 +23,9 @@ TOOL = str(Path(sys.executable).with_name("cyclonedx-py"))
 
 
 def write(path: Path, image: str, packages: str) -> None:
-    """Writes the bill of materials of an image.
-
-    Args:
-        path: the file.
-        image: its name, which is that of its folder.
-        packages: the content of apk's `lib/apk/db/installed`.
+    """Writes the bill of materials of an image; `packages` is the content of apk's `lib/apk/db/installed`.
 
     Raises ValueError if the result is not valid by CycloneDX's schema.
-
     """
     lock = ROOT / image / "requirements.lock"
     # Validated below, with Alpine's packages; loading the schema takes the tool two seconds.

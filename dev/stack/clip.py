@@ -9,7 +9,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,19 +58,16 @@ class Pose(NamedTuple):
         return x - _FACE[0] * zoom, y - _FACE[1] * zoom, _BUST[2] * zoom, _BUST[2] * zoom
 
 
-def face_boxes(
-    number: int, *, fps: float = 30, size: tuple[int, int] = (640, 480), faces: int = 2
-) -> list[tuple[int, int, int, int]]:
-    """The faces that frame `number` shows whole, as `x, y, width, height` in pixels: the ones to be detected."""
-    boxes = (pose.face(size) for pose in _poses(number / fps, size=size, faces=faces))
+def face_boxes(number: int) -> list[tuple[int, int, int, int]]:
+    """The faces that frame `number` of a clip shows whole, as `x, y, width, height` in pixels: the ones to be found."""
+    size = (640, 480)
+    boxes = (pose.face(size) for pose in _poses(number / 30, size))
     whole = (box for box in boxes if min(box) >= 0 and box[0] + box[2] <= size[0] and box[1] + box[3] <= size[1])
     return [(round(x), round(y), round(width), round(height)) for x, y, width, height in whole]
 
 
-def make_clip(
-    path: Path, *, seconds: float = 20, fps: float = 30, size: tuple[int, int] = (640, 480), faces: int = 2
-) -> int:
-    """Write a Motion-JPEG AVI with up to `faces` (1 or 2) faces at once. Returns the number of frames.
+def make_clip(path: Path, *, seconds: float = 20, fps: float = 30, size: tuple[int, int] = (640, 480)) -> int:
+    """Write a Motion-JPEG AVI with up to two faces at once. Returns the number of frames.
 
     Raises OSError when the picture cannot be read or the clip not written.
     """
@@ -80,7 +77,7 @@ def make_clip(
 
     def frame(number: int) -> Image:
         image = walls[number % len(walls)].copy()
-        for pose in _poses(number / fps, size=size, faces=faces):
+        for pose in _poses(number / fps, size):
             draw(image, pose)
         return image
 
@@ -112,12 +109,12 @@ def write_clip(path: Path, frames: Iterable[Image], *, fps: float, size: tuple[i
     return count
 
 
-def _poses(time: float, *, size: tuple[int, int], faces: int) -> list[Pose]:
+def _poses(time: float, size: tuple[int, int]) -> list[Pose]:
     width, height = size
     unit = height / 480
     in_cycle = time % _CYCLE_SECONDS
     poses = []
-    for person, (begin, end) in enumerate(_VISITS[:faces]):
+    for person, (begin, end) in enumerate(_VISITS):
         if not begin <= in_cycle < end:
             continue
         # 1 while present; on the way in and out it slides to 0, which is outside of the frame, at the person's side.
@@ -203,22 +200,16 @@ def noisy(wall: NDArray[Any], *, deviation: float, count: int) -> list[Image]:
     return [np.clip(wall, 0, 255).astype(np.uint8) for wall in walls]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.stack.clip", description="make a clip with faces")
     parser.add_argument("path", type=Path, metavar="OUT.avi")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--fps", type=float, default=30)
-    parser.add_argument("--size", default="640x480", help="default: %(default)s")
-    parser.add_argument("--faces", type=int, choices=(1, 2), default=2, help="at once, at most")
-    given = parser.parse_args(argv)
-    try:
-        width, height = (int(number) for number in given.size.split("x"))
-    except ValueError:
-        parser.error(f"--size: {given.size!r} is not of the form 640x480")
+    given = parser.parse_args()
     if given.path.suffix != ".avi":
         parser.error(f"{given.path} must end in .avi")
     try:
-        count = make_clip(given.path, seconds=given.seconds, fps=given.fps, size=(width, height), faces=given.faces)
+        count = make_clip(given.path, seconds=given.seconds, fps=given.fps)
     except OSError as error:
         print(f"clip: {error}", file=sys.stderr)
         return 1

@@ -15,14 +15,13 @@ from typing import Self
 from dev.stack.clip import PICTURE, make_clip
 from dev.stack.figures import differences, percentile, stored_faces
 from dev.stack.mosquitto import Mosquitto
-from dev.stack.processes import ProcessError
+from dev.stack.processes import ManagedProcess, ProcessError
 from dev.stack.s3 import BUCKET, S3Server
 from dev.stack.stack import DETECTOR, FORWARDER, SAVER, Gallery, LocalStack
 
 _MARKER = ".facedetection-demo"
 _MARKER_TEXT = "The demo of edge-face-detection made this folder, and empties it at each start.\n"
 _KEPT = (_MARKER, "clips")
-_DETECTOR = {"VIDEO_REALTIME": "true", "VIDEO_LOOP": "false"}
 
 _LIVE_LINE_SECONDS = 0.5
 _PLAIN_LINE_SECONDS = 2.0
@@ -60,13 +59,15 @@ def run(*, video: str | None, folder: Path, seconds: float) -> int:
         raise DemoError(f"{video}: there is no such file; {others}")
     prepare(folder)
     source = video or str(_clip(folder, seconds))
+    detector = {"VIDEO_SOURCE": source, "VIDEO_REALTIME": "true", "VIDEO_LOOP": "false"}
     with (
-        LocalStack(folder, video_source=source, witness=True, settings={DETECTOR: _DETECTOR}) as stack,
+        LocalStack(folder, programs=(SAVER, FORWARDER), settings={DETECTOR: detector}) as stack,
+        _Witness(stack) as witness,
         Gallery(folder, stack.s3, mqtt_url=stack.cloud_broker.url) as gallery,
     ):
-        stack.guests.append(gallery)
+        stack.start_program(DETECTOR)
         print(f"look at the faces as they come: {gallery.url}", flush=True)
-        status = _play(stack, live=_is_live(source))
+        status = _Demo(stack, witness, gallery).play(live=_is_live(source))
         if sys.stdout.isatty() and not _ends:
             _keep_open(gallery)
         return status
@@ -129,109 +130,130 @@ def _clip(folder: Path, seconds: float) -> Path:
     return clip
 
 
-def _play(stack: LocalStack, *, live: bool) -> int:
-    detector = stack.programs[DETECTOR]
-    print(f"faces appear in {stack.s3.folder / BUCKET}{'; Ctrl-C ends it' if live else ''}", flush=True)
-    seen: list[Progress] = []
-    interrupted = False
-    with _Screen() as screen:
-        try:
-            while detector.running:
-                _step(stack, seen, screen)
-        except KeyboardInterrupt:
-            if not live:
-                raise
-            interrupted = True
-            _ends.clear()
-            detector.terminate()
-        if detector.poll() != 0:
-            raise DemoError(detector.describe_end())
-        _drain(stack, seen, screen)
-        screen.show(seen[-1], at_once=True)
-    final = stack.stop_figures()
-    published = stack.published_ids()
-    _report(stack, seen, final)
-    problems = differences(published, stack.objects())
-    if not final:
-        problems.append(f"the detector's log has no line that tells its final count: {detector.log}")
-    elif not interrupted and final["faces"] != len(set(published)):
-        problems.append(f"the detector counted {final['faces']} faces, but {len(set(published))} were published")
-    unsent = final.get("faces", 0) - final.get("confirmed", 0)
-    if unsent and interrupted:
-        print(f"{unsent} faces were still in the detector's outbox when it was stopped")
-    elif unsent:
-        problems.append(f"{unsent} faces are still in the detector's outbox: {stack.folder}")
-    if not published and not live:
-        problems.append("no face was published: is there one in the video?")
-    for problem in problems:
-        print(f"NOT WELL: {problem}", file=sys.stderr)
-    if not problems and published:
-        print(f"each of the {len(set(published))} published faces is in the bucket exactly once")
-    return 1 if problems else 0
+class _Witness(ManagedProcess):
+    """Watches the edge broker, independently of the programs."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        if shutil.which("mosquitto_sub") is None:
+            raise ProcessError("mosquitto_sub is not installed; dev/scripts/need.sh mosquitto installs it")
+        where = ["-h", "127.0.0.1", "-p", str(stack.edge_broker.port), "-t", "facedetection_topic/#"]
+        # stdbuf: it buffers its output until the first message, and we wait for its SUBACK.
+        args = ["stdbuf", "-oL", "mosquitto_sub", "-d", "-V", "5", "-q", "1", *where, "-F", "id %D"]
+        log = stack.folder / "witness.log"
+        super().__init__("witness", args, log=log, ready=lambda: "SUBACK" in self.log_text())
+
+    def ids(self) -> set[str]:
+        """The ids of the faces that were published."""
+        return {line.removeprefix("id ") for line in self.log_text().splitlines() if line.startswith("id ")}
 
 
-def _step(stack: LocalStack, seen: list[Progress], screen: _Screen) -> None:
-    for process in stack.processes:
-        process.peak_rss_bytes()
-        if not process.running and process is not stack.programs[DETECTOR]:
-            raise DemoError(process.describe_end())
-    for line in stack.new_complaints():
-        screen.tell(line)
-    final = {} if stack.programs[DETECTOR].running else stack.stop_figures()
+class _Demo:
+    """The parts at work, and what has been seen of them."""
 
-    def figure(program: str, name: str) -> int:
-        return round(stack.metrics(program).get(f"facedetection_{name}_total", 0))
+    def __init__(self, stack: LocalStack, witness: _Witness, gallery: Gallery) -> None:
+        self._stack = stack
+        self._witness = witness
+        self._parts = [*stack.processes, witness, gallery]
+        self._detector = stack.programs[DETECTOR]
+        self._seen: list[Progress] = []
+        self._screen = _Screen()
 
-    progress = Progress(
-        frames=final.get("frames", figure(DETECTOR, "frames_processed")),
-        faces=final.get("faces", figure(DETECTOR, "faces")),
-        confirmed=figure(FORWARDER, "outbox_confirmed"),
-        stored=figure(SAVER, "objects_stored"),
-        cpu_seconds=stack.programs[DETECTOR].cpu_seconds(),
-        at=time.monotonic(),
-    )
-    seen.append(progress)
-    screen.show(progress)
-    stack.programs[DETECTOR].wait(_LIVE_LINE_SECONDS / 2)
-    if _ends:
-        raise _ends[0]
+    def play(self, *, live: bool) -> int:
+        stack, detector = self._stack, self._detector
+        print(f"faces appear in {stack.s3.folder / BUCKET}{'; Ctrl-C ends it' if live else ''}", flush=True)
+        interrupted = False
+        with self._screen:
+            try:
+                while detector.running:
+                    self._step()
+            except KeyboardInterrupt:
+                if not live:
+                    raise
+                interrupted = True
+                _ends.clear()
+                detector.terminate()
+            if detector.poll() != 0:
+                raise DemoError(detector.describe_end())
+            self._drain()
+            self._screen.show(self._seen[-1], at_once=True)
+        final, published = stack.stop_figures(), self._witness.ids()
+        self._report(final)
+        problems = differences(published, stack.objects())
+        if not final:
+            problems.append(f"the detector's log has no line that tells its final count: {detector.log}")
+        elif not interrupted and final["faces"] != len(published):
+            problems.append(f"the detector counted {final['faces']} faces, but {len(published)} were published")
+        unsent = final.get("faces", 0) - final.get("confirmed", 0)
+        if unsent and interrupted:
+            print(f"{unsent} faces were still in the detector's outbox when it was stopped")
+        elif unsent:
+            problems.append(f"{unsent} faces are still in the detector's outbox: {stack.folder}")
+        if not published and not live:
+            problems.append("no face was published: is there one in the video?")
+        for problem in problems:
+            print(f"NOT WELL: {problem}", file=sys.stderr)
+        if not problems and published:
+            print(f"each of the {len(published)} published faces is in the bucket exactly once")
+        return 1 if problems else 0
 
+    def _step(self) -> None:
+        stack, detector = self._stack, self._detector
+        for process in self._parts:
+            process.peak_rss_bytes()
+            if not process.running and process is not detector:
+                raise DemoError(process.describe_end())
+        for line in stack.new_complaints():
+            self._screen.tell(line)
+        final = {} if detector.running else stack.stop_figures()
 
-def _drain(stack: LocalStack, seen: list[Progress], screen: _Screen) -> None:
-    """Wait until each published face is stored and confirmed, or no further one comes."""
-    before, moved_at = -1, time.monotonic()
-    while True:
-        _step(stack, seen, screen)
-        waiting = stack.metrics(FORWARDER).get("facedetection_outbox_messages", 0)
-        stored = {face.id for face in stored_faces(stack.objects())}
-        if stored >= set(stack.published_ids()) and not waiting:
-            return
-        if len(stored) != before:
-            before, moved_at = len(stored), time.monotonic()
-        if time.monotonic() - moved_at > _STANDSTILL_SECONDS:
-            return
-        time.sleep(_LIVE_LINE_SECONDS / 5)
+        def figure(program: str, name: str) -> int:
+            return round(stack.metrics(program).get(f"facedetection_{name}_total", 0))
 
+        progress = Progress(
+            frames=final.get("frames", figure(DETECTOR, "frames_processed")),
+            faces=final.get("faces", figure(DETECTOR, "faces")),
+            confirmed=figure(FORWARDER, "outbox_confirmed"),
+            stored=figure(SAVER, "objects_stored"),
+            cpu_seconds=detector.cpu_seconds(),
+            at=time.monotonic(),
+        )
+        self._seen.append(progress)
+        self._screen.show(progress)
+        detector.wait(_LIVE_LINE_SECONDS / 2)
+        if _ends:
+            raise _ends[0]
 
-def _report(stack: LocalStack, seen: list[Progress], final: dict[str, int]) -> None:
-    faces = stored_faces(stack.objects())
-    latencies = [face.latency_seconds * 1000 for face in faces]
-    print("detector   " + "   ".join(f"{name} {figure}" for name, figure in final.items()))
-    print(f"stored     {len(faces)} faces")
-    if latencies:
-        p50, p99 = (percentile(latencies, share) for share in (0.5, 0.99))
-        print(f"latency    captured to stored: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
-    # From the first look that saw frames to the last, without the start.
-    moving = [progress for before, progress in itertools.pairwise(seen) if progress.frames > before.frames]
-    if len(moving) > 1:
-        first, last = moving[0], moving[-1]
-        frames = last.frames - first.frames
-        rate = frames / (last.at - first.at)
-        cpu = (last.cpu_seconds - first.cpu_seconds) / frames * 1000
-        print(f"speed      {rate:.1f} frames/s, {cpu:.1f} ms CPU a frame in the detector")
-    memory = [f"{process.name} {process.peak_rss_bytes() / 2**20:.0f}" for process in stack.processes]
-    print(f"memory     peak, MiB: {', '.join(memory)}")
-    print(f"faces in   {stack.s3.folder / BUCKET}")
+    def _drain(self) -> None:
+        """Wait until each published face is stored and confirmed, or no further one comes."""
+        before, moved_at = -1, time.monotonic()
+        while time.monotonic() - moved_at <= _STANDSTILL_SECONDS:
+            self._step()
+            waiting = self._stack.metrics(FORWARDER).get("facedetection_outbox_messages", 0)
+            stored = {face.id for face in stored_faces(self._stack.objects())}
+            if stored >= self._witness.ids() and not waiting:
+                return
+            if len(stored) != before:
+                before, moved_at = len(stored), time.monotonic()
+            time.sleep(_LIVE_LINE_SECONDS / 5)
+
+    def _report(self, final: dict[str, int]) -> None:
+        latencies = [face.latency_seconds * 1000 for face in stored_faces(self._stack.objects())]
+        print("detector   " + "   ".join(f"{name} {figure}" for name, figure in final.items()))
+        print(f"stored     {len(latencies)} faces")
+        if latencies:
+            p50, p99 = (percentile(latencies, share) for share in (0.5, 0.99))
+            print(f"latency    captured to stored: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
+        # From the first look that saw frames to the last, without the start.
+        moving = [progress for before, progress in itertools.pairwise(self._seen) if progress.frames > before.frames]
+        if len(moving) > 1:
+            first, last = moving[0], moving[-1]
+            frames = last.frames - first.frames
+            rate = frames / (last.at - first.at)
+            cpu = (last.cpu_seconds - first.cpu_seconds) / frames * 1000
+            print(f"speed      {rate:.1f} frames/s, {cpu:.1f} ms CPU a frame in the detector")
+        memory = [f"{process.name} {process.peak_rss_bytes() / 2**20:.0f}" for process in self._parts]
+        print(f"memory     peak, MiB: {', '.join(memory)}")
+        print(f"faces in   {self._stack.s3.folder / BUCKET}")
 
 
 class _Screen:
@@ -278,8 +300,3 @@ def end_on_signals() -> None:
 
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
-
-
-def silence_interrupts() -> None:
-    """Ignore a second Ctrl-C while the parts end, which takes a moment at most."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from dev.stack.pictures import END, SIGNATURE
+
 _FACE_KEY = re.compile(r"faces/[^/]+/[^/]+/\d{4}/\d\d/\d\d/(?P<time>\d{8}T\d{6}\.\d{6})Z-(?P<id>.+)\.png")
-_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ def differences(published: Iterable[str], objects: Mapping[str, Path]) -> list[s
     wanted = set(published)
     twice = [id_ for id_, count in stored.items() if count > 1]
     foreign = [key for key in objects if not _FACE_KEY.fullmatch(key)]
-    broken = [key for key, file in objects.items() if not _is_whole_png(file)]
+    contents = ((key, file.read_bytes()) for key, file in objects.items())
+    broken = [key for key, content in contents if not (content.startswith(SIGNATURE) and content.endswith(END))]
     found = {
         "published, but not stored": sorted(wanted - stored.keys()),
         "stored, but never published": sorted(stored.keys() - wanted),
@@ -55,11 +57,4 @@ def differences(published: Iterable[str], objects: Mapping[str, Path]) -> list[s
 def percentile(values: Iterable[float], share: float) -> float:
     """The smallest value that at least `share` of all do not exceed (nearest rank); 0 when there are none."""
     ordered = sorted(values)
-    if not ordered:
-        return 0.0
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def _is_whole_png(file: Path) -> bool:
-    content = file.read_bytes()
-    return content.startswith(_PNG_START) and content.endswith(_PNG_END)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0

@@ -53,7 +53,7 @@ class Mosquitto(ManagedProcess):
     """A broker on 127.0.0.1. Its configuration and log lie in `folder`, which is made; one folder a broker.
 
     `base_config` is an image's `mosquitto.conf`, taken without its listener and its paths. `config_lines` stand behind
-    it, so `listener …` among them adds a listener. `tls`: the listener speaks TLS. `binary`: another Mosquitto.
+    it, so `listener …` among them adds a listener. `tls`: the listener speaks TLS.
     """
 
     def __init__(
@@ -65,14 +65,13 @@ class Mosquitto(ManagedProcess):
         base_config: Path | None = None,
         config_lines: Sequence[str] = (),
         tls: ListenerTls | None = None,
-        binary: str | None = None,
     ) -> None:
         self.port = port or free_port()
         self.tls = tls
         self.config = folder / "mosquitto.conf"
         folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text("\n".join([*self._listener(), *_settings(base_config), *config_lines, ""]))
-        command = [binary or find_mosquitto(), "-c", str(self.config)]
+        command = [find_mosquitto(), "-c", str(self.config)]
         super().__init__(name, command, log=folder / "mosquitto.log", ready=lambda: listens(self.port))
 
     @property

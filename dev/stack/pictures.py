@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from face_messages import FaceEvent, new_id
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: The first and the last bytes of a PNG file.
+SIGNATURE, END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 EDGE_ID = "benchmark"
 
 # A private, ancillary, safe-to-copy chunk with the number and noise (PNG specification, section 5.4).
@@ -27,7 +28,7 @@ def numbered_picture(number: int, size: int) -> bytes:
 
 def number_of(picture: bytes) -> int | None:
     """The number inside a whole numbered picture; None for anything else."""
-    if picture[_NUMBER_AT - 4 : _NUMBER_AT] != _NUMBER or not picture.endswith(b"IEND\xaeB`\x82"):
+    if picture[_NUMBER_AT - 4 : _NUMBER_AT] != _NUMBER or not picture.endswith(END):
         return None
     return int(struct.unpack_from(">Q", picture, _NUMBER_AT)[0])
 

@@ -65,14 +65,12 @@ class ManagedProcess:
         log: Path,
         env: Mapping[str, str] | None = None,
         ready: Callable[[], bool] | None = None,
-        ready_seconds: float = 20,
     ) -> None:
         self.name = name
         self.log = log
         self._args = list(args)
         self._env = None if env is None else dict(env)
         self._ready = ready
-        self._ready_seconds = ready_seconds
         self._popen: Started | None = None
         self._log_start = 0
         self._cpu_seconds = 0.0
@@ -99,10 +97,10 @@ class ManagedProcess:
             raise ProcessError(f"{self.name} is running already")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        self._cpu_seconds, self._peak_rss_bytes = 0.0, 0
+        self._cpu_seconds = 0.0
         _spawner.submit(self._spawn).result()
         if self._ready is not None:
-            self.wait_ready(self._ready, timeout=self._ready_seconds)
+            self.wait_ready(self._ready)
 
     def _spawn(self) -> None:
         for program in (self._args[0], _LEASH[0]):  # the second is part of util-linux
@@ -181,9 +179,9 @@ class ManagedProcess:
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
-    def restart(self, timeout: float = 10) -> None:
+    def restart(self) -> None:
         """`terminate` where it runs, then `start`."""
-        self.terminate(timeout)
+        self.terminate()
         self.start()
 
     def reload(self) -> None:
@@ -195,7 +193,7 @@ class ManagedProcess:
         return self._read_status("VmRSS")
 
     def peak_rss_bytes(self) -> int:
-        """The most resident memory it had; after its end, the figure of the last call while it ran."""
+        """The most resident memory it had in all its runs, as far as it was asked while it ran."""
         self._peak_rss_bytes = max(self._peak_rss_bytes, self._read_status("VmHWM"))
         return self._peak_rss_bytes
 

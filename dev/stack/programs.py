@@ -80,11 +80,13 @@ def make_program(
 
 
 def read_metrics(port: int) -> dict[str, float]:
-    """A program's figures by name, summed over labels. Raises OSError or HTTPException while it cannot be asked."""
+    """A program's figures by name, summed over labels; none while it cannot be asked."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException):
+        return {}
     finally:
         connection.close()
     figures: Counter[str] = Counter()

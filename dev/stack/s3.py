@@ -32,16 +32,16 @@ def find_rclone() -> str:
 
 
 class S3Server(ManagedProcess):
-    """An S3 server on 127.0.0.1 with one key pair; a bucket is a folder `folder/buckets/<name>`.
+    """An S3 server on 127.0.0.1 with one key pair and a bucket `faces`; a bucket is a folder `folder/buckets/<name>`.
 
     It answers a PUT when the file stands in the folder under its name, complete. It refuses a PUT whose Content-MD5
     does not match. It keeps object metadata in memory only, and has no conditional PUT.
     """
 
-    def __init__(self, folder: Path, port: int | None = None, *, name: str = "s3_server") -> None:
-        self.port = port or free_port()
+    def __init__(self, folder: Path, *, name: str = "s3_server") -> None:
+        self.port = free_port()
         self.folder = folder / "buckets"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / BUCKET).mkdir(parents=True, exist_ok=True)
         self.access_key_id = secrets.token_hex(10)
         self.secret_access_key = secrets.token_hex(20)
         # With a cache it would answer before the file is there. Its default limit of headers, 4096, is less than S3
@@ -75,27 +75,17 @@ class S3Server(ManagedProcess):
             "COS_HMAC_SECRET_ACCESS_KEY": self.secret_access_key,
         }
 
-    def create_bucket(self, name: str = BUCKET) -> Path:
-        """Make a bucket, before the start or later; one that exists stays as it is. Returns its folder."""
+    def create_bucket(self, name: str) -> None:
+        """Make another bucket than `faces`; one that exists stays as it is."""
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
             raise ValueError(f"{name!r} is no bucket name: 3 to 63 of a-z, 0-9, dot and hyphen")
-        bucket = self.folder / name
-        bucket.mkdir(exist_ok=True)
-        self._forget_folders()
-        return bucket
-
-    def remove_bucket(self, name: str) -> None:
-        """Remove a bucket and all that is in it."""
-        shutil.rmtree(self.folder / name)
-        self._forget_folders()
+        (self.folder / name).mkdir(exist_ok=True)
+        # rclone remembers folders for minutes; on SIGHUP it looks again.
+        if self.running:
+            self.reload()
 
     def objects(self, bucket: str = BUCKET) -> dict[str, Path]:
         """All stored objects: key to file, in the order of the keys."""
         root = self.folder / bucket
         files = (path for path in root.rglob("*") if not path.name.startswith(_UPLOADS) and path.is_file())
         return {path.relative_to(root).as_posix(): path for path in sorted(files)}
-
-    def _forget_folders(self) -> None:
-        # rclone remembers folders for minutes; on SIGHUP it looks again.
-        if self.running:
-            self.reload()

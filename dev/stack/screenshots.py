@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from dev.stack.browser import chromium
 from dev.stack.clip import make_clip
-from dev.stack.stack import DETECTOR, Gallery, LocalStack
+from dev.stack.stack import DETECTOR, FORWARDER, Gallery, LocalStack
 
 _DOCS = Path(__file__).parents[2] / "docs"
 # Cards that fill the screen, and how long they may take.
@@ -22,15 +22,11 @@ def main() -> int:
         folder = Path(name)
         clip = folder / "clip.avi"
         make_clip(clip, seconds=20)
+        edge = {"EDGE_ID": "tx2-01"}
+        detector = {**edge, "CAMERA_ID": "front-door", "VIDEO_SOURCE": str(clip), **_DETECTOR}
         try:
             with (
-                LocalStack(
-                    folder,
-                    video_source=str(clip),
-                    edge_id="tx2-01",
-                    camera_id="front-door",
-                    settings={DETECTOR: _DETECTOR},
-                ) as stack,
+                LocalStack(folder, settings={DETECTOR: detector, FORWARDER: edge}) as stack,
                 Gallery(folder, stack.s3, mqtt_url=stack.cloud_broker.url) as gallery,
                 chromium() as browser,
             ):

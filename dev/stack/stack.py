@@ -1,16 +1,13 @@
 """The whole path on one machine: two brokers, an S3 server and the three programs, each a real process."""
 
-import contextlib
-import http.client
 import re
-import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Self
 
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.ports import free_port
-from dev.stack.processes import ManagedProcess, ProcessError, listens
+from dev.stack.processes import listens
 from dev.stack.programs import ROOT, PythonProcess, make_program, read_metrics
 from dev.stack.s3 import S3Server
 
@@ -29,41 +26,35 @@ class LocalStack:
     """Starts the parts, the end of the path first, and ends them all. Outboxes, bucket and logs are in `folder`.
 
     It starts these `programs`; call `start_program` for the others. `settings` are further environment variables of
-    each program. With `witness` it also watches the edge broker with `mosquitto_sub`, for `published_ids`.
+    each program.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        video_source: str | None = None,
         programs: Collection[str] = PROGRAMS,
-        edge_id: str = "demo",
-        camera_id: str = "camera",
         settings: Mapping[str, Mapping[str, str]] | None = None,
-        witness: bool = False,
     ) -> None:
         self.folder = folder
-        self.edge_broker = _broker("edge_mqtt_broker", folder)
-        self.cloud_broker = _broker("cloud_mosquitto", folder)
+        self.edge_broker, self.cloud_broker = (
+            Mosquitto(folder / name, name=name, base_config=ROOT / name / "mosquitto.conf")
+            for name in ("edge_mqtt_broker", "cloud_mosquitto")
+        )
         self.s3 = S3Server(folder)
         self._to_start = frozenset(programs)
         self._metrics_ports = {program: free_port() for program in PROGRAMS}
         self._last_metrics: dict[str, dict[str, float]] = {program: {} for program in PROGRAMS}
         self._lines_read = dict.fromkeys(PROGRAMS, 0)
-        of_program: dict[str, dict[str, str]] = {
-            DETECTOR: {"EDGE_ID": edge_id, "CAMERA_ID": camera_id, "MQTT_URL": self.edge_broker.url},
-            FORWARDER: {
-                "EDGE_ID": edge_id,
-                "EDGE_MQTT_URL": self.edge_broker.url,
-                "CLOUD_MQTT_URL": self.cloud_broker.url,
-            },
-            SAVER: {"MQTT_URL": self.cloud_broker.url, **self.s3.settings()},
+        edge, cloud = self.edge_broker.url, self.cloud_broker.url
+        of_program = {
+            SAVER: {"MQTT_URL": cloud, **self.s3.settings()},
+            FORWARDER: {"EDGE_ID": "demo", "EDGE_MQTT_URL": edge, "CLOUD_MQTT_URL": cloud},
+            DETECTOR: {"EDGE_ID": "demo", "CAMERA_ID": "camera", "MQTT_URL": edge},
         }
-        if video_source is not None:
-            of_program[DETECTOR]["VIDEO_SOURCE"] = video_source
-        for name in (DETECTOR, FORWARDER):
+        for name in (FORWARDER, DETECTOR):
             of_program[name]["OUTBOX_PATH"] = str(folder / f"{name}.outbox")
+        #: In the order in which they are started.
         self.programs = {
             name: make_program(
                 name,
@@ -72,43 +63,27 @@ class LocalStack:
             )
             for name, own in of_program.items()
         }
-        self.witness = self._make_witness() if witness else None
-        #: Further processes, started by others, to be looked after with the rest.
-        self.guests: list[ManagedProcess] = []
+        #: All parts, in the order in which they are started.
+        self.processes = [self.s3, self.cloud_broker, self.edge_broker, *self.programs.values()]
 
     def __enter__(self) -> Self:
+        """Raises ProcessError, with the end of the log, for a part that dies or is not ready in time."""
         try:
-            self.start()
-        except BaseException:
-            self.kill()
+            self.s3.start()
+            self.cloud_broker.start()
+            self.edge_broker.start()
+            for program in self.programs:
+                if program in self._to_start:
+                    self.start_program(program)
+        except BaseException as error:
+            self.__exit__(type(error))
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.stop()
-        else:
-            self.kill()
-
-    @property
-    def processes(self) -> list[ManagedProcess]:
-        """All parts, in the order in which they are started."""
-        witness = [] if self.witness is None else [self.witness]
-        programs = (self.programs[program] for program in (SAVER, FORWARDER, DETECTOR))
-        return [self.s3, self.cloud_broker, self.edge_broker, *witness, *programs, *self.guests]
-
-    def start(self) -> None:
-        """Raises ProcessError, with the end of the log, for a part that dies or is not ready in time."""
-        self.s3.create_bucket()
-        self.s3.start()
-        self.cloud_broker.start()
-        self.edge_broker.start()
-        if self.witness is not None:
-            self.witness.start()
-            self.witness.wait_ready(lambda: "SUBACK" in self._witness_log())
-        for program in (SAVER, FORWARDER, DETECTOR):
-            if program in self._to_start:
-                self.start_program(program)
+        """End all in order, sources first; after an error at once."""
+        for process in reversed(self.processes):
+            (process.kill if kind else process.terminate)()
 
     def start_program(self, program: str) -> None:
         """Start one of the three. Saver and forwarder are connected to their brokers when this returns."""
@@ -118,21 +93,9 @@ class LocalStack:
         if program != DETECTOR:
             process.wait_ready(lambda: self._is_connected(program), timeout=30)
 
-    def stop(self) -> None:
-        """End all in order, sources first."""
-        for process in reversed(self.processes):
-            process.terminate()
-
-    def kill(self) -> None:
-        for process in self.processes:
-            process.kill()
-
     def metrics(self, program: str) -> dict[str, float]:
         """The program's figures by name, summed over labels; the last known ones when it cannot be asked."""
-        port = self._metrics_ports[program]
-        if self.programs[program].running and listens(port):
-            with contextlib.suppress(OSError, http.client.HTTPException):  # it ended, or stands still
-                self._last_metrics[program] = read_metrics(port)
+        self._last_metrics[program] = read_metrics(self._metrics_ports[program]) or self._last_metrics[program]
         return self._last_metrics[program]
 
     def stop_figures(self) -> dict[str, int]:
@@ -151,10 +114,6 @@ class LocalStack:
             found += [f"{program}: {line}" for line in new if _COMPLAINT.search(line)]
         return found
 
-    def published_ids(self) -> list[str]:
-        """The ids of all messages on the edge broker, resends included; needs `witness`."""
-        return [line.removeprefix("id ") for line in self._witness_log().splitlines() if line.startswith("id ")]
-
     def objects(self) -> dict[str, Path]:
         """All stored objects: key to file."""
         return self.s3.objects()
@@ -162,21 +121,6 @@ class LocalStack:
     def _is_connected(self, program: str) -> bool:
         links = [value for name, value in self.metrics(program).items() if name.endswith("_broker_up")]
         return bool(links) and all(links)
-
-    def _make_witness(self) -> ManagedProcess:
-        if shutil.which("mosquitto_sub") is None:
-            raise ProcessError("mosquitto_sub is not installed; dev/scripts/need.sh mosquitto installs it")
-        where = ["-h", "127.0.0.1", "-p", str(self.edge_broker.port), "-t", "facedetection_topic/#"]
-        # stdbuf: it buffers its output until the first message, and `start` waits for its SUBACK.
-        args = ["stdbuf", "-oL", "mosquitto_sub", "-d", "-V", "5", "-q", "1", *where, "-F", "id %D"]
-        return ManagedProcess("witness", args, log=self.folder / "witness.log")
-
-    def _witness_log(self) -> str:
-        return "" if self.witness is None else self.witness.log_text()
-
-
-def _broker(name: str, folder: Path) -> Mosquitto:
-    return Mosquitto(folder / name, name=name, base_config=ROOT / name / "mosquitto.conf")
 
 
 class Gallery(PythonProcess):

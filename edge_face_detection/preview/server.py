@@ -25,8 +25,6 @@ from edge_face_detection.sources.frame import Frame, Image, UnreadableFrameError
 from edge_face_detection.sources.source import Source
 from face_messages.service.monitor import Answer
 
-__all__ = ["PORT", "Preview"]
-
 PORT = 9100
 """Where the page is served unless METRICS_PORT says otherwise."""
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from edge_face_detection.sources.frame import SourceError
 
-__all__ = ["URL_SCHEMES", "Address", "is_address", "may_hold_secret", "shown_path"]
-
 URL_SCHEMES = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 """The schemes that may reach FFmpeg, with their default ports."""
 
@@ -98,6 +96,10 @@ def shown_path(path: Path | str) -> str:
     text = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME // 2]}…{text[-_LONGEST_NAME // 2 :]}"
+
+
+def shown_place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _check_characters(url: str) -> None:

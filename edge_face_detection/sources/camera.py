@@ -10,8 +10,6 @@ from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.capture import MJPG, Capture, LiveCapture
 from edge_face_detection.sources.devices import why_not_opened
 
-__all__ = ["Camera", "CameraError", "DeviceCamera"]
-
 VIDEO4LINUX_MAJOR = 81  # Linux, Documentation/admin-guide/devices.txt
 # We show one while the camera fills the other. More of them would make the picture older.
 BUFFERS = 2

@@ -6,8 +6,6 @@ from abc import ABC, abstractmethod
 from edge_face_detection.opencv import MAX_PIXELS, cv2
 from edge_face_detection.sources.frame import Image, Jpeg, to_bgr
 
-__all__ = ["MJPG", "Capture", "LiveCapture", "leave_jpegs_to_us"]
-
 MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 
 

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-__all__ = ["why_not_opened"]
-
 SYSFS = Path("/sys")
 BY_ID = Path("/dev/v4l/by-id")
 # Boards whose cameras give raw Bayer pictures to a signal processor: NVIDIA's, Raspberry's, Rockchip's, NXP's.

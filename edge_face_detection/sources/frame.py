@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from edge_face_detection.opencv import MAX_PIXELS, cv2
 
-__all__ = ["Frame", "Image", "Jpeg", "SourceError", "UnreadableFrameError", "to_bgr", "turned"]
-
 Image: TypeAlias = NDArray[np.uint8]
 """H×W×3 uint8, BGR, unless said otherwise."""
 

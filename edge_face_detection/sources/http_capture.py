@@ -17,8 +17,6 @@ from edge_face_detection.sources.frame import Image, Jpeg, to_bgr
 from edge_face_detection.sources.multipart import MAX_PICTURE_BYTES, NoPictureError, Parts
 from edge_face_detection.sources.web import Web, content_type
 
-__all__ = ["HttpCapture", "open_http"]
-
 _CHUNK_BYTES = 2**16
 _PEEKED_BYTES = 512
 _MULTIPART = re.compile(rb"\s*(-{2,}\S{1,200}\s*\r?\n\s*)?(content-(type|length)|x-timestamp)\s*:", re.IGNORECASE)

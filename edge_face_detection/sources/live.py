@@ -13,8 +13,6 @@ from edge_face_detection.sources.reading import UNDECODABLE_FRAMES, Reading, und
 from edge_face_detection.sources.source import Source
 from face_messages.service.backoff import Backoff
 
-__all__ = ["LiveSource"]
-
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 10.0
 # Up for so long, the camera counts as well again, and the next retry is a quick one.
@@ -43,13 +41,8 @@ class LiveSource(Source):
 
     A thread (`Reading`) reads the camera all the time and keeps only the newest frame: a slow consumer sees what is
     now, never a backlog. That thread may block in the camera's driver for ever. So a second thread watches it, and
-    opens the camera anew when it ends or stalls. A thread that blocks is left behind; nobody waits for it.
-
-    Args:
-        camera: what is opened, again and again.
-        stall_seconds: the camera is opened anew when it has given no frame for so long, or the same one over and
-            over; 0 for never.
-
+    opens the camera anew when it ends or stalls: when it has given no frame for `stall_seconds`, or the same one over
+    and over; 0 for never. A thread that blocks is left behind; nobody waits for it.
     """
 
     live = True

@@ -9,8 +9,6 @@ import secrets
 from collections.abc import Sequence
 from urllib.request import parse_http_list, parse_keqv_list
 
-__all__ = ["Login"]
-
 _DIGESTS = {"md5": "md5", "sha-256": "sha256"}
 
 
@@ -37,15 +35,15 @@ class Login:
                     self._challenge = fields
         return self._challenge is not None
 
-    def headers(self, method: str, path: str) -> dict[str, str]:
-        """What to send with a request."""
+    def headers(self, path: str) -> dict[str, str]:
+        """What to send with a GET."""
         if self._challenge is None:
             return {}
         if not self._challenge:
             return {"Authorization": "Basic " + base64.b64encode(f"{self._user}:{self._password}".encode()).decode()}
-        return {"Authorization": self._digest(self._challenge, method, path)}
+        return {"Authorization": self._digest(self._challenge, path)}
 
-    def _digest(self, challenge: dict[str, str], method: str, path: str) -> str:
+    def _digest(self, challenge: dict[str, str], path: str) -> str:
         self._count += 1
         algorithm = challenge.get("algorithm", "MD5")
 
@@ -69,7 +67,7 @@ class Login:
             "nonce": nonce,
             "uri": path,
             "cnonce": own,
-            "response": digest(secret, *middle, digest(method, path)),
+            "response": digest(secret, *middle, digest("GET", path)),
         } | {key: challenge[key] for key in ("opaque",) if key in challenge}
         escaped = {key: re.sub(r'(["\\])', r"\\\1", value) for key, value in quoted.items()}
         fields = [f'{key}="{value}"' for key, value in escaped.items()] + [f"{k}={v}" for k, v in plain.items()]

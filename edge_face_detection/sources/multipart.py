@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-__all__ = ["MAX_PICTURE_BYTES", "NoPictureError", "Parts"]
-
 MAX_PICTURE_BYTES = 2**25
 # What may stand between two pictures: boundary, header, a line of text.
 _MAX_HEAD_BYTES = 2**16
@@ -33,10 +31,8 @@ class Parts:
     A JPEG ends where its Content-Length says, if its end is there; else where its markers say; else at the next
     boundary. A stream without any boundary may be JPEG after JPEG. A part that is no JPEG is given as it is.
 
-    Args:
-        read: returns the stream's next bytes; none at its end.
-        boundary: as the Content-Type names it, which may not be how the stream writes it; empty if it names none.
-
+    `read` returns the stream's next bytes, none at its end. `boundary` is as the Content-Type names it, which may not
+    be how the stream writes it; empty if it names none.
     """
 
     def __init__(self, read: Callable[[], bytes], boundary: str = "") -> None:

@@ -12,8 +12,6 @@ from edge_face_detection.sources.recorded import RecordedSource, open_recording,
 from edge_face_detection.sources.source import Source
 from edge_face_detection.sources.url_camera import UrlCamera
 
-__all__ = ["open_source"]
-
 _log = logging.getLogger(__name__)
 
 

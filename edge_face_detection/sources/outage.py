@@ -3,8 +3,6 @@
 import logging
 import time
 
-__all__ = ["Outage"]
-
 # A camera that comes and goes is reported no more often than this.
 WARNING_INTERVAL_SECONDS = 30.0
 

@@ -15,8 +15,6 @@ from edge_face_detection.opencv import MAX_PIXELS, cv2
 from edge_face_detection.sources.address import shown_path
 from edge_face_detection.sources.frame import Image, SourceError, to_bgr
 
-__all__ = ["Pictures", "is_picture_name", "picture_kind"]
-
 _SUFFIXES = re.compile(r"\.(png|jpe?g?|jfif|bmp|dib|webp|tiff?|gif|avif|heic|heif|jp2|jxl|p[bgpn]m)", re.IGNORECASE)
 _KINDS = {
     "PNG": rb"\x89PNG\r\n",

@@ -10,8 +10,6 @@ from edge_face_detection.sources.camera import Camera, CameraError
 from edge_face_detection.sources.capture import LiveCapture
 from edge_face_detection.sources.frame import Image, Jpeg
 
-__all__ = ["UNDECODABLE_FRAMES", "Reading", "undecodable"]
-
 # Some cameras begin with broken frames, and radio links spoil a few; so many in a row are no accident.
 UNDECODABLE_FRAMES = 100
 # A grab that failed after so long had only nothing to fetch yet: V4L2's waits for a second (see opencv.py).
@@ -23,13 +21,8 @@ ROWS = 8
 class Reading:
     """Opens the camera and reads it until told to leave, or until the camera gives no more.
 
-    Nobody needs to wait for its thread. Times are those of `time.monotonic()`.
-
-    Args:
-        camera: opened and let go in the thread.
-        give: called for each frame, with None for one that cannot be decoded, and both times at which it was seen.
-        wake: called when it has ended.
-
+    Nobody needs to wait for its thread. Times are those of `time.monotonic()`. `give` is called for each frame, with
+    None for one that cannot be decoded, and both times at which it was seen; `wake` when it has ended.
     """
 
     def __init__(

@@ -16,8 +16,6 @@ from edge_face_detection.sources.picture_files import Pictures, is_picture_name,
 from edge_face_detection.sources.source import Source
 from edge_face_detection.sources.video_file import VideoFile
 
-__all__ = ["RecordedSource", "Recording", "open_recording", "unusable"]
-
 # If decoding is slower than the recording, a late frame is given after this time. Otherwise all would be skipped.
 LONGEST_SKIP_SECONDS = 1.0
 # How soon a paused recording goes on.

@@ -6,8 +6,6 @@ from typing import Literal
 
 from edge_face_detection.sources.frame import Frame
 
-__all__ = ["Source"]
-
 
 class Source(ABC):
     """Frames, for one consumer."""

@@ -8,13 +8,11 @@ import socket
 import time
 
 from edge_face_detection.opencv import USERS_FFMPEG_OPTIONS, cv2
-from edge_face_detection.sources.address import Address
+from edge_face_detection.sources.address import Address, shown_place
 from edge_face_detection.sources.camera import CameraError
 from edge_face_detection.sources.capture import Capture, LiveCapture, leave_jpegs_to_us, size_complaint
 from edge_face_detection.sources.http_capture import open_http
 from edge_face_detection.sources.web import remedy_for, shown_status
-
-__all__ = ["UrlCamera"]
 
 # What connecting, and an HTTP answer, may take.
 URL_TIMEOUT_SECONDS = 8.0
@@ -32,16 +30,10 @@ _ENDED_BY_THE_NEXT = {b"h264", b"hevc", b"\x1b\0\0\0", b"\x24\0\0\0"}
 
 
 class UrlCamera:
-    """A stream or picture behind an rtsp, rtsps, http or https URL.
+    """A stream or picture behind an rtsp, rtsps, http or https URL. Raises SourceError for a URL that cannot be one.
 
-    Args:
-        url: may hold a user and a password.
-        timeout: reading ends after so many seconds without any data; 0 for never.
-        transport: auto, tcp or udp, for RTSP.
-        snapshot_seconds: how often a URL is asked that gives one picture an answer.
-
-    Raises SourceError for a URL that cannot be one.
-
+    Reading ends after `timeout` seconds without any data; 0 for never. A URL that gives one picture an answer is asked
+    every `snapshot_seconds`.
     """
 
     def __init__(
@@ -49,6 +41,7 @@ class UrlCamera:
     ) -> None:
         self._address = Address.parse(url)
         self.description, self.doubt = self._address.description, self._address.doubt
+        self._place = shown_place(self._address.host, self._address.port)
         self._timeout = timeout
         self._snapshot_seconds = snapshot_seconds
         self._transport = transport
@@ -97,11 +90,6 @@ class UrlCamera:
         if len(self._ways) == 1:
             question += ", and has it this transport (RTSP_TRANSPORT=auto tries TCP, then UDP)"
         raise CameraError(f"{self._place} is there but gives no video over {' or '.join(tried)}: {question}?")
-
-    @property
-    def _place(self) -> str:
-        host = self._address.host
-        return f"[{host}]:{self._address.port}" if ":" in host else f"{host}:{self._address.port}"
 
     def _check_server(self) -> int:
         """The status of an RTSP answer, 0 if there is none; OpenCV does not pass on FFmpeg's reasons.

@@ -10,8 +10,6 @@ from edge_face_detection.sources.address import shown_path
 from edge_face_detection.sources.capture import Capture, leave_jpegs_to_us, size_complaint
 from edge_face_detection.sources.frame import Image, Jpeg, SourceError
 
-__all__ = ["VideoFile"]
-
 DEFAULT_FRAMES_PER_SECOND = 30.0
 # Timestamps further apart are a jump in the recording, not a still picture.
 LONGEST_STEP_SECONDS = 10.0

@@ -12,10 +12,9 @@ from email.utils import formatdate, parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, responses
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
+from edge_face_detection.sources.address import shown_place
 from edge_face_detection.sources.camera import CameraError
 from edge_face_detection.sources.login import Login
-
-__all__ = ["Web", "content_type", "remedy_for", "shown_status"]
 
 _MOST_REDIRECTS = 5
 _REDIRECTS, _FOR_EVER = (301, 302, 303, 307, 308), (301, 308)
@@ -36,12 +35,8 @@ _REMEDIES = {
 class Web:
     """One camera's HTTP or HTTPS server.
 
-    Certificates are not checked, since cameras make their own. Proxies are not used, since cameras are near.
-
-    Args:
-        url: the camera's, with user and password where it wants them.
-        seconds: what connecting, and each wait for data, may take; 0 for ever.
-
+    Certificates are not checked, since cameras make their own. Proxies are not used, since cameras are near. `seconds`
+    are what connecting, and each wait for data, may take; 0 for ever.
     """
 
     def __init__(self, url: str, *, seconds: float) -> None:
@@ -127,8 +122,7 @@ class Web:
     @property
     def place(self) -> str:
         """Host and port, for messages."""
-        _, host, port = self._home
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return shown_place(*self._home[1:])
 
     def _ask(self, parts: SplitResult, headers: dict[str, str]) -> HTTPResponse:
         kept = self._connect(parts)
@@ -136,7 +130,7 @@ class Web:
         path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe="!#$%&'()*+,/:;=?@[]~")
         headers |= {"Accept": "*/*", "User-Agent": "edge_face_detection"}
         if login := self._login_at(parts):
-            headers |= login.headers("GET", path)
+            headers |= login.headers(path)
         try:
             self._connection.request("GET", path, headers=headers)
             self._answer = self._connection.getresponse()

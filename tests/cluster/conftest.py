@@ -13,7 +13,6 @@ from dev.stack import cluster as nodes
 from dev.stack.cluster import Cluster
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.s3 import S3Server
-from tests.support.programs import BUCKET
 from tests.support.site import Site
 
 _edges = itertools.count(1)
@@ -45,7 +44,6 @@ def site(cluster: Cluster, tmp_path: Path) -> Iterator[Site]:
     cluster.empty_queue()
     with ExitStack() as stack:
         s3 = stack.enter_context(S3Server(tmp_path / "s3"))
-        s3.create_bucket(BUCKET)
         edge_broker = stack.enter_context(Mosquitto(tmp_path / "edge"))
         edge_id = f"edge{next(_edges)}"
         yield Site(cluster, cluster.enrol(edge_id), edge_id, s3, edge_broker, tmp_path, stack)

@@ -53,7 +53,6 @@ def test_keys_and_metadata_are_the_same_as_by_mosquitto(site: Site, tmp_path: Pa
     send(site.cluster.mqtt_urls, site.bundle.files, site.edge_id, messages, tmp_path / "amqp.db")
     by_amqp.expect("objects_stored_total", len(messages))
     with S3Server(tmp_path / "other") as other, CloudBroker(tmp_path / "mosquitto") as mosquitto:
-        other.create_bucket(BUCKET)
         (tmp_path / "mqtt").mkdir()
         with saver(tmp_path / "mqtt", mosquitto.url, other) as by_mqtt:
             by_mqtt.expect("cloud_broker_up", 1)

@@ -55,7 +55,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
     """One for all tests of this file: what one message does to it, the next would notice."""
     folder = tmp_path_factory.mktemp("path")
     s3 = S3Server(folder / "s3")
-    s3.create_bucket(BUCKET)
     with s3, Mosquitto(folder / "edge") as edge, Mosquitto(folder / "cloud") as cloud:
         forwarding, saving = forwarder(folder, edge.url, cloud.url), saver(folder, cloud.url, s3)
         with saving, forwarding:

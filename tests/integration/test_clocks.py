@@ -88,9 +88,8 @@ class Scene:
         path = {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), python_path]))}
         self.stack = LocalStack(
             folder,
-            video_source=str(picture),
             settings={
-                DETECTOR: self.edge.environment | path | {"VIDEO_LOOP": "true"},
+                DETECTOR: self.edge.environment | path | {"VIDEO_SOURCE": str(picture), "VIDEO_LOOP": "true"},
                 FORWARDER: self.edge.environment | path,
                 SAVER: self.cloud.environment | path,
             },

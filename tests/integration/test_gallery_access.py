@@ -35,7 +35,6 @@ pytestmark = pytest.mark.xdist_group("gallery_access")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A store with one face, which no test touches."""
     server = S3Server(tmp_path_factory.mktemp("kept"))
-    server.create_bucket("faces")
     with server:
         yield server
 

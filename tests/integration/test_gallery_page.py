@@ -412,7 +412,6 @@ def nine_faces(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> It
     """One tab for all screens, since to open one costs more than the whole test, and where its gallery is."""
     folder = tmp_path_factory.mktemp("nine")
     server = S3Server(folder / "s3")
-    server.create_bucket("faces")
     with server, Gallery(folder, "mqtt://127.0.0.1:9", server) as gallery, browser.new_context() as context:
         put(real_store(server), [face(NOON + timedelta(seconds=i)) for i in range(9)])
         yield context.new_page(), gallery.url

@@ -43,8 +43,8 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
     """The whole path, with a clip that goes on and on."""
     clip = tmp_path / "clip.avi"
     make_clip(clip, seconds=4, size=(320, 240))
-    settings = {DETECTOR: {"VIDEO_LOOP": "true"}}
-    with LocalStack(tmp_path / "stack", video_source=str(clip), settings=settings) as running:
+    settings = {DETECTOR: {"VIDEO_SOURCE": str(clip), "VIDEO_LOOP": "true"}}
+    with LocalStack(tmp_path / "stack", settings=settings) as running:
         yield running
 
 

@@ -45,7 +45,6 @@ def programs(folder: Path) -> Iterator[Programs]:
     clip = folder / "clip.avi"
     make_clip(clip, seconds=4, size=(320, 240))
     store = S3Server(folder / "s3")
-    store.create_bucket("faces")
     with ExitStack() as stack:
         stack.enter_context(store)
         edge_broker = stack.enter_context(Mosquitto(folder / "broker"))
