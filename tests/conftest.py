@@ -13,7 +13,7 @@ import pytest
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.s3 import S3Server
 
-# To collect the tests makes a million objects that stay. To look for garbage among them takes a seventh of that time.
+# To collect the tests makes a million objects that stay. To look for garbage among them takes long.
 gc.disable()
 
 
