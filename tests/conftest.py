@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,15 @@ import pytest
 
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.s3 import S3Server
+
+# To collect the tests makes a million objects that stay. To look for garbage among them takes long.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is collected while the tests run, without another look at what was there before."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

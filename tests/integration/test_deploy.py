@@ -40,6 +40,7 @@ def schema_check(cloud_init: list[str], file: Path) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.xdist_group("cloud-init")  # which is unpacked once
 def test_cloud_init_finds_its_user_data_valid(cloud_init: list[str]) -> None:
     """By cloud-init's own check, which also tells what is deprecated."""
     done = schema_check(cloud_init, USER_DATA)
@@ -47,6 +48,7 @@ def test_cloud_init_finds_its_user_data_valid(cloud_init: list[str]) -> None:
     assert "deprecat" not in (done.stdout + done.stderr).lower()
 
 
+@pytest.mark.xdist_group("cloud-init")  # which is unpacked once
 def test_cloud_init_would_tell_a_slip(cloud_init: list[str], tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(USER_DATA.read_text().replace("size: 1073741824", "size: [1]"))

@@ -28,6 +28,7 @@ from pathlib import Path
 _LIBRARIES = (
     "asyncio",
     "http.server",
+    "numpy",
     "paho.mqtt.client",
     "prometheus_client",
     "pydantic",
@@ -35,9 +36,15 @@ _LIBRARIES = (
     "sqlite3",
     "urllib3",
 )
-_STORE_LIBRARIES = ("ibm_botocore.auth", "ibm_botocore.session")
-_PAGE_LIBRARIES = ("starlette.applications", "starlette.responses", "uvicorn")
-_LIBRARIES_OF = {"cloud_saver": _STORE_LIBRARIES, "cloud_gallery": (*_STORE_LIBRARIES, *_PAGE_LIBRARIES)}
+# Of the programs beside the store, too: these two share a server.
+_STORE_LIBRARIES = (
+    "ibm_botocore.auth",
+    "ibm_botocore.session",
+    "starlette.applications",
+    "starlette.responses",
+    "uvicorn",
+)
+_WITH_STORE = ("cloud_saver", "cloud_gallery")
 # prctl(2)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -59,8 +66,7 @@ class Child:
 
 def fork(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Child:
     """Start `python -m …` with this environment. It is this process' child, and dies with it."""
-    name = arguments[0]
-    server = _server(name if name in _LIBRARIES_OF else "")
+    server = _server(with_store=arguments[0] in _WITH_STORE)
     request = json.dumps({"arguments": arguments, "env": dict(env), "folder": str(Path.cwd())})
     with log.open("ab") as output:
         # Its grandchild is to become our child. Not for longer: we would have to wait for all orphans.
@@ -74,10 +80,10 @@ def fork(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Child:
 
 
 @cache
-def _server(name: str) -> socket.socket:
-    """The server that has imported this program's libraries; made at the first call."""
+def _server(*, with_store: bool) -> socket.socket:
+    """The server that has imported these libraries; made at the first call."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    libraries = (*_LIBRARIES, *_LIBRARIES_OF.get(name, ()))
+    libraries = (*_LIBRARIES, *(_STORE_LIBRARIES if with_store else ()))
     server = subprocess.Popen([sys.executable, __file__, str(os.getpid()), *libraries], stdin=its.fileno())
     its.close()
 

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import ibm_boto3
+import ibm_botocore.session
 import pytest
 from ibm_botocore.config import Config
 
@@ -21,6 +22,9 @@ from object_store.bucket import Bucket
 from object_store.errors import StoreError
 from object_store.keys import StoredObject, object_for
 from tests.support.waiting import eventually
+
+# What the SDK knows of S3 is a megabyte of JSON, which each new session would parse again. In this process one does.
+ibm_botocore.session.create_loader = cache(ibm_botocore.session.create_loader)
 
 SECRET = "hush-secret-access-key"
 FACE = object_for(

@@ -98,6 +98,7 @@ def test_from_sources_comes_into_images_only_what_has_no_wheels(dockerfile: Path
     assert bool(built) == ("ibm-cos-sdk" in "".join(path.read_text() for path in dockerfile.parent.glob("*.lock")))
 
 
+@pytest.mark.xdist_group("bill of materials")  # the schema is read once
 def test_the_bill_of_materials_names_what_is_locked(tmp_path: Path) -> None:
     """With hashes, in the form that other tools read."""
     path = tmp_path / "edge_forwarder.cdx.json"
@@ -112,6 +113,7 @@ def test_the_bill_of_materials_names_what_is_locked(tmp_path: Path) -> None:
     assert bill["metadata"]["component"]["name"] == "edge_forwarder"
 
 
+@pytest.mark.xdist_group("bill of materials")  # the schema is read once
 def test_a_bill_of_materials_that_no_tool_would_read_is_not_written(tmp_path: Path) -> None:
     """By CycloneDX's own schema: nothing can be there twice."""
     path = tmp_path / "edge_forwarder.cdx.json"
