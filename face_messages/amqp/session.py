@@ -274,7 +274,8 @@ class AmqpSession:
 
     def _work(self) -> None:
         self._is_woken = False
-        if self._link is None or self._loop is None:
+        # What a connection lost in this turn of the loop has left to do is left.
+        if self._link is None or self._loop is None or self._error is not None:
             return
         if self._timer is not None:
             self._loop.remove_timeout(self._timer)
