@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import json
 import os
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -75,6 +77,29 @@ class Cluster:
         folder = self._folder / f"{name}-{next(_bundles)}"
         return Bundle.unpack(self.script(command, name), folder)
 
+    def enrol_many(self, name: str, count: int) -> list[Bundle]:
+        """Edges `name`1 to `name``count`, as `enrol` would make them one by one, in a hundredth of the time."""
+        first = self.enrol(f"{name}1")
+        told = json.loads(self.control(0, "export_definitions", "-"))
+        about = {kind: "name" if kind == "users" else "user" for kind in ("users", "permissions", "topic_permissions")}
+        own = {kind: [each for each in told[kind] if each[key] == f"{name}1"] for kind, key in about.items()}
+        text = json.dumps(own)
+        copies = [json.loads(text.replace(f"{name}1", f"{name}{number}")) for number in range(2, count + 1)]
+        all_of_them = {kind: [each for copy in copies for each in copy[kind]] for kind in about}
+        command = ("exec", "--interactive", NAMES[0], "rabbitmqctl", "--quiet", "import_definitions")
+        self.run("docker", *command, given=json.dumps(all_of_them).encode())
+        loop = f"for n in $(seq 2 {count}); do identities enrol {name}$n >/tmp/{name}$n.tar || exit 1; done"
+        pack = f"tar -C /tmp -cf - $(cd /tmp && ls {name}*.tar) && rm /tmp/{name}*.tar"
+        made = self.run("docker", "exec", "cloud_identities", "sh", "-c", f"{loop} && {pack}", within=1200)
+        with tarfile.open(fileobj=io.BytesIO(made)) as tar:
+            read = {member.name: tar.extractfile(member) for member in tar}
+            bundles = {
+                file: Bundle.unpack(each.read(), self._folder / file.removesuffix(".tar"))
+                for file, each in read.items()
+                if each is not None
+            }
+        return [first, *(bundles[f"{name}{number}.tar"] for number in range(2, count + 1))]
+
     # -- nodes --------------------------------------------------------------------------------
 
     def up(self) -> None:
@@ -96,7 +121,7 @@ class Cluster:
                 self.diagnose(node, "check_port_listener", "8883")
             except ClusterError as error:
                 if time.monotonic() > deadline:
-                    raise ClusterError(f"{NAMES[node]} does not come up: {error}\n{self.log(node)}") from None
+                    raise ClusterError(f"{NAMES[node]} does not come up: {error}\n{self.log(node)}") from error
                 time.sleep(0.5)
             else:
                 return
