@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from dev.bench import cameras, client, detector, forwarder, others, outage, path, saver, stills
+from dev.bench import cameras, client, cluster, detector, forwarder, others, outage, path, saver, stills
 from dev.bench.films import SMALLEST
 from dev.bench.measure import FULL, QUICK, BenchmarkError, Scale, Table, a_folder
 from dev.bench.people import HALVES
@@ -20,7 +20,7 @@ from dev.stack.programs import in_images
 from dev.stack.s3 import find_rclone
 from edge_face_detection.opencv import cv2
 
-# Unless one is named. Of the others one wants labels, one wants a browser, and one takes minutes and gigabytes.
+# Unless one is named. The others want labels, a browser or a Docker engine, or take minutes and gigabytes.
 UNLESS_NAMED = ("detector", "client", "forwarder", "saver", "path", "cameras")
 IN_IMAGES = ("detector", "forwarder", "saver", "path", "outage")
 
@@ -44,6 +44,7 @@ def _benchmarks(scale: Scale, given: argparse.Namespace) -> dict[str, Callable[[
         "path": lambda folder: _in_and_out(lambda place: path.run(scale, place), folder, images=given.images),
         "cameras": lambda folder: cameras.run(scale, folder),
         "gallery": lambda folder: _gallery(scale, folder),
+        "cluster": lambda folder: cluster.run(cluster.QUICK if given.quick else cluster.FULL, folder),
         "outage": lambda folder: outage.run(outage.Outage(faces, given.size, given.rate), folder),
     }
 

@@ -184,13 +184,23 @@ class Cluster:
 
     def memory(self, node: int) -> int:
         """Bytes that the node takes up, without the kernel's cache of files."""
+        stat = (line.split() for line in self._group(node, "memory", "memory.stat").splitlines())
+        figures = {name: int(value) for name, value in stat}
+        return figures.get("total_rss", figures.get("anon", 0))
+
+    def cpu_seconds(self, node: int) -> float:
+        """User and system time since the node was started."""
+        if usage := self._group(node, "cpuacct", "cpuacct.usage"):
+            return int(usage) / 1e9
+        stat = dict(line.split() for line in self._group(node, "", "cpu.stat").splitlines())
+        return int(stat["usage_usec"]) / 1e6
+
+    def _group(self, node: int, controller: str, file: str) -> str:
+        """What the kernel tells of the node's control group, of version 1 or 2; empty where there is no such file."""
         process = self.run("docker", "inspect", "--format", "{{.State.Pid}}", NAMES[node]).decode().strip()
-        total = 0
-        for group in Path("/proc", process, "cgroup").read_text().splitlines():
-            if ":memory:" in group or group.startswith("0::"):
-                base = "/sys/fs/cgroup" + ("/memory" if ":memory:" in group else "")
-                stat = Path(base + group.rpartition(":")[2], "memory.stat")
-                if stat.exists():
-                    figures = dict(line.split() for line in stat.read_text().splitlines())
-                    total = max(total, int(figures.get("total_rss", figures.get("anon", 0))))
-        return total
+        groups = [line.split(":", 2) for line in Path("/proc", process, "cgroup").read_text().splitlines()]
+        for base, controllers in ((f"/sys/fs/cgroup/{controller}", controller), ("/sys/fs/cgroup", "")):
+            for _, names, group in groups:
+                if names == controllers and (path := Path(base + group, file)).exists():
+                    return path.read_text()
+        return ""

@@ -99,7 +99,10 @@ def test_a_killed_saver_s_share_is_with_the_others_at_once(site: Site) -> None:
     began = time.monotonic()
     killed.kill()
     staying.expect("messages_held", 40)
-    assert time.monotonic() - began < 5
+    took = time.monotonic() - began
+    print(f"the share of a killed saver was with the other one after {took:.2f} s")
+    # Mostly a tenth of a second; python -m dev.bench cluster measures it.
+    assert took < 3
     site.s3.resume()
     site.expect_all(faces)
 
