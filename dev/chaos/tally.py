@@ -42,7 +42,8 @@ def table(tallies: dict[int, Tally]) -> str:
     rows = list(columns.values())
     if len(rows) > 1:
         columns["worst"] = {
-            name: (min if name in ("produced", "stored") else max)(row[name] for row in rows) for name in rows[0]
+            name: (min if name.startswith(("produced", "stored")) else max)(row[name] for row in rows)
+            for name in rows[0]
         }
     width = max(map(len, rows[0]))
     lines = [[" " * width, *columns], ["-" * width, *("-" * 7 + ":" for _ in columns)]]

@@ -86,8 +86,9 @@ class Cluster:
         text = json.dumps(own)
         copies = [json.loads(text.replace(f"{name}1", f"{name}{number}")) for number in range(2, count + 1)]
         all_of_them = {kind: [each for copy in copies for each in copy[kind]] for kind in about}
-        command = ("exec", "--interactive", NAMES[0], "rabbitmqctl", "--quiet", "import_definitions")
-        self.run("docker", *command, given=json.dumps(all_of_them).encode())
+        file = f"/tmp/{name}.json"  # noqa: S108 - of the container
+        take = f"cat >{file} && rabbitmqctl --quiet import_definitions {file} && rm {file}"
+        self.run("docker", "exec", "-i", NAMES[0], "sh", "-c", take, given=json.dumps(all_of_them).encode())
         loop = f"for n in $(seq 2 {count}); do identities enrol {name}$n >/tmp/{name}$n.tar || exit 1; done"
         pack = f"tar -C /tmp -cf - $(cd /tmp && ls {name}*.tar) && rm /tmp/{name}*.tar"
         made = self.run("docker", "exec", "cloud_identities", "sh", "-c", f"{loop} && {pack}", within=1200)
