@@ -6,6 +6,7 @@ file in the bucket.
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
 import threading
@@ -41,6 +42,8 @@ QUICK = Load(edges=6, rounds=1, frozen=1, seconds=3, rate=10, burst=5)
 
 def run(load: Load, folder: Path, cluster: Cluster | None = None) -> list[Table]:
     """At `cluster`, which runs, or at one of its own."""
+    # Each edge would tell of each node that it leaves.
+    logging.getLogger("face_messages").setLevel(logging.ERROR)
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     with ExitStack() as stack:
@@ -61,6 +64,7 @@ def _carried(site: Site, load: Load) -> Table:
         site.flow(load.seconds, load.rate)
     rows.append((f"{load.rate:.0f} faces/s: a face is stored after, s: median", f"{median(delays):.2f}"))
     rows.append(("99 %", f"{percentile(delays, 0.99):.2f}"))
+    _say("; ".join(": ".join(row) for row in rows))
     for savers in range(SAVERS, 0, -1):
         rows += _burst(site, load, savers)
     rows.append(("highest memory of a node, MB", f"{site.node_peak / 1e6:.0f}"))
@@ -85,12 +89,16 @@ def _burst(site: Site, load: Load, savers: int) -> list[tuple[str, str]]:
     for number in range(savers, SAVERS):
         site.savers[number] = site.new_saver()
     what = f"burst of {count:,}, savers: {savers}"
-    _say(f"{what}: {count / seconds:.0f} faces/s")
-    return [
+    rows = [
         (f"{what}: faces/s", f"{count / seconds:.0f}"),
+        ("the slowest face is stored after, s", f"{max(delays):.1f}"),
         ("CPU time a face, all nodes, ms", f"{(after.nodes - before.nodes) / count * 1000:.2f}"),
         ("CPU time a face, savers, ms", f"{(after.savers - before.savers) / count * 1000:.2f}"),
+        ("faces sent again", f"{after.resent - before.resent}"),
+        ("sessions that left their node", f"{after.connects - before.connects}"),
     ]
+    _say("; ".join(": ".join(row) for row in rows))
+    return rows
 
 
 Measure = Callable[[Site, Load, int], dict[str, float]]

@@ -63,10 +63,12 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """CPU seconds of all nodes and all savers."""
+    """CPU seconds of all nodes and all savers; faces that edges sent again, and connections that they made."""
 
     nodes: float
     savers: float
+    resent: int
+    connects: int
 
 
 class Site:
@@ -142,7 +144,9 @@ class Site:
 
     def spent(self) -> Spent:
         nodes = sum(self.cluster.cpu_seconds(node) for node in range(len(NAMES)))
-        return Spent(nodes, sum(saver.cpu_seconds() for saver in self.savers))
+        savers = sum(saver.cpu_seconds() for saver in self.savers)
+        resent = sum(edge.sender.resent for edge in self.edges)
+        return Spent(nodes, savers, resent, sum(edge.session.connects for edge in self.edges))
 
 
 def wait(reached: Callable[[], bool], *, what: str, seconds: float = 120, period: float = 0.02) -> None:

@@ -34,8 +34,11 @@ _STABLE_SECONDS = 10.0
 # What goes out when the program stops has this long to get into the network.
 _FAREWELL_SECONDS = 2.0
 # A broker that takes messages and acknowledges none for this long is left for the next, where there is one. A node of a
-# cluster that does not see the others is such a broker.
+# cluster that does not see the others is such a broker. Where the next one stalls as well, all of them are busy, and
+# senders that go round with all they have make it worse: each time in a row takes twice as long.
 _STALLED_SECONDS = 8.0
+_LONGEST_STALLED_SECONDS = 64.0
+_STEADY_SECONDS = 60.0
 # Between tries, at most: a try costs next to nothing, and faces wait for it.
 _LONGEST_PAUSE = 8.0
 _MUCH = 64 * 1024
@@ -73,6 +76,7 @@ class Session:
         self._pinged = False
         self._alive_at = self._last_out = self._acknowledged_at = 0.0
         self._acknowledgements = 0
+        self._stalled_after = _STALLED_SECONDS
         #: Whether the link is up at this moment.
         self.is_up = False
         #: The last failure, while the link is down.
@@ -125,8 +129,10 @@ class Session:
                     self.is_up = False
                     self._down_since = time.monotonic()
                     self.endpoint.disconnected()
-            if time.monotonic() - up_at > _STABLE_SECONDS:
+            if (held := time.monotonic() - up_at) > _STABLE_SECONDS:
                 self._backoff.reset()
+            if held > _STEADY_SECONDS:
+                self._stalled_after = _STALLED_SECONDS
             if self._brokers.fails():
                 self._stop.wait(self._backoff.next_delay())
 
@@ -231,6 +237,7 @@ class Session:
                 raise TimeoutError("the broker took the connection but does not answer")
             return self.timeout
         if self._has_stalled(client, now):
+            self._stalled_after = min(2 * self._stalled_after, _LONGEST_STALLED_SECONDS)
             raise TimeoutError(f"it has acknowledged nothing for {now - self._acknowledged_at:.0f} s")
         half = self._keepalive / 2
         if self._pinged and self._link.reading and now - self._alive_at > 2 * half:
@@ -243,7 +250,7 @@ class Session:
     def _has_stalled(self, client: Client, now: float) -> bool:
         if not client.unacknowledged or client.wire.unsent or client.acknowledgements != self._acknowledgements:
             self._acknowledgements, self._acknowledged_at = client.acknowledgements, now
-        return self._brokers.next_url is not None and now - self._acknowledged_at > _STALLED_SECONDS
+        return self._brokers.next_url is not None and now - self._acknowledged_at > self._stalled_after
 
     def _farewell(self, client: Client, selector: selectors.BaseSelector) -> None:
         if self._link is None:
