@@ -36,7 +36,7 @@ class Load:
     burst: int
 
 
-FULL = Load(edges=300, rounds=10, frozen=3, seconds=30, rate=30, burst=10)
+FULL = Load(edges=300, rounds=10, frozen=2, seconds=20, rate=30, burst=5)
 QUICK = Load(edges=6, rounds=1, frozen=1, seconds=3, rate=10, burst=5)
 
 
