@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from dev.bench.edges import SAVERS, Site, wait
+from dev.bench.edges import SAVERS, Edge, Site, wait
 from dev.bench.measure import Table
 from dev.bench.traffic import PAYLOAD_BYTES
 from dev.stack.cluster import NAMES, Cluster
@@ -146,8 +146,7 @@ def _node(lose: Callable[[Cluster, int], None], find: Callable[[Cluster, int], N
             site.flow(1.0, load.rate)
         find(site.cluster, node)
         site.cluster.wait(node)
-        for edge in site.edges:
-            edge.go_home()
+        site.at_once(Edge.go_home)
         site.up()
         return {"its edges are connected again": took[0], "slowest face": max(delays)}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,10 +86,14 @@ class Site:
         self.made: list[str] = []
         bundles = cluster.enrol_many(_NAME, edges)
         self.edges = [Edge(number, cluster, bundle, folder) for number, bundle in enumerate(bundles, start=1)]
-        for edge in self.edges:
-            stack.callback(edge.close)
+        stack.callback(self.at_once, Edge.close)
         #: The most memory that any of the nodes, and any of the savers, took, in bytes.
         self.node_peak = self.saver_peak = 0
+
+    def at_once(self, do: Callable[[Edge], None]) -> None:
+        """Of all edges: each waits for its session's end."""
+        with ThreadPoolExecutor(len(self.edges)) as threads:
+            list(threads.map(do, self.edges))
 
     def new_saver(self) -> ManagedProcess:
         """One that is connected."""
