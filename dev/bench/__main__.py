@@ -33,6 +33,8 @@ def _gallery(scale: Scale, folder: Path) -> list[Table]:
 
 def _benchmarks(scale: Scale, given: argparse.Namespace) -> dict[str, Callable[[Path], list[Table]]]:
     detect = detector.run_in_image if given.images else lambda scale, folder: detector.run(scale, folder, given.clip)
+    load = cluster.QUICK if given.quick else cluster.FULL
+    load = replace(load, edges=given.edges or load.edges)
     faces = given.faces or (2_000 if given.quick else 100_000)
     return {
         "detector": lambda folder: detect(scale, folder),
@@ -44,7 +46,7 @@ def _benchmarks(scale: Scale, given: argparse.Namespace) -> dict[str, Callable[[
         "path": lambda folder: _in_and_out(lambda place: path.run(scale, place), folder, images=given.images),
         "cameras": lambda folder: cameras.run(scale, folder),
         "gallery": lambda folder: _gallery(scale, folder),
-        "cluster": lambda folder: cluster.run(cluster.QUICK if given.quick else cluster.FULL, folder),
+        "cluster": lambda folder: cluster.run(load, folder),
         "outage": lambda folder: outage.run(outage.Outage(faces, given.size, given.rate), folder),
     }
 
@@ -66,7 +68,7 @@ def _parse() -> argparse.Namespace:
         " slows a program that keeps all cores busy the most.",
     )
     add = parser.add_argument
-    names = _benchmarks(QUICK, argparse.Namespace(images=False, faces=0, quick=True))
+    names = _benchmarks(QUICK, argparse.Namespace(images=False, faces=0, edges=0, quick=True))
     add("name", nargs="?", choices=names, help="only this one; by default " + ", ".join(UNLESS_NAMED))
     add("--quick", action="store_true", help="one short round each: shows that it works, not how fast")
     images = "the programs in their images, which must be built, and on this machine beside them; of "
@@ -79,6 +81,7 @@ def _parse() -> argparse.Namespace:
     add("--clips", type=Path, metavar="FOLDER", help="others: clips of many people, whose faces are cut out")
     add("--half", choices=HALVES, default=HALVES[1], help="others: which half of the people (%(default)s)")
     add("--faces", type=int, help="outage: faces that come in meanwhile (default: 100000)")
+    add("--edges", type=int, help=f"cluster: edges at once, from 3 on (default: {cluster.FULL.edges})")
     add("--size", type=int, default=20_000, help="outage: bytes of a face (default: %(default)s)")
     add("--rate", type=float, default=0, help="outage: faces a second (default: as many as the forwarder takes)")
     given = parser.parse_args()
@@ -90,6 +93,8 @@ def _parse() -> argparse.Namespace:
         parser.error("others: --clips FOLDER is needed")
     if given.size < 100 or given.rate < 0 or (given.faces is not None and given.faces < 1000):
         parser.error("outage: --faces from 1000 on, --size from 100 bytes on, --rate from 0 on")
+    if given.edges is not None and given.edges < 3:
+        parser.error("cluster: --edges from 3 on")
     if given.images and given.name is not None and given.name not in IN_IMAGES:
         parser.error(f"--images: for {', '.join(IN_IMAGES)} alone")
     return given
