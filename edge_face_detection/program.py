@@ -13,6 +13,7 @@ from edge_face_detection.faces.haar import HaarFinder
 from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.faces.yunet import YuNetFinder
 from edge_face_detection.pause import PauseSwitch
+from edge_face_detection.pictures.best import REFRESH
 from edge_face_detection.pictures.cutter import FaceCutter
 from edge_face_detection.preview.server import PORT as PREVIEW_PORT
 from edge_face_detection.preview.server import Preview
@@ -125,6 +126,7 @@ def _tracker(settings: DetectorSettings, *, finer: int = 1) -> Tracker:
         HaarFinder() if settings.detector == "haar" else YuNetFinder(settings.yunet_model),
         min_face_size=max(1, settings.min_face_size // finer),
         max_side=settings.detection_max_side * finer,
+        refresh=REFRESH if settings.face_selection == "best" else Tracker.refresh,
     )
 
 

@@ -17,7 +17,7 @@ from edge_face_detection.faces.detector import Box
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.frame import Image
 
-__all__ = ["Still", "stills", "video"]
+__all__ = ["Still", "background", "stills", "video"]
 
 # Photographs of scikit-image in which nobody is. Every second one belongs to each half.
 _PHOTOGRAPHS = (
@@ -51,7 +51,7 @@ def stills(folder: Path, half: str, *, count: int, seed: int = 1) -> Iterator[St
     rng = np.random.default_rng(seed + 1000 * (half == "report"))
     for number in range(count):
         size = [(640, 480), (800, 600), (1024, 768)][number % 3]
-        image = _background(rng, size)
+        image = background(rng, size)
         faces: list[TrueFace] = []
         for _ in range(rng.integers(1, 6)):
             person = everyone[rng.integers(len(everyone))]
@@ -84,7 +84,7 @@ def video(folder: Path, half: str, *, frames: int, seed: int, size: tuple[int, i
     """
     everyone = people(folder, half)
     rng = np.random.default_rng(seed + 1000 * (half == "report"))
-    wall = cast("Image", cv2.GaussianBlur(_background(rng, size), (0, 0), rng.uniform(0.5, 3)))
+    wall = cast("Image", cv2.GaussianBlur(background(rng, size), (0, 0), rng.uniform(0.5, 3)))
     gain, deviation = rng.uniform(0.5, 1.1), rng.uniform(1, 4)
     parts: list[dict[str, Any]] = []
     for _ in range(rng.integers(2, 5)):
@@ -124,7 +124,8 @@ def video(folder: Path, half: str, *, frames: int, seed: int, size: tuple[int, i
     return shown
 
 
-def _background(rng: np.random.Generator, size: tuple[int, int]) -> Image:
+def background(rng: np.random.Generator, size: tuple[int, int]) -> Image:
+    """A part of a photograph in which nobody is, of that width and height."""
     images = photographs()
     image = images[rng.integers(len(images))]
     height, width = image.shape[:2]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dev.bench import best
 from dev.bench.composed import Still, stills, video
 from dev.bench.detecting import make_finder, naive_boxes, naive_cascade
 from dev.bench.measure import BenchmarkError, Table
@@ -50,7 +51,7 @@ def run(clips: Path, half: str) -> list[Table]:
         " Recall, precision, one to one at IoU 0.5."
     )
     header = ["", "stills, from 40 pixels", "from 20", "videos", "found after, frames (median, p95)", "CPU ms a frame"]
-    return [Table("Other people's faces", about, header, rows)]
+    return [Table("Other people's faces", about, header, rows), best.run(clips, half)]
 
 
 def _stills(method: Method, pictures: Sequence[Still], smallest: int) -> str:

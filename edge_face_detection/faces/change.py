@@ -38,6 +38,11 @@ _ASIDE, _ABOVE, _BELOW = 0.8, 0.6, 1.5
 # What is added around such places, in cells of the glance. Searched are quarters of the frame's sides and multiples of
 # it: networks are built for a size.
 _AROUND, _PARTS = 3, 4
+_GROWN = np.ones((2 * _AROUND + 1, 2 * _AROUND + 1), np.uint8)
+# Fewer cells than these are noise.
+_LEAST_CELLS = 4
+# Frames for which a place that goes on changing is left alone, at most; and after which it counts as calm.
+_WAIT_FRAMES, _CALM_FRAMES = 32, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,10 @@ class ChangeWatch:
 
     def __init__(self) -> None:
         self._glance = np.zeros(_GLANCE[::-1], np.uint8)
-        self._searched = self._glance
+        self._searched = self._glance.copy()
+        self._due = np.zeros(_GLANCE[::-1], np.int32)
+        self._wait = np.ones(_GLANCE[::-1], np.int32)
+        self._number = 0
         self._size = (0, 0)
         self._moment = 0.0
         self._usual = 0.0
@@ -64,6 +72,7 @@ class ChangeWatch:
         """`shrink`: by how much a `view` of the frame is going to shrink it. `spent`: seconds that the search of the
         frame before took. Raises UnreadableFrameError.
         """
+        self._number += 1
         glance = frame.glance(_GLANCE, shrink=shrink)
         changed = float(np.count_nonzero(cv2.absdiff(glance, self._glance) > _CHANGED)) / glance.size
         # The absolute value: a clock may be set back.
@@ -79,26 +88,41 @@ class ChangeWatch:
         return Change(is_cut or seconds >= _ALONE_SECONDS, is_cut, is_stir)
 
     def news(self, known: Iterable[Box]) -> list[Region]:
-        """Where something has come since `searched`, apart from the faces that are known; x, y, width and height."""
-        news = cv2.medianBlur(np.where(cv2.absdiff(self._glance, self._searched) > _NEWS, 255, 0).astype(np.uint8), 3)
+        """Where something has come since that place was searched, apart from the faces that are known.
+
+        A place where searches find nothing, though it changes again and again, is left out for ever longer.
+        """
+        news = cv2.threshold(cv2.absdiff(self._glance, self._searched), _NEWS, 255, cv2.THRESH_BINARY)[1]
         across, down = (cells / side for cells, side in zip(_GLANCE, self._size, strict=True))
         for box in known:
             x, y, width, height = box.x - box.width * _ASIDE, box.y - box.height * _ABOVE, box.width, box.height
             width, height = width * (1 + 2 * _ASIDE), height * (1 + _ABOVE + _BELOW)
             left, top = max(0, int(x * across)), max(0, int(y * down))
             news[top : max(0, math.ceil((y + height) * down)), left : max(0, math.ceil((x + width) * across))] = 0
-        if not news.any():
+        news[self._due > self._number] = 0
+        if cv2.countNonZero(news) < _LEAST_CELLS:
             return []
-        grown = cv2.dilate(news, np.ones((2 * _AROUND + 1, 2 * _AROUND + 1), np.uint8))
+        news = cv2.medianBlur(news, 3)
+        if not cv2.countNonZero(news):
+            return []
+        grown = cv2.dilate(news, _GROWN)
         count, _, places, _ = cv2.connectedComponentsWithStats(grown)
         regions = {self._region(*map(int, places[index][:4])) for index in range(1, count)}
         if sum(width * height for _, _, width, height in regions) > self._size[0] * self._size[1]:
             return [(0, 0, *self._size)]
         return sorted(regions)
 
-    def searched(self) -> None:
-        """The frame has been searched where there was news."""
-        self._searched = self._glance
+    def searched(self, region: Region, *, found: bool) -> None:
+        """That part of the frame has been searched; `found`: for a new face, and there was one."""
+        across, down = (cells / side for cells, side in zip(_GLANCE, self._size, strict=True))
+        x, y, width, height = region
+        part = np.s_[int(y * down) : math.ceil((y + height) * down), int(x * across) : math.ceil((x + width) * across)]
+        if not found:
+            # A place that was calm since it was due begins anew.
+            calm = self._number - self._due[part] > _CALM_FRAMES
+            self._wait[part] = np.where(calm, 1, np.minimum(2 * self._wait[part], _WAIT_FRAMES))
+            self._due[part] = self._number + self._wait[part]
+        self._searched[part] = self._glance[part]
 
     def _region(self, *place: int) -> Region:
         """Cells of the glance as a part of the frame."""

@@ -115,6 +115,8 @@ class Finder(Protocol):
     """Factor by which the picture shrinks between scans of all sides, to find larger faces."""
     again: ClassVar[bool]
     """Whether in a video a find of `whole` is looked at again, since a wrong one would be found in many frames."""
+    rough_side: ClassVar[int]
+    """Side to which the smallest face is shrunk for a rough scan of a place that has changed."""
     look_side: ClassVar[int]
     """Side of the face that `look` expects."""
     look_span: ClassVar[float]

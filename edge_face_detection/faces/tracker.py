@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from time import monotonic
 
@@ -29,8 +28,8 @@ _KEEN_FRAMES, _SELDOM = 5, 3
 # How far from its expected place a lost face may come back: sides of its box, at once and for each frame away.
 _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
-# Frames after which places that have changed are searched at the latest.
-_NEWS_FRAMES = 32
+# Searching what has changed costs on average as much as the whole frame in this many; less than a share is no region.
+_NEWS_FRAMES, _LEAST_NEWS = 32, 1 / 16
 # Turns in which a pass of the scan is done.
 _TURNS = 2
 # Pictures that stand alone are searched up to this multiple of `max_side`.
@@ -66,8 +65,8 @@ class Tracker:
     min_face_size: int = 40
     #: Larger frames are shrunk to this largest side for the scan, in pixels.
     max_side: int = 640
-    scan_frames: int = 20
-    refresh: int = 4
+    scan_frames: int = 30
+    refresh: int = 8
     patience: int = 30
 
     def __post_init__(self) -> None:
@@ -76,8 +75,8 @@ class Tracker:
                 raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
         self._scan: Scan | None = None
         self._watch = ChangeWatch()
-        self._waited = self._calm = 0
-        self._wait = 1
+        self._waited = 0
+        self._budget = 1.0
         self._spent = 0.0
         self._alike = _ALIKE
         self._tracks: list[Track] = []
@@ -96,7 +95,6 @@ class Tracker:
         change = self._watch.next(frame, shrink=1 / self._scan.scale, spent=self._spent)
         self._spent = 0.0
         self._waited += 1
-        self._calm += 1
         self._alike = _ALIKE_LATE if change.is_stir or change.is_alone else _ALIKE
         if change.is_cut:
             self._tracks.clear()
@@ -104,7 +102,9 @@ class Tracker:
             for track in self._tracks:
                 track.miss(hidden=False)
             began = monotonic()
-            self._search(frame, [(0, 0, *frame.size)], is_alone=True)
+            whole = (0, 0, *frame.size)
+            self._search(frame, whole, is_alone=True)
+            self._watch.searched(whole, found=True)
             self._spent = monotonic() - began
         else:
             rough = self._follow(frame)
@@ -118,33 +118,47 @@ class Tracker:
         return [face for face in faces if face.side >= self.min_face_size]
 
     def _search_news(self, frame: Frame) -> None:
-        """Search where something has come; ever more rarely where that goes on and it is no face."""
-        regions = self._watch.news(self._present())
-        if not regions:
-            self._wait = 1
-        elif self._calm >= self._wait:
-            known = self._last_number
-            self._search(frame, regions, is_alone=False)
-            self._wait = 1 if self._last_number > known else min(2 * self._wait, _NEWS_FRAMES)
+        """Search where something has come. On average that costs no more than the whole in _NEWS_FRAMES frames."""
+        self._budget = min(1.0, self._budget + 1 / _NEWS_FRAMES)
+        if self._budget < _LEAST_NEWS:
+            return
+        for region in self._watch.news(self._present()):
+            share = region[2] * region[3] / (frame.size[0] * frame.size[1])
+            if share <= self._budget:
+                self._budget -= share
+                known = self._last_number
+                if self._is_suspect(frame, region):
+                    self._search(frame, region, is_alone=False)
+                self._watch.searched(region, found=self._last_number > known)
 
-    def _search(self, frame: Frame, regions: Iterable[Region], *, is_alone: bool) -> None:
-        """Find all faces there, with all the care there is."""
-        self._calm = 0
-        self._watch.searched()
-        scale = min(1.0, _CARE * self.max_side / max(frame.size))
-        for region in regions:
+    def _is_suspect(self, frame: Frame, region: Region) -> bool:
+        """Whether a rough scan sees anything there that may be a face."""
+        finder, room = self.finder, min(region[2:])
+        scale, largest = min(1.0, finder.rough_side / self.min_face_size), 0.0
+        while largest < room and room * scale >= finder.scan_sides[0]:
             size = round(region[2] * scale), round(region[3] * scale)
-            if min(size) < self.finder.scan_sides[0]:
+            picture = frame.view(region, size, grey=finder.grey)
+            if finder.scan(picture, finder.scan_sides[0], finder.scan_sides[-1]):
+                return True
+            largest = finder.scan_sides[-1] * finder.reach / scale
+            scale /= finder.octave
+        return False
+
+    def _search(self, frame: Frame, region: Region, *, is_alone: bool) -> None:
+        """Find all faces there, with all the care there is."""
+        scale = min(1.0, _CARE * self.max_side / max(frame.size))
+        size = round(region[2] * scale), round(region[3] * scale)
+        if min(size) < self.finder.scan_sides[0]:
+            return
+        picture = frame.view(region, size, grey=self.finder.grey)
+        for sighting in self.finder.whole(picture, self.min_face_size * scale):
+            x, y, width, height = (value / scale for value in sighting.box)
+            box = Box(region[0] + x, region[1] + y, width, height)
+            if not is_alone and self.finder.again and self._look(frame, box) is None:
                 continue
-            picture = frame.view(region, size, grey=self.finder.grey)
-            for sighting in self.finder.whole(picture, self.min_face_size * scale):
-                x, y, width, height = (value / scale for value in sighting.box)
-                box = Box(region[0] + x, region[1] + y, width, height)
-                if not is_alone and self.finder.again and self._look(frame, box) is None:
-                    continue
-                window = Window.of(frame, box, self.finder)
-                if window and not any(box.iou(other) >= _SAME or _is_same(box, other) for other in self._present()):
-                    self._admit(window, replace(sighting, box=box), sure=True)
+            window = Window.of(frame, box, self.finder)
+            if window and not any(box.iou(other) >= _SAME or _is_same(box, other) for other in self._present()):
+                self._admit(window, replace(sighting, box=box), sure=True)
 
     def _try(self, frame: Frame, rough: list[Box]) -> None:
         tried: list[Box] = []

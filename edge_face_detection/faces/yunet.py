@@ -1,6 +1,7 @@
 """Faces by YuNet, a small convolutional network."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, cast
@@ -26,8 +27,12 @@ _SCAN_SCORE, _SURE_SCORE, _SCORE = 0.3, 0.6, 0.4
 # ones are looked for in the picture at a half, a quarter and so on, where the shorter side has up to _LARGEST pixels.
 # Two finds that overlap so (IoU) are the same face.
 _WHOLE_SCORE, _SMALLER_SCORE, _WHOLE_OCTAVE, _LARGE, _LARGEST, _SAME = 0.6, 0.8, 2.0, 200, 320, 0.3
-# Each size has a network of its own, since OpenCV builds a network anew when its size changes.
-_MAX_NETWORKS = 32
+# The network's sides are multiples of this.
+_STEP = 32
+# A size that is used often has a network of its own, since OpenCV builds much of a network anew when its size changes.
+# That is still cheaper than another network.
+_OFTEN = 4
+_MAX_NETWORKS, _MAX_SIZES = 32, 1000
 
 
 class YuNetFinder:
@@ -45,12 +50,15 @@ class YuNetFinder:
     reach: ClassVar = 16.0
     octave: ClassVar = 6.0
     again: ClassVar = True
+    rough_side: ClassVar = 18
     look_side: ClassVar = 64
-    look_span: ClassVar = 2.0
+    look_span: ClassVar = 1.5
 
     def __init__(self, model: Path | None) -> None:
         self._model = _read(model)
         self._networks: dict[tuple[int, int], cv2.FaceDetectorYN] = {}
+        self._uses: Counter[tuple[int, int]] = Counter()
+        self._any_size = self._new_network((64, 64))
         self._detect(np.zeros((64, 64, 3), np.uint8))  # an OpenCV that cannot run it says so now
 
     def whole(self, picture: Image, smallest: float) -> list[Sighting]:
@@ -82,22 +90,37 @@ class YuNetFinder:
 
     def _detect(self, picture: Image) -> NDArray[np.float32]:
         """A row for each face: x, y, width, height, five landmarks (x, y each) and the score."""
-        size = picture.shape[1], picture.shape[0]
-        network = self._networks.pop(size, None)
-        if network is None:
-            if len(self._networks) >= _MAX_NETWORKS:
-                del self._networks[next(iter(self._networks))]
-            try:
-                network = cv2.FaceDetectorYN.create(
-                    "onnx", self._model, np.empty(0, np.uint8), size, _SCAN_SCORE, 0.3, 500
-                )
-            except (cv2.error, AttributeError) as error:
-                raise DetectorError(f"this OpenCV ({cv2.__version__}) cannot run YuNet, 4.10 can: {error}") from error
-        self._networks[size] = network  # the last one used comes last
-        found = network.detect(picture)[1]
+        # OpenCV would do the same inside, but then each size has a network of its own.
+        height, width = picture.shape[:2]
+        down, across = -height % _STEP, -width % _STEP
+        if down or across:
+            picture = cast("Image", cv2.copyMakeBorder(picture, 0, down, 0, across, cv2.BORDER_CONSTANT))
+        found = self._network((width + across, height + down)).detect(picture)[1]
         rows = np.empty((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
         # In pictures of few pixels OpenCV reads memory that was never written, and finds faces of any size there.
         return rows[np.isfinite(rows).all(axis=1) & (rows[:, 2:4] > 0).all(axis=1)]
+
+    def _network(self, size: tuple[int, int]) -> cv2.FaceDetectorYN:
+        """The network for pictures of that width and height. Raises DetectorError."""
+        network = self._networks.pop(size, None)
+        if network is None:
+            if len(self._uses) > _MAX_SIZES:
+                self._uses.clear()
+            self._uses[size] += 1
+            if self._uses[size] < _OFTEN:
+                self._any_size.setInputSize(size)
+                return self._any_size
+            if len(self._networks) >= _MAX_NETWORKS:
+                del self._networks[next(iter(self._networks))]
+            network = self._new_network(size)
+        self._networks[size] = network  # the last one used comes last
+        return network
+
+    def _new_network(self, size: tuple[int, int]) -> cv2.FaceDetectorYN:
+        try:
+            return cv2.FaceDetectorYN.create("onnx", self._model, np.empty(0, np.uint8), size, _SCAN_SCORE, 0.3, 500)
+        except (cv2.error, AttributeError) as error:
+            raise DetectorError(f"this OpenCV ({cv2.__version__}) cannot run YuNet, 4.10 can: {error}") from error
 
 
 def frontality(row: NDArray[np.float32]) -> float:

@@ -14,14 +14,19 @@ from edge_face_detection.opencv import cv2
 from edge_face_detection.pictures.crops import crop
 from edge_face_detection.sources.frame import Frame, Image
 
-__all__ = ["BestShots", "Shot", "sharpness"]
+__all__ = ["REFRESH", "BestShots", "Shot", "sharpness"]
+
+#: Frames from one detection of a face to the next: only what is detected can be the best.
+REFRESH = 4
 
 # Pixels. Faces are compared at this size, so that a small face, which is enlarged, counts as blurred.
 _SIDE = 64
 # Size (pixels) and sharpness that count half. The sharpness is that of webcam faces in focus.
 _HALF_SIZE, _HALF_SHARPNESS = 80, 0.25
-# What a face counts that is cut by the frame's edge: a whole one is better even if it is smaller or turned a little.
-_CUT = 0.3
+# What a face counts that is cut by the frame's edge: a whole one is better even if it is smaller or turned a little. So
+# does one that comes as near to the edge as this (sides of the face), as boxes are not that exact.
+_CUT, _EDGE = 0.3, 0.05
+# Frontality counts as its square, since landmarks of turned faces lie too near to those of a frontal one.
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +63,14 @@ def sharpness(frame: Frame, face: Face) -> float:
 
 
 def _quality(frame: Frame, face: Face) -> float:
-    """Size × sharpness × frontality × wholeness: a product, so that no factor's unit matters within a track.
+    """Size × sharpness × frontality² × wholeness: a product, so that no factor's unit matters within a track.
 
     The size is s / (s + 80) for a face of s pixels a side. The frontality is the detector's; a cascade gives none.
     """
-    is_cut = min(face.x, face.y, frame.size[0] - face.x - face.width, frame.size[1] - face.y - face.height) <= 0
+    nearest = min(face.x, face.y, frame.size[0] - face.x - face.width, frame.size[1] - face.y - face.height)
+    is_cut = nearest <= _EDGE * face.side
     wholeness = _CUT if is_cut else 1.0
-    return face.side / (face.side + _HALF_SIZE) * sharpness(frame, face) * face.frontality * wholeness
+    return face.side / (face.side + _HALF_SIZE) * sharpness(frame, face) * face.frontality**2 * wholeness
 
 
 @dataclass(slots=True)
