@@ -28,9 +28,9 @@ from cloud_gallery.latest import Latest
 from cloud_gallery.live import MAX_VIEWERS, Hub
 from cloud_gallery.login import own_file, routes_of
 from cloud_gallery.settings import GallerySettings
+from face_messages.event import PNG_SIGNATURE
 from object_store.bucket import Bucket
 from object_store.errors import ObjectArchivedError, ObjectError, StoreError
-from object_store.keys import PNG_SIGNATURE
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,6 @@ from face_messages.message import STATUS_TOPIC
 from face_messages.service.health import MAX_CAMERAS, SILENT_SECONDS, EdgeHealth, clock_errors, read_health
 from face_messages.service.monitor import PREFIX
 
-# Health first, since what is retained comes in this order: an edge that has said both is off.
-FILTERS = (f"{STATUS_TOPIC}/+/health", f"{STATUS_TOPIC}/+")
-
 # Names that begin with cloud_ belong to programs in the cloud.
 _TOPIC = re.compile(STATUS_TOPIC + r"/(?P<edge>(?!cloud_)[A-Za-z0-9][A-Za-z0-9._-]{0,62})(?P<health>/health)?")
 # As many as may connect at a time.

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 
 from cloud_saver.announce import Lately, News, camera_of
 from cloud_saver.clocks import Clocks
-from cloud_saver.edge_metrics import FILTERS, Edges
+from cloud_saver.edge_metrics import Edges
 from cloud_saver.retention import watch
 from cloud_saver.saver import Saver
 from cloud_saver.settings import SaverSettings, amqp_urls
 from face_messages import Monitor, Session, Taker
-from face_messages.mqtt.endpoint import Connection, Endpoint, Multiplexer
+from face_messages.mqtt.connection import Connection
+from face_messages.mqtt.endpoint import Endpoint, Multiplexer
 from face_messages.mqtt.session import NEVER
 from face_messages.service import program
-from face_messages.service.health import Listener, Reporter
+from face_messages.service.health import FILTERS, Listener, Reporter
 from face_messages.service.monitor import show_session, show_taker
 from face_messages.service.settings import broker_url
 from object_store.bucket import Bucket
@@ -99,10 +99,7 @@ def work(settings: SaverSettings, stop: program.Stop) -> int:
         log.info("started: faces go to bucket %s at %s", settings.cos_bucket, settings.cos_endpoint)
         session.start()
         stop.wait()
-        taker.stop_taking()
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while taker.held and time.monotonic() < deadline:
-            time.sleep(0.01)
+        taker.stop_taking(seconds=_SETTLE_SECONDS)
         session.stop()
         log.info("stopped: taken=%d stored=%d unstored=%d", taker.taken, saver.stored, taker.held)
     return 0

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from face_messages.message import STATUS_TOPIC
 from face_messages.service.health import MAX_CAMERAS, SILENT_SECONDS, CameraHealth, read_health
 
-# Health first, since what is retained comes in this order: a detector that has said both is off.
-FILTERS = (f"{STATUS_TOPIC}/+/health", f"{STATUS_TOPIC}/+")
-
 
 @dataclass(slots=True)
 class _Heard:

@@ -1,11 +1,9 @@
 """Take from the edge broker into the outbox; send from the outbox to the cloud broker."""
 
 import logging
-import time
 from datetime import UTC, datetime
-from pathlib import Path
 
-from edge_forwarder.camera_health import FILTERS, Cameras
+from edge_forwarder.camera_health import Cameras
 from edge_forwarder.pause import ControlRelay
 from edge_forwarder.settings import ForwarderSettings
 from face_messages import Monitor, Outbox, Sender, Session, Taken, Taker
@@ -15,7 +13,7 @@ from face_messages.mqtt.endpoint import Multiplexer
 from face_messages.outbox.progress import report_backlog
 from face_messages.service import program
 from face_messages.service.certificate import ends_at, watch_certificate
-from face_messages.service.health import EdgeHealth, Listener, OutboxHealth, Reporter
+from face_messages.service.health import FILTERS, EdgeHealth, Listener, OutboxHealth, Reporter
 from face_messages.service.monitor import show_sender, show_session, show_taker
 from face_messages.service.settings import broker_url, broker_urls
 
@@ -73,11 +71,12 @@ class Forwarder:
         self.outbox.put(outbox_id(message), message, taken.safe, may_wait=message.wants_receipt)
 
     def _health(self) -> EdgeHealth:
+        end = None if self._certificate is None else ends_at(self._certificate)
         return EdgeHealth(
             outbox=OutboxHealth.of(self.outbox),
             link_since=self._reporter.link_since,
             edge_broker="up" if self.edge.is_up else "down",
-            certificate_ends=_end_of(self._certificate),
+            certificate_ends=None if end is None else datetime.fromtimestamp(end, UTC),
             cameras=self._cameras.present(),
         )
 
@@ -91,20 +90,10 @@ class Forwarder:
 
     def stop(self) -> None:
         """Lets go of nothing: what is not in the outbox by now stays with its sender."""
-        self.taker.stop_taking()
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while self.taker.held and time.monotonic() < deadline and self.outbox.trouble is None:
-            time.sleep(0.01)
+        self.taker.stop_taking(seconds=_SETTLE_SECONDS, is_hopeless=lambda: self.outbox.trouble is not None)
         self.edge.stop()
         self.cloud.stop()
         self.outbox.close()
-
-
-def _end_of(certificate: Path | None) -> datetime | None:
-    try:
-        return None if certificate is None else datetime.fromtimestamp(ends_at(certificate), UTC)
-    except (OSError, ValueError):
-        return None  # its user says what is wrong with it
 
 
 def work(settings: ForwarderSettings, stop: program.Stop) -> int:

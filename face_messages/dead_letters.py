@@ -1,7 +1,6 @@
 """`python3 -m face_messages.dead_letters`: shows the dead letters of an outbox, and decides what becomes of them."""
 
 import argparse
-import hashlib
 import json
 import os
 import sqlite3
@@ -14,12 +13,11 @@ from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from pydantic_core import from_json
 
+from face_messages.event import PNG_SIGNATURE
 from face_messages.message import printable
+from face_messages.names import safe_name
 from face_messages.outbox.files import OutboxInUseError, claim
 from face_messages.service.settings import OutboxSettings
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-_LONGEST_NAME = 128
 
 _ABOUT = """A dead letter is a message that can never be delivered as things are: the store, or a broker
 on the way, refuses it. It takes up room in the outbox until somebody decides: mend the cause and
@@ -63,8 +61,8 @@ def export(outbox: Path, folder: Path) -> Iterator[str]:
 
 
 def _write(folder: Path, row: sqlite3.Row) -> Path:
-    name = _file_name(row["id"])
-    file = folder / f"{name}{'.png' if row['payload'].startswith(_PNG) else '.bin'}"
+    name = safe_name(row["id"])
+    file = folder / f"{name}{'.png' if row['payload'].startswith(PNG_SIGNATURE) else '.bin'}"
     about = {
         "id": _text(row["id"]),
         "reason": row["aside"],
@@ -126,16 +124,6 @@ def _opened(outbox: Path, *, read_only: bool) -> Iterator[sqlite3.Connection]:
 def _text(message_id: bytes) -> str:
     """An id as people read and type it: percent-encoded where it is not plain."""
     return quote_from_bytes(message_id, safe="")
-
-
-def _file_name(message_id: bytes) -> str:
-    """An id as the name of a file that leads nowhere else; no two have the same."""
-    name = _text(message_id).replace("~", "%7E")
-    if name.startswith("."):
-        name = f"%2E{name[1:]}"
-    if len(name) > _LONGEST_NAME:
-        name = f"{name[: _LONGEST_NAME - 33]}~{hashlib.sha256(message_id).hexdigest()[:32]}"
-    return name
 
 
 def _time(seconds: float) -> str:

@@ -12,6 +12,7 @@ from face_messages.message import Message
 
 EVENT_TYPE = "facedetection.face.v1"
 CONTENT_TYPE = "image/png"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _REQUIRED = ("specversion", "id", "source", "type", "time")
 _ATTRIBUTES = frozenset((*_REQUIRED, "frame", "framesize", "facebox", "score", "track"))

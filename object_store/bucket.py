@@ -148,11 +148,8 @@ class Bucket:
     def read(self, key: str, *, only_head: bool = False) -> ReadObject | None:
         """An object, of its body as much as a message may have; None where there is none.
 
-        Raises:
-            ObjectArchivedError: the object lies in an archive.
-            ObjectError: this object cannot be read for another reason; others can.
-            StoreError: it cannot be told.
-
+        ObjectArchivedError: the object lies in an archive. ObjectError: this object cannot be read for another reason;
+        others can. StoreError: it cannot be told.
         """
         try:
             told = self.ask("head_object" if only_head else "get_object", Key=key)

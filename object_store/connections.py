@@ -154,6 +154,7 @@ class Connection:
         self._made.close()
 
     def exchange(self, method: str, request: bytes, max_bytes: int) -> Answer:
+        """OSError as of `Connections.request`."""
         self.reusable = False
         # A server that refuses may close the connection before it has read all. Its answer says why.
         with contextlib.suppress(*_CLOSED):

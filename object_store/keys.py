@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 from face_messages import FaceEvent, InvalidEventError, Message
+from face_messages.event import PNG_SIGNATURE
+from face_messages.names import bounded, safe_name
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-_MAX_NAME = 128
 _MAX_METADATA = 256
-# A lone dot inside a name is harmless; a leading one hides a file, and two are the way up.
-_RISKY_DOT = re.compile(r"^\.|\.(?=\.)|(?<=\.)\.|\.$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +52,6 @@ def moment(time: datetime) -> str:
     return f"{year}/{time:%m}/{time:%d}/{year}{time:%m%dT%H%M%S.%fZ}"
 
 
-def safe_name(name: str) -> str:
-    """A name as one segment of a key: percent-encoded where it must be, of 128 characters at most, one to one.
-
-    A longer one is cut, and its hash follows behind `~`, which no other name can hold.
-    """
-    encoded = quote(name, safe="").replace("~", "%7E")
-    return _bounded(_RISKY_DOT.sub("%2E", encoded), _MAX_NAME)
-
-
 def note_about(stored: StoredObject, refused: str) -> StoredObject:
     """What lies in the bucket instead of a refused object: a few lines of JSON under a name that any store takes.
 
@@ -76,17 +63,10 @@ def note_about(stored: StoredObject, refused: str) -> StoredObject:
     return StoredObject(f"unrecognized/refused/{name}.json", body, "application/json", {}, None)
 
 
-def _bounded(text: str, longest: int) -> str:
-    if len(text) <= longest:
-        return text
-    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return f"{text[: longest - 33]}~{digest}"
-
-
 def _metadata(values: dict[str, str]) -> dict[str, str]:
     # They travel as HTTP headers.
     printable = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"
-    return {name: _bounded(quote(value, safe=printable), _MAX_METADATA) for name, value in values.items()}
+    return {name: bounded(quote(value, safe=printable), _MAX_METADATA) for name, value in values.items()}
 
 
 def _unattributed(payload: bytes, received_at: datetime, claim: dict[str, str]) -> StoredObject:

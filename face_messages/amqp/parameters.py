@@ -8,8 +8,7 @@ from typing import Any
 import pika
 from pika import credentials, spec
 
-from face_messages.amqp.url import AmqpUrl
-from face_messages.mqtt.url import TlsFiles
+from face_messages.mqtt.url import BrokerUrl, TlsFiles
 
 # What it logs, the session says in a line of its own.
 logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
@@ -30,7 +29,7 @@ class _Anonymous(credentials.ExternalCredentials):  # type: ignore[misc] # pika 
 credentials.VALID_TYPES.append(_Anonymous)
 
 
-def parameters(url: AmqpUrl, files: TlsFiles, *, timeout: float, name: str) -> pika.ConnectionParameters:
+def parameters(url: BrokerUrl, files: TlsFiles, *, timeout: float, name: str) -> pika.ConnectionParameters:
     """For a connection called `name`. The user is that of the URL, or the certificate's, or nobody.
 
     OSError: a file cannot be read, or is none.

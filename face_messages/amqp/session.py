@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pika
@@ -27,12 +27,9 @@ from face_messages.amqp.link import AmqpLink, LostError, why
 from face_messages.amqp.loop import Loop
 from face_messages.amqp.message import EXCHANGE, binding_key, from_amqp
 from face_messages.amqp.parameters import parameters
-from face_messages.amqp.url import AmqpUrl
 from face_messages.message import Message, Received, status_topic
-from face_messages.mqtt.brokers import Brokers
-from face_messages.mqtt.endpoint import Endpoint
-from face_messages.mqtt.url import TlsFiles
-from face_messages.service.backoff import Backoff
+from face_messages.mqtt.connection import FAREWELL_SECONDS, Connection
+from face_messages.mqtt.url import BrokerUrl
 
 log = logging.getLogger(__name__)
 
@@ -57,31 +54,19 @@ _ANSWER_SECONDS = 6.0
 _LONGEST_ANSWER_SECONDS = 60.0
 # Nothing is ever published under this key.
 _PROBE = "facedetection_probe"
-_FAREWELL_SECONDS = 2.0
-_LONGEST_PAUSE = 8.0
-_STABLE_SECONDS = 10.0
 
 
 @dataclass(eq=False, repr=False)
-class AmqpSession:
-    """Keeps a session up, and says `online` and `offline` on its status topic."""
+class AmqpSession(Connection):
+    """Keeps a session up with one of the nodes that `urls`, of `AmqpUrl`, name."""
 
-    urls: InitVar[AmqpUrl | Sequence[AmqpUrl]]  #: the nodes; the next is tried when one is away or refuses
-    _: KW_ONLY
-    client_id: str  #: who this is
-    endpoint: Endpoint  #: does something with the session
-    tls: TlsFiles = field(default_factory=TlsFiles)  #: PEM files for `amqps`
     receive_maximum: int = 64  #: unacknowledged messages that the broker may send at a time
-    timeout: float = 10.0  #: for connecting, in seconds
 
-    def __post_init__(self, urls: AmqpUrl | Sequence[AmqpUrl]) -> None:
-        several = [urls] if isinstance(urls, AmqpUrl) else list(urls)
+    def __post_init__(self, urls: BrokerUrl | Sequence[BrokerUrl]) -> None:
+        several = [urls] if isinstance(urls, BrokerUrl) else list(urls)
         # Savers know the nodes in the same order, and are to be spread over them.
         random.shuffle(several)
-        self._brokers = Brokers(several)
-        self._backoff = Backoff(longest=_LONGEST_PAUSE)
-        self._stop = threading.Event()
-        self._down_since = time.monotonic()
+        self.wake = self._wake
         self._lock = threading.Lock()
         self._loop: Loop | None = None
         self._is_woken = False
@@ -90,57 +75,21 @@ class AmqpSession:
         self._answer_within = _ANSWER_SECONDS
         self._taken = 0  # faces that came
         self._link: AmqpLink | None = None
-        #: Whether the session is up at this moment, and the times it came up since the start.
-        self.is_up = False
-        self.connects = 0
-        #: The last failure, while the session is down.
-        self.trouble: str | None = None
-        self.endpoint.attach(self.wake)
-        self._thread = threading.Thread(target=self._run, name=f"amqp {self.client_id}", daemon=True)
+        super().__post_init__(several)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    @property
-    def url(self) -> AmqpUrl:
-        """The node whose turn it is."""
-        return self._brokers.url
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the thread that keeps the session up is running, connected or not."""
-        return self._thread.is_alive()
-
-    def wake(self) -> None:
-        """Has the thread ask its endpoint for work. Callable from any thread, and cheap."""
+    def _wake(self) -> None:
         if not self._is_woken:
             with self._lock:
                 if self._loop is not None:
                     self._is_woken = True
                     self._loop.add_callback_threadsafe(self._work)
 
-    def stop(self) -> None:
-        """Sends what is pending, says goodbye and ends the thread; takes a few seconds at most."""
-        self._stop.set()
+    def _stopping(self) -> None:
         with self._lock:
             if self._loop is not None:
                 self._loop.add_callback_threadsafe(self._farewell)
-        if self._thread.ident is not None:
-            self._thread.join(2 * _FAREWELL_SECONDS if self.is_up else 0.2)
 
     # -- the thread ---------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            up_at = time.monotonic()
-            try:
-                self._connect_and_serve()
-            except OSError as error:  # a file of `tls`
-                self._say_down(error, "cannot use")
-            if time.monotonic() - up_at > _STABLE_SECONDS:
-                self._backoff.reset()
-            if self._brokers.fails():
-                self._stop.wait(self._backoff.next_delay())
 
     def _connect_and_serve(self) -> None:
         loop = Loop()
@@ -168,14 +117,11 @@ class AmqpSession:
         finally:
             with self._lock:
                 self._loop = None
-            if was_up := self.is_up:
-                self.is_up = False
-                self._down_since = time.monotonic()
-                self.endpoint.disconnected()
+            if self._error is not None:
+                self._say_down(self._error)
+            self._disconnected()
             self._link = None
             _close(loop, connections)
-        if self._error is not None:
-            self._say_down(self._error, "lost" if was_up else "cannot use")
 
     def _failed(self, _: object, error: BaseException | str) -> None:
         if self._error is None:
@@ -237,10 +183,7 @@ class AmqpSession:
         self._link = link = AmqpLink(loop, taking, telling)
         self.is_up = True
         self.connects += 1
-        after = f" after {time.monotonic() - self._down_since:.0f} s" if self._brokers.were_down else ""
-        log.info("connected to the broker %s as %s%s", self.url, self.client_id, after)
-        self._brokers.serves()
-        self.trouble = None
+        self._say_up()
         link.publish(Message(status_topic(self.client_id), b"online"))
         self.endpoint.connected(link)  # type: ignore[arg-type] # it is used as one
         self._work()
@@ -311,17 +254,9 @@ class AmqpSession:
         self._link.publish(Message(status_topic(self.client_id), b"offline"))
         self._error = LostError("stopped")
         assert self._loop is not None
-        self._loop.call_later(_FAREWELL_SECONDS, self._loop.stop)
+        self._loop.call_later(FAREWELL_SECONDS, self._loop.stop)
         for channel in (self._link._taking, self._link._telling):  # noqa: SLF001 - one part of it
             channel.connection.close()
-
-    def _say_down(self, error: OSError, verb: str) -> None:
-        """Once per outage and node: what happened, and what comes next."""
-        self.trouble = f"{self.url}: {error}"
-        if not self._stop.is_set() and self._brokers.is_news():
-            following = self._brokers.next_url
-            what = f"trying the next one, {following}" if following else "retrying until it succeeds"
-            log.warning("%s the broker %s as %s: %s; %s", verb, self.url, self.client_id, error, what)
 
 
 def _close(loop: Loop, connections: list[SelectConnection]) -> None:
@@ -334,5 +269,7 @@ def _close(loop: Loop, connections: list[SelectConnection]) -> None:
     deadline = time.monotonic() + 1.0
     while time.monotonic() < deadline and not all(each.is_closed for each in connections):
         loop.call_later(0.05, loop.stop)
-        loop.start()
+        # pika asserts that nobody closes a connection that is being made.
+        with contextlib.suppress(AssertionError):
+            loop.start()
     loop.close()

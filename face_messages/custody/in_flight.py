@@ -1,4 +1,4 @@
-"""Which messages are on the wire without a receipt, and when they are to be sent again."""
+"""Which messages are on the wire without a receipt, and when they are to be sent again. Times are monotonic seconds."""
 
 import heapq
 import random
@@ -16,7 +16,7 @@ class Flight:
     seq: int
     size: int
     packet_id: int | None  # None once the broker has acknowledged it
-    sent_at: float  # monotonic seconds
+    sent_at: float
     tries: int
 
 
@@ -67,7 +67,7 @@ class InFlight:
         return message_id
 
     def presume_lost(self, message_id: bytes, *, not_before: float = 0.0) -> None:
-        """It is to be sent again, at once or from the moment `not_before` (monotonic seconds) on."""
+        """It is to be sent again, at once or from the moment `not_before` on."""
         if (flight := self._land(message_id)) is not None:
             self._lost[message_id] = flight
             heapq.heappush(self._again, (not_before, flight.seq, message_id))

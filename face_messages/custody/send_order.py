@@ -48,10 +48,6 @@ class SendOrder:
         self._lives_turn = True
         self._start_over()
 
-    @property
-    def has_backlog(self) -> bool:
-        return bool(self._old)
-
     def _start_over(self) -> None:
         self._openings = self._outbox.openings
         self._old: deque[_Lane] = deque()

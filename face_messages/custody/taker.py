@@ -76,10 +76,13 @@ class Taker(Endpoint):
         #: Since the start: messages handed over, and messages refused (too large or unreadable).
         self.taken = self.refused = 0
 
-    def stop_taking(self) -> None:
-        """Reads nothing more from the broker; what is held can still become safe."""
+    def stop_taking(self, *, seconds: float, is_hopeless: Callable[[], bool] = lambda: False) -> None:
+        """Reads nothing more from the broker, and waits this long at most for what is held to become safe."""
         self._stopped = True
         self.wake()
+        deadline = time.monotonic() + seconds
+        while self.held and time.monotonic() < deadline and not is_hopeless():
+            time.sleep(0.01)
 
     def _settle(self, taken: Taken, refused_for: str | None) -> None:
         self._settled.append((taken, refused_for))

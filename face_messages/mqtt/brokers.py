@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
 
 from face_messages.mqtt.url import BrokerUrl
 
-Url = TypeVar("Url", bound=BrokerUrl)
 
-
-class Brokers(Generic[Url]):
+class Brokers:
     """Goes round a list. It stays with a broker as long as that one serves."""
 
-    def __init__(self, urls: Url | Sequence[Url]) -> None:
+    def __init__(self, urls: BrokerUrl | Sequence[BrokerUrl]) -> None:
         self._urls = [urls] if isinstance(urls, BrokerUrl) else list(urls)
         self._at = self._failures = 0
         self._served: int | None = None
@@ -21,12 +18,12 @@ class Brokers(Generic[Url]):
         self._said: set[int] = set()
 
     @property
-    def url(self) -> Url:
+    def url(self) -> BrokerUrl:
         """The broker whose turn it is."""
         return self._urls[self._at]
 
     @property
-    def next_url(self) -> Url | None:
+    def next_url(self) -> BrokerUrl | None:
         """The broker that is tried after it, where there are several."""
         return self._urls[(self._at + 1) % len(self._urls)] if len(self._urls) > 1 else None
 

@@ -20,18 +20,6 @@ from face_messages.message import Incoming, Message, Reply
 from face_messages.mqtt.publish import pack, packet_size, read_publish
 from face_messages.mqtt.wire import Packet, ProtocolError, Wire
 
-#: What is used of paho beyond its documentation: methods with their parameters, and a dictionary with some of its keys.
-#: A test tells what a new version changes of it.
-PRIVATE = {
-    "_in_packet": "command packet remaining_length",
-    "_create_socket": "self",
-    "_mid_generate": "self",
-    "_packet_handle": "self",
-    "_packet_queue": "self command packet mid qos info",
-    "_send_pingreq": "self",
-    "_send_publish": "self mid topic payload qos retain dup info properties",
-}
-
 _PACKET_IDS = 65535
 
 #: A topic filter and how it is subscribed to.

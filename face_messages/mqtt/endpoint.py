@@ -1,7 +1,6 @@
 """What a session serves: a sender, a taker, or several endpoints at once."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from face_messages.message import Incoming
 from face_messages.mqtt.client import Link, Subscription
@@ -41,19 +40,6 @@ class Endpoint:
 
     def finish(self) -> None:
         """Sends what must still go before the connection is ended for good."""
-
-
-class Connection(Protocol):
-    """What serves endpoints: a session by MQTT, or one by AMQP."""
-
-    is_up: bool
-    connects: int
-    trouble: str | None
-
-    @property
-    def is_alive(self) -> bool: ...
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
 
 
 class Multiplexer(Endpoint):

@@ -49,9 +49,7 @@ class Proxy:
     def parse(cls, text: str, variable: str) -> Proxy:
         """From `http://user:password@host:port`, where all but the host may be left out.
 
-        Raises:
-            ProxyError: what is wrong, without repeating the text.
-
+        ProxyError: what is wrong, without repeating the text.
         """
         try:
             parts = urlsplit(text if "://" in text else f"http://{text}")
@@ -73,11 +71,9 @@ class Proxy:
         return f"http://{_authority(self.host, self.port)} ({self.variable})"
 
     def connect(self, host: str, port: int, *, timeout: float) -> socket.socket:
-        """A socket on which the other side is `host`.
+        """A socket on which the other side is `host`. `timeout` is in seconds, for all of it.
 
-        Raises:
-            ProxyError: there is no way through; the text says why.
-
+        ProxyError: there is no way through; the text says why.
         """
         deadline = time.monotonic() + timeout
         try:
@@ -119,9 +115,7 @@ class Proxy:
 def proxy_for(host: str, port: int, environment: Mapping[str, str] = os.environ, *, tls: bool = True) -> Proxy | None:
     """The proxy through which a connection goes, or None: straight. `HTTP_PROXY` is for what has no TLS.
 
-    Raises:
-        ProxyError: the proxy's URL is wrong.
-
+    ProxyError: the proxy's URL is wrong.
     """
     for variable in ("HTTPS_PROXY" if tls else "HTTP_PROXY", "ALL_PROXY"):
         if text := _value(variable, environment):
@@ -205,10 +199,7 @@ def _value(variable: str, environment: Mapping[str, str]) -> str:
 def _read_answer(sock: socket.socket, deadline: float) -> tuple[int, str]:
     """Status and reason. Byte by byte, as what follows the answer is no longer the proxy's.
 
-    Raises:
-        OSError: the proxy broke off, or took too long.
-        ValueError: it does not speak HTTP.
-
+    OSError: the proxy broke off, or took too long. ValueError: it does not speak HTTP.
     """
     head = b""
     while not head.endswith((b"\r\n\r\n", b"\n\n")):

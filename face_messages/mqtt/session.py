@@ -1,4 +1,4 @@
-"""A session with a broker, kept up by a thread of its own.
+"""A session with a broker by MQTT 5.
 
 All that happens on the wire happens in that thread, so that its endpoint (a `Sender`, a `Taker`) needs no locks
 and a packet costs no wake-up. Other threads only call `wake`, and the endpoint is asked what there is to do.
@@ -7,10 +7,9 @@ and a packet costs no wake-up. Other threads only call `wake`, and the endpoint 
 import contextlib
 import logging
 import selectors
-import threading
 import time
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from paho.mqtt.client import ConnectFlags, DisconnectFlags
@@ -19,131 +18,70 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from face_messages.message import Message, status_topic
-from face_messages.mqtt.brokers import Brokers
 from face_messages.mqtt.client import Client, Link, Subscription, check, properties
-from face_messages.mqtt.endpoint import Endpoint
+from face_messages.mqtt.connection import FAREWELL_SECONDS, Connection
 from face_messages.mqtt.reasons import RejectedError, check_connack, check_suback, hung_up
-from face_messages.mqtt.url import BrokerUrl, TlsFiles
+from face_messages.mqtt.url import BrokerUrl
 from face_messages.mqtt.wire import Waker, Wire
-from face_messages.service.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
-# A connection that held this long was no fluke: the next outage starts with short delays again.
-_STABLE_SECONDS = 10.0
-# What goes out when the program stops has this long to get into the network.
-_FAREWELL_SECONDS = 2.0
 # A broker that takes messages and acknowledges none for this long is left for the next, where there is one. A node of a
 # cluster that does not see the others is such a broker. Where the next one stalls as well, all of them are busy, and
 # senders that go round with all they have make it worse: each time in a row takes twice as long.
 _STALLED_SECONDS = 8.0
 _LONGEST_STALLED_SECONDS = 64.0
 _STEADY_SECONDS = 60.0
-# Between tries, at most: a try costs next to nothing, and faces wait for it.
-_LONGEST_PAUSE = 8.0
 _MUCH = 64 * 1024
+# Larger PUBLISH packets are passed over, in bytes.
+_MAX_PACKET = 10 * 1024 * 1024
 #: A session expiry: brokers count by the wall clock, and one that jumps must not end the session of a program that
 #: restarts (MQTT 5.0, section 3.1.2.11.2).
 NEVER = 0xFFFFFFFF
 
 
 @dataclass(eq=False, repr=False)
-class Session:
-    """Keeps one MQTT 5 session up, with a retained `online` or `offline` on its status topic."""
+class Session(Connection):
+    """Keeps one MQTT 5 session up. The session belongs to its client id."""
 
-    urls: InitVar[BrokerUrl | Sequence[BrokerUrl]]  #: of several, the next is tried when one is away or refuses
-    _: KW_ONLY
-    client_id: str  #: who this is; the session belongs to it, so no two programs may share one
-    endpoint: Endpoint  #: does something with the session
-    tls: TlsFiles = field(default_factory=TlsFiles)  #: PEM files for `mqtts`
     session_expiry: int = NEVER  #: how long the broker keeps the session of a client that is gone, in seconds
     keep_session: bool = True  #: whether the session outlives an orderly stop
     receive_maximum: int = 65535  #: unacknowledged messages that the broker may send at a time
-    max_packet: int = 10 * 1024 * 1024  #: larger PUBLISH packets are passed over, in bytes
     keepalive: int = 30  #: a silent connection is given up after this long, in seconds
-    timeout: float = 10.0  #: for connecting, in seconds
 
     def __post_init__(self, urls: BrokerUrl | Sequence[BrokerUrl]) -> None:
-        self._brokers = Brokers(urls)
         self._keepalive = float(self.keepalive)  # or what the broker demands
-        self._stop = threading.Event()
         self._waker = Waker()
-        self._backoff = Backoff(longest=_LONGEST_PAUSE)
-        self._down_since = time.monotonic()
+        self.wake = self._waker.wake
         self._refusal_said = False
         self._subscriptions: Sequence[Subscription] = ()
         self._link: Link | None = None
         self._pinged = False
         self._alive_at = self._last_out = self._acknowledged_at = 0.0
         self._acknowledgements = 0
+        self._connected_at = 0.0
         self._stalled_after = _STALLED_SECONDS
-        #: Whether the link is up at this moment.
-        self.is_up = False
-        #: The last failure, while the link is down.
-        self.trouble: str | None = None
-        #: Times the link came up since the start.
-        self.connects = 0
-        #: Has the thread ask its endpoint for work. Callable from any thread, and cheap.
-        self.wake = self._waker.wake
-        self.endpoint.attach(self.wake)
-        self._thread = threading.Thread(target=self._run, name=f"mqtt {self.client_id}", daemon=True)
+        super().__post_init__(urls)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    @property
-    def url(self) -> BrokerUrl:
-        """The broker whose turn it is."""
-        return self._brokers.url
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the thread that keeps the session up is running, connected or not."""
-        return self._thread.is_alive()
-
-    def stop(self) -> None:
-        """Sends what is pending, says goodbye and ends the thread; takes a few seconds at most."""
-        self._stop.set()
+    def _stopping(self) -> None:
         self.wake()
-        if self._thread.ident is not None:
-            # Without a link there is nothing to say goodbye to, and a connection attempt may take longer than we have.
-            self._thread.join(2 * _FAREWELL_SECONDS if self.is_up else 0.2)
-        else:
+        if self._thread.ident is None:
             self._waker.close()
 
     # -- the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
         with contextlib.closing(self._waker):
-            self._serve_until_stopped()
-
-    def _serve_until_stopped(self) -> None:
-        while not self._stop.is_set():
-            up_at = time.monotonic()
-            try:
-                self._connect_and_serve()
-            except OSError as error:
-                self._say_down(error)
-            finally:
-                if self.is_up:
-                    self.is_up = False
-                    self._down_since = time.monotonic()
-                    self.endpoint.disconnected()
-            if (held := time.monotonic() - up_at) > _STABLE_SECONDS:
-                self._backoff.reset()
-            if held > _STEADY_SECONDS:
-                self._stalled_after = _STALLED_SECONDS
-            if self._brokers.fails():
-                self._stop.wait(self._backoff.next_delay())
+            super()._run()
 
     def _connect_and_serve(self) -> None:
-        wire = Wire(self.url.open(timeout=self.timeout, files=self.tls), max_packet=self.max_packet)
+        wire = Wire(self.url.open(timeout=self.timeout, files=self.tls), max_packet=_MAX_PACKET)
         with contextlib.closing(wire), selectors.DefaultSelector() as selector:
             selector.register(self._waker, selectors.EVENT_READ)
             selector.register(wire, selectors.EVENT_READ)
             self._link = None
             self._pinged = False
-            self._alive_at = self._last_out = self._acknowledged_at = time.monotonic()
+            self._alive_at = self._last_out = self._acknowledged_at = self._connected_at = time.monotonic()
             client = self._connect(wire)
             while not self._stop.is_set():
                 self._turn(client, selector)
@@ -224,7 +162,7 @@ class Session:
             )
         self._refusal_said = bool(refused)
         assert self._link is not None
-        self._say_up(self._link)
+        self._say_up(": its session was kept" if self._link.session_present else ": a new session")
 
     def _keep_alive(self, client: Client) -> float:
         """Pings where it is time to; seconds until there may be something to do again.
@@ -250,6 +188,8 @@ class Session:
     def _has_stalled(self, client: Client, now: float) -> bool:
         if not client.unacknowledged or client.wire.unsent or client.acknowledgements != self._acknowledgements:
             self._acknowledgements, self._acknowledged_at = client.acknowledgements, now
+        if now - self._connected_at > _STEADY_SECONDS:
+            self._stalled_after = _STALLED_SECONDS
         return self._brokers.next_url is not None and now - self._acknowledged_at > self._stalled_after
 
     def _farewell(self, client: Client, selector: selectors.BaseSelector) -> None:
@@ -262,27 +202,12 @@ class Session:
         self._link.publish(Message(status_topic(self.client_id), b"offline"), retain=True)
         forget = None if self.keep_session else properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0)
         check(client.disconnect(properties=forget))
-        wire, deadline = client.wire, time.monotonic() + _FAREWELL_SECONDS
+        wire, deadline = client.wire, time.monotonic() + FAREWELL_SECONDS
         while wire.unsent and (left := deadline - time.monotonic()) > 0:
             _watch(selector, wire, selectors.EVENT_WRITE)
             selector.select(left)
             wire.flush()
         wire.finish(max(0.1, deadline - time.monotonic()))
-
-    def _say_down(self, error: OSError) -> None:
-        """Once per outage and broker: what happened, and what comes next."""
-        self.trouble = f"{self.url}: {error}"
-        if not self._stop.is_set() and self._brokers.is_news():
-            verb, following = "lost" if self.is_up else "cannot use", self._brokers.next_url
-            what = f"trying the next one, {following}" if following else "retrying until it succeeds"
-            log.warning("%s the broker %s as %s: %s; %s", verb, self.url, self.client_id, error, what)
-
-    def _say_up(self, link: Link) -> None:
-        after = f" after {time.monotonic() - self._down_since:.0f} s" if self._brokers.were_down else ""
-        session = "its session was kept" if link.session_present else "a new session"
-        log.info("connected to the broker %s as %s%s: %s", self.url, self.client_id, after, session)
-        self._brokers.serves()
-        self.trouble = None
 
 
 def _watch(selector: selectors.BaseSelector, wire: Wire, events: int) -> None:

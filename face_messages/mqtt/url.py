@@ -47,10 +47,7 @@ class BrokerUrl:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises:
-        ValueError: what is wrong with the URL, without repeating it, since it may hold a password.
-
-        """
+        """ValueError: what is wrong with the URL, without repeating it, since it may hold a password."""
         try:
             parts = urlsplit(text)
         except ValueError:  # whose text repeats parts of the URL
@@ -83,9 +80,7 @@ class BrokerUrl:
     def parse_all(cls, text: str) -> tuple[Self, ...]:
         """Several URLs with commas between. A comma that no URL follows belongs to a password.
 
-        Raises:
-            ValueError: as above, naming which of several it is.
-
+        ValueError: as above, naming which of several it is.
         """
         following = rf",(?=\s*(?:{'|'.join(cls.PORTS)})://)"
         texts = [each.strip() for each in re.split(following, text.strip(), flags=re.IGNORECASE)]
@@ -108,22 +103,13 @@ class BrokerUrl:
         return " or ".join(f"{scheme}://" for scheme in cls.PORTS)
 
     def proxy(self) -> Proxy | None:
-        """The proxy on the way there, by the environment.
-
-        Raises:
-            ProxyError: its URL is wrong.
-
-        """
+        """The proxy on the way there, by the environment. ProxyError: its URL is wrong."""
         return proxy_for(self.host, self.port) if self.tls else None
 
     def open(self, *, timeout: float, files: TlsFiles) -> socket.socket:
-        """A connected socket, with the TLS handshake done.
+        """A connected socket; with TLS through the proxy that the environment names, and with the handshake done.
 
-        With TLS it goes through the proxy that the environment names.
-
-        Raises:
-            OSError: no connection, (ProxyError) none through the proxy, or (ssl.SSLError) no trust.
-
+        OSError: no connection, (ProxyError) none through the proxy, or (ssl.SSLError) no trust.
         """
         if (proxy := self.proxy()) is None:
             # The name is looked up anew each time, and all its addresses are tried.

@@ -65,6 +65,16 @@ class Kept:
         """Bytes of payload."""
         return len(self.message.payload)
 
+    def holds(self, message: Message) -> bool:
+        """Whether this is the message, as far as an outbox keeps it."""
+        kept = self.message
+        return (kept.payload, kept.topic, kept.content_type, kept.user_properties) == (
+            message.payload,
+            message.topic,
+            message.content_type,
+            message.user_properties,
+        )
+
 
 @dataclass(slots=True)
 class Totals:
@@ -101,10 +111,13 @@ def row_of(kept: Kept) -> tuple[bytes, int]:
 class OutboxFile:
     """One connection to the SQLite file. The outbox opens two: its own thread writes, the other threads read.
 
-    The write-ahead log is folded into the file, and cut back, at `log_bytes`; 0 where nothing is written.
+    The write-ahead log is folded into the file, and cut back, at `log_bytes`; 0 where nothing is written. To `check`
+    reads all pages, which takes long.
+
+    sqlite3.OperationalError: it cannot be opened at present; any other sqlite3.DatabaseError: it is damaged.
     """
 
-    def __init__(self, path: Path, *, log_bytes: int = 0) -> None:
+    def __init__(self, path: Path, *, log_bytes: int = 0, check: bool = False) -> None:
         self._path = path
         self._log = path.with_name(f"{path.name}-wal")
         # check_same_thread: opened by one thread and used by others, but never by two at once.
@@ -120,6 +133,8 @@ class OutboxFile:
                     f"PRAGMA cache_size=-{_CACHE_KIB}; PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit={log_bytes};"
                     f"PRAGMA wal_autocheckpoint={max(1, log_bytes // PAGE_BYTES)}"
                 )
+            if check:
+                self._check()
         except BaseException:
             self._db.close()
             raise
@@ -133,8 +148,7 @@ class OutboxFile:
         elif version != _VERSION:
             raise sqlite3.DatabaseError(f"its layout is version {version}, this program knows {_VERSION}")
 
-    def check(self) -> None:
-        """Reads all pages; sqlite3.DatabaseError where the file is damaged."""
+    def _check(self) -> None:
         if (found := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(found)
 

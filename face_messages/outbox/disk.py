@@ -54,17 +54,19 @@ def _may_be_damage(error: Exception) -> bool:
 class Disk:
     """Keeps the file at `path` open. Where the disk fails it opens the file anew, ever more rarely.
 
-    One thread writes, and calls `is_ready` before it does. Others only read. A damaged file is kept under a telling
-    name, and a new one is begun.
+    One thread writes, and calls `is_ready` before it does. Others only read; `on_failure` is called in any of them when
+    that failed. A damaged file is kept under a telling name, and a new one is begun.
     """
 
-    def __init__(self, path: Path, *, log_bytes: int) -> None:
+    def __init__(self, path: Path, *, log_bytes: int, on_failure: Callable[[Exception], None]) -> None:
         self._path = path
         self._log_bytes = log_bytes
+        self._on_failure = on_failure
         self._files: _Files | None = None
         self._mount: Path | None = None
         self._is_suspect = True  # reading all of it takes long, so that is done only then
         self._again_at = self._looked = self._touched = 0.0
+        self._began, self._began_at = 0, time.monotonic()  # the last place of earlier runs, and when this one began
         self._backoff = Backoff(first=2.0, longest=10.0)
         #: For the connection that reads.
         self.reading = threading.Lock()
@@ -72,8 +74,6 @@ class Disk:
         self.works = False
         #: How often the file was opened.
         self.openings = 0
-        #: Called in any thread when reading failed.
-        self.on_failure: Callable[[Exception], None] = lambda _: None
 
     @property
     def writing(self) -> OutboxFile:
@@ -90,6 +90,8 @@ class Disk:
             raise FileNotFoundError(f"{self._mount} is not mounted")
         self._files = _Files(self._path, log_bytes=self._log_bytes, check=check)
         self._mount = mount
+        if not self.openings:
+            self._began = self._files.writing.last_seq()
         self._touched = time.monotonic()
         self.works = True
         self._is_suspect = False
@@ -154,8 +156,21 @@ class Disk:
                 self.works = False
                 self._is_suspect = True
                 failure = error
-        self.on_failure(failure)
+        self._on_failure(failure)
         return nothing
+
+    def oldest_age(self) -> float:
+        """Seconds since the oldest message in the file was kept; 0 where there is none.
+
+        For those of this run it is at most, and for earlier ones at least, what the monotonic clock tells: the wall
+        clock of a device without a battery jumps by years.
+        """
+        oldest = self.read(OutboxFile.oldest, None)
+        if oldest is None:
+            return 0.0
+        seq, kept_at = oldest
+        age, running = max(0.0, time.time() - kept_at), time.monotonic() - self._began_at
+        return min(age, running) if seq > self._began else max(age, running)
 
     def close(self) -> None:
         with self.reading:  # whoever asks for figures may be late

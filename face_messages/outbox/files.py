@@ -23,10 +23,7 @@ def claim(path: Path) -> IO[bytes]:
 
     The lock is on a file beside it, since SQLite's own locks end when any handle of their file is closed.
 
-    Raises:
-        OutboxInUseError: another program has it.
-        OSError: the place cannot be written.
-
+    OutboxInUseError: another program has it. OSError: the place cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f"{path.name}.lock").open("ab")
@@ -44,36 +41,18 @@ def claim(path: Path) -> IO[bytes]:
 def open_or_set_aside(path: Path, *, log_bytes: int, check: bool = True) -> OutboxFile:
     """Opens or creates the file. A damaged one is kept under a telling name, and a new one begun.
 
-    Raises:
-        OSError: the place cannot be written at present: no rights, no space, locked by another program.
-
+    OSError, sqlite3.Error: the place cannot be used at present: no rights, no space, locked by another program.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab"):
         pass  # the system's words for what is wrong with the place are better than SQLite's
     try:
-        return _open(path, log_bytes, check=check)
-    except sqlite3.OperationalError as error:
-        # Full, locked or unreadable is not damaged: the next start may find it sound.
-        raise OSError(f"{path}: {error}") from error
+        return OutboxFile(path, log_bytes=log_bytes, check=check)
+    except sqlite3.OperationalError:
+        raise  # full, locked or unreadable is not damaged: the next start may find it sound
     except sqlite3.DatabaseError as error:
         aside = _set_aside(path)
         log.error("the outbox %s is damaged (%s): kept as %s, a new one is begun", path, error, aside.name)  # noqa: TRY400 - the line says it all
-    try:
-        return _open(path, log_bytes, check=check)
-    except sqlite3.Error as error:
-        raise OSError(f"{path}: {error}") from error
-
-
-def _open(path: Path, log_bytes: int, *, check: bool) -> OutboxFile:
-    file = OutboxFile(path, log_bytes=log_bytes)
-    try:
-        if check:
-            file.check()
-    except BaseException:
-        file.close()
-        raise
-    return file
+    return OutboxFile(path, log_bytes=log_bytes, check=check)
 
 
 def _set_aside(path: Path) -> Path:

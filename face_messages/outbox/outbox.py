@@ -1,9 +1,8 @@
 """The outbox: messages in custody until the next keeper has confirmed them.
 
 A message is in memory (`Pending`) until it is on disk, in one SQLite file in WAL mode. A single thread writes. It
-commits whatever has gathered meanwhile in one transaction (group commit), so that a message costs a share of an fsync
-and not one of its own. With `synchronous=FULL` a commit outlives a power cut
-(https://sqlite.org/pragma.html#pragma_synchronous).
+commits what has gathered meanwhile in one transaction (group commit): a message costs a share of an fsync. With
+`synchronous=FULL` a commit outlives a power cut (https://sqlite.org/pragma.html#pragma_synchronous).
 """
 
 import logging
@@ -39,21 +38,20 @@ class Outbox:
     still holds it, and so on up the path.
 
     Args:
-        path: the file; its folder is created. A damaged file is kept under a telling name.
+        path: the file; its folder is created. A damaged one is kept under a telling name. One that cannot be opened
+            at present is opened when its disk is there; until then the outbox is in memory alone.
         max_bytes: what the file and its write-ahead log may take up together, in bytes.
         when_full: what gives way then.
-        without_disk: where the file cannot be opened, begin in memory, and open it when its disk is there.
 
-    OSError: the file cannot be opened at present; OutboxInUseError: another program has it.
+    OutboxInUseError: another program has it.
     """
 
-    def __init__(
-        self, path: Path, *, max_bytes: int, when_full: WhenFull = WhenFull.REJECT_NEW, without_disk: bool = False
-    ) -> None:
+    def __init__(self, path: Path, *, max_bytes: int, when_full: WhenFull = WhenFull.REJECT_NEW) -> None:
         #: What it may take up on disk, in bytes.
         self.max_bytes = max_bytes
-        self._disk = Disk(path, log_bytes=min(LOG_BYTES, max_bytes // 4) // 2)
-        self._disk.on_failure = self._reading_failed
+        #: Bytes beyond which a message may not fit, however empty the outbox is: it is in the log first, then a row.
+        self.largest_message = max_bytes // 2 - ROW_MARGIN
+        self._disk = Disk(path, log_bytes=min(LOG_BYTES, max_bytes // 4) // 2, on_failure=self._reading_failed)
         self._writer = Writer(max_bytes=max_bytes, when_full=when_full, reading=self._disk.reading)
         # For all that follows. The writing thread waits for it.
         self._lock = threading.Condition()
@@ -62,8 +60,6 @@ class Outbox:
         self._pending = Pending(0, rows=0, cache_bytes=_CACHE_BYTES)
         #: How often the file was opened. Each time the places of all messages are void.
         self.openings = 0
-        self._began, self._began_at = 0, time.monotonic()
-        self._due = NEVER  # when the first pending message has to be on disk (monotonic)
         self._writing = 0  # the place up to which messages are being written
         # Ids whose rows may go, and whether these are yet to be counted; new dead letters with the reason; when.
         self._confirmed: list[tuple[bytes, bool]] = []
@@ -76,14 +72,17 @@ class Outbox:
         self.on_kept: Callable[[], None] = lambda: None
         #: Since the start: messages written to disk, overwritten there by newer ones, and confirmed by the next keeper.
         self.written = self.overwritten = self.confirmed = 0
-        self._open(without_disk=without_disk)
+        try:
+            self._disk.open()
+            self._adopt()
+        except OutboxInUseError:
+            raise
+        except BROKEN as error:
+            self._disk.fails(error)
+            self._writer.say(f"OUTBOX_PATH cannot be used ({error}): free space or give access. {_MEANWHILE}")
+            self._pending.due = 0.0
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
-
-    @property
-    def largest_message(self) -> int:
-        """Bytes beyond which a message may not fit, however empty the outbox is: it is in the log first, then a row."""
-        return self.max_bytes // 2 - ROW_MARGIN
 
     def put(self, message_id: bytes, message: Message, done: Callable[[], None], *, may_wait: bool = False) -> None:
         """Hands a message over and returns at once; one thread puts all messages.
@@ -100,14 +99,12 @@ class Outbox:
             return
         with self._lock:
             pending = self._pending.get(message_id)
-            if pending is not None and self._pending.is_unsettled(message_id) and _alike(pending.message, message):
+            if pending is not None and self._pending.is_unsettled(message_id) and pending.holds(message):
                 pending.reports.append(done)
                 return
             look = pending is None and (self.totals.dead_letters or self._pending.may_be_on_disk(message_id))
-        twin: Kept | None = pending
-        if look:
-            twin = self._disk.read(lambda file: file.find(message_id), None)
-        if twin is not None and _alike(twin.message, message):
+        twin = self._disk.read(lambda file: file.find(message_id), None) if look else pending
+        if twin is not None and twin.holds(message):
             done()  # its sender has missed the receipt, and that is all
             return
         if twin is not None:
@@ -116,9 +113,7 @@ class Outbox:
             message_id = new_id().encode()
         due = time.monotonic() + (self.write_delay if may_wait else 0.0)
         with self._lock:
-            self._pending.add(Put(0, message_id, message, [done], due))
-            if due < self._due:
-                self._due = due
+            if self._pending.add(Put(0, message_id, message, [done], due)):
                 self._lock.notify()
         self.on_kept()
 
@@ -135,7 +130,7 @@ class Outbox:
                     self._confirmed.append((message_id, not is_waiting))
             self.confirmed += len(safe)
             if self._confirmed and self._writer.trouble is not None:  # they may make the room that others wait for
-                self._due = 0.0
+                self._pending.due = 0.0
                 self._tidy_within(0.0)
             elif self._confirmed:
                 self._tidy_within(_TIDY_SECONDS)
@@ -147,7 +142,7 @@ class Outbox:
         with self._lock:
             self._dead.append((message_id, reason))
             if (put := self._pending.get(message_id)) is not None:
-                put.due = self._due = 0.0  # it has to be on disk for that
+                put.due = self._pending.due = 0.0  # it has to be on disk for that
             self._tidy_within(0.0)
 
     def _tidy_within(self, seconds: float) -> None:
@@ -207,17 +202,8 @@ class Outbox:
         return self._disk.works
 
     def oldest_age(self) -> float:
-        """Seconds since the oldest message on disk was kept; 0 where there is none.
-
-        For those of this run it is at most, and for earlier ones at least, what the monotonic clock tells: the wall
-        clock of a device without a battery jumps by years.
-        """
-        oldest = self._disk.read(OutboxFile.oldest, None)
-        if oldest is None:
-            return 0.0
-        seq, kept_at = oldest
-        age, running = max(0.0, time.time() - kept_at), time.monotonic() - self._began_at
-        return min(age, running) if seq > self._began else max(age, running)
+        """Seconds since the oldest message on disk was kept; 0 where there is none."""
+        return self._disk.oldest_age()
 
     def close(self) -> None:
         """Commits what still fits, and ends. What was put and not reported as done may not be kept."""
@@ -236,7 +222,7 @@ class Outbox:
     def _turn(self) -> bool:
         """Waits until something has to be written, or looked at, and does it; False when it is over."""
         with self._lock:
-            if not self._closing and (idle := min(self._due, self._tidy_at) - time.monotonic()) > 0:
+            if not self._closing and (idle := min(self._pending.due, self._tidy_at) - time.monotonic()) > 0:
                 self._lock.wait(min(idle, LOOK_SECONDS))
             closing = self._closing
         try:
@@ -251,9 +237,9 @@ class Outbox:
             self._writing = 0
             now = time.monotonic()
             if not is_done:
-                self._due = now + _RETRY_SECONDS
-                self._tidy_at = self._due if self._confirmed or self._dead else NEVER
-            elif self._due > now:
+                self._pending.due = now + _RETRY_SECONDS
+                self._tidy_at = self._pending.due if self._confirmed or self._dead else NEVER
+            elif self._pending.due > now:
                 self._writer.caught_up()
             return not closing or (is_done and len(self._pending) > 0)
 
@@ -264,10 +250,10 @@ class Outbox:
             self.on_kept()
         group_bytes = self._writer.group_bytes()
         with self._lock:
-            if (now := time.monotonic()) >= self._due:
-                self._due = self._pending.next_due()  # what was due may have been confirmed
+            if (now := time.monotonic()) >= self._pending.due:
+                self._pending.look_when_due()  # what was due may have been confirmed
             # Where one is due all others come with it: that costs little more.
-            group = self._pending.group(group_bytes) if closing or now >= self._due else []
+            group = self._pending.group(group_bytes) if closing or now >= self._pending.due else []
             tidy = bool(group) or closing or now >= self._tidy_at
             confirmed, dead = (list(self._confirmed), list(self._dead)) if tidy else ([], [])
             self._writing = group[-1].seq if group else 0
@@ -278,49 +264,19 @@ class Outbox:
             self._take_note(outcome, group, len(confirmed), len(dead))
         return outcome is not None and outcome.written == len(group)
 
-    def _open(self, *, without_disk: bool) -> None:
-        try:
-            self._disk.open()
-            self._adopt()
-        except OutboxInUseError:
-            raise
-        except BROKEN as error:
-            self._disk.fails(error)
-            if not without_disk:
-                self._disk.close()
-                if isinstance(error, OSError):
-                    raise
-                raise OSError(f"{error}") from error
-            self._writer.say(f"OUTBOX_PATH cannot be used ({error}): free space or give access. {_MEANWHILE}")
-            self._due = 0.0
-
     def _adopt(self) -> None:
         """The file was opened: finds out which of the messages in memory it holds, and gives the others new places."""
-        file = self._disk.writing
-        self._writer.writes_to(file)
-        last, safe = file.last_seq(), []
+        self._writer.writes_to(self._disk.writing)
         with self._lock:
-            before, totals = self._pending, self._writer.totals
-            pending = Pending(max(last, before.last_seq), rows=totals.rows, cache_bytes=_CACHE_BYTES)
-            for put in before.in_memory():
-                if not before.is_unsettled(put.id):
-                    put.reports = []  # its sender knows
-                if (twin := file.find(put.id)) is None:
-                    put.due = 0.0
-                    pending.add(put)
-                elif _alike(twin.message, put.message):
-                    safe.append(put)
-            self._pending, self.totals = pending, totals
-            self._due = pending.next_due()
-            self._began = self._began if self.openings else last
-            self.openings = self._disk.openings
+            self._pending, safe = self._pending.behind(self._disk.writing, rows=self._writer.totals.rows)
+            self.totals, self.openings = self._writer.totals, self._disk.openings
         for put in safe:
             put.report()
 
     def _reading_failed(self, error: Exception) -> None:
         self._writer.say(_BROKEN.format(error))
         with self._lock:
-            self._due = 0.0
+            self._pending.due = 0.0
             self._lock.notify()
 
     def _take_note(self, outcome: Outcome, group: list[Put], confirmed: int, dead: int) -> None:
@@ -335,19 +291,9 @@ class Outbox:
             # One that did not fit into the group is no dead letter yet.
             self._dead[:dead] = [each for each in self._dead[:dead] if self._pending.is_unsettled(each[0])]
             self._tidy_at = time.monotonic() + _TIDY_SECONDS if self._confirmed or self._dead else NEVER
-            self._due = self._pending.next_due()
+            self._pending.look_when_due()
             self.written += outcome.written
             self.confirmed += outcome.confirmed
             self.overwritten += len(outcome.overwritten)
         for put in safe:
             put.report()
-
-
-def _alike(one: Message, other: Message) -> bool:
-    """Whether the two are the same as far as an outbox keeps them."""
-    return (one.payload, one.topic, one.content_type, one.user_properties) == (
-        other.payload,
-        other.topic,
-        other.content_type,
-        other.user_properties,
-    )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from face_messages.outbox.database import Kept
+from face_messages.outbox.database import Kept, OutboxFile
 
 NEVER = float("inf")
 
@@ -38,6 +38,9 @@ class Pending:
         #: The place of the message that came last.
         self.last_seq = last_seq
         self.settled_seq = last_seq
+        #: When the first message that is not on disk has to be there, at the earliest (monotonic); the outbox may put
+        #: it forward, or off.
+        self.due = NEVER
         self._messages: dict[int, Put] = {}  # by place, in order
         self._seqs: dict[bytes, int] = {}
         self._cache_bytes = cache_bytes
@@ -49,9 +52,19 @@ class Pending:
         """Messages that are not on disk."""
         return sum(1 for _ in self.unsettled())
 
-    def in_memory(self) -> list[Put]:
-        """All that are held here, in order."""
-        return list(self._messages.values())
+    def behind(self, file: OutboxFile, *, rows: int) -> tuple["Pending", list[Put]]:
+        """The same messages with new places behind the `rows` of a file that was opened, and those that it has."""
+        pending = Pending(max(file.last_seq(), self.last_seq), rows=rows, cache_bytes=self._cache_bytes)
+        safe: list[Put] = []
+        for put in self._messages.values():
+            if not self.is_unsettled(put.id):
+                put.reports = []  # its sender knows
+            if (twin := file.find(put.id)) is None:
+                put.due = 0.0
+                pending.add(put)
+            elif twin.holds(put.message):
+                safe.append(put)
+        return pending, safe
 
     @property
     def complete_after(self) -> int:
@@ -65,11 +78,15 @@ class Pending:
         """Whether the message is not on disk yet."""
         return self._seqs.get(message_id, 0) > self.settled_seq
 
-    def add(self, put: Put) -> None:
-        """Gives the message the next place."""
+    def add(self, put: Put) -> bool:
+        """Gives the message the next place. Whether it is due before all others."""
         self.last_seq = put.seq = self.last_seq + 1
         self._messages[put.seq] = put
         self._seqs[put.id] = put.seq
+        if put.due >= self.due:
+            return False
+        self.due = put.due
+        return True
 
     def remove(self, message_id: bytes) -> Put | None:
         if self._on_disk is not None:
@@ -101,9 +118,9 @@ class Pending:
         """False where no message on disk has this id, but for dead letters, and those that are confirmed."""
         return self._on_disk is None or message_id in self._on_disk
 
-    def next_due(self) -> float:
-        """When the first message that is not on disk has to be there."""
-        return min((put.due for put in self.unsettled()), default=NEVER)
+    def look_when_due(self) -> None:
+        """Finds out when the first message that is not on disk has to be there."""
+        self.due = min((put.due for put in self.unsettled()), default=NEVER)
 
     def group(self, max_bytes: int) -> list[Put]:
         """The next to write: at most `max_bytes` of payload, or a single larger message."""

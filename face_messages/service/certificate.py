@@ -20,23 +20,21 @@ _TIME = rb"(?:\x17\x0d(\d{12}Z)|\x18\x0f(\d{14}Z))"
 _VALIDITY = re.compile(rb"\x30." + _TIME + _TIME, re.DOTALL)
 
 
-def ends_at(path: Path) -> float:
+def ends_at(path: Path) -> float | None:
     """The end of the first certificate in a PEM file, in seconds since 1970.
 
-    OSError: the file cannot be read. ValueError: it holds no certificate.
+    None where it cannot be read, or holds none: its user says what is wrong with it.
     """
-    pem = path.read_text(errors="replace")
-    begin, end = pem.find(ssl.PEM_HEADER), pem.find(ssl.PEM_FOOTER)
-    if begin < 0 or end < begin:
-        raise ValueError(f"{path} holds no certificate in PEM")
     try:
+        pem = path.read_text(errors="replace")
+        begin, end = pem.index(ssl.PEM_HEADER), pem.index(ssl.PEM_FOOTER)
         match = _VALIDITY.search(ssl.PEM_cert_to_DER_cert(pem[begin : end + len(ssl.PEM_FOOTER)]))
         text = "" if match is None else (match[3] or match[4]).decode()
         if match is not None and match[3]:
             text = f"{'20' if text < '50' else '19'}{text}"
         return datetime.strptime(text, "%Y%m%d%H%M%S%z").timestamp()
-    except ValueError as error:
-        raise ValueError(f"{path} holds something else than a certificate: {error}") from error
+    except (OSError, ValueError):
+        return None
 
 
 def watch_certificate(path: Path, monitor: Monitor, stop: threading.Event, *, every: float = _DAY) -> None:
@@ -46,10 +44,7 @@ def watch_certificate(path: Path, monitor: Monitor, stop: threading.Event, *, ev
     """
 
     def read() -> float:
-        try:
-            return ends_at(path)
-        except (OSError, ValueError):
-            return float("nan")  # its user says what is wrong with it
+        return ends_at(path) or float("nan")
 
     def warn() -> None:
         while True:

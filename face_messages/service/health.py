@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeVar
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from face_messages.message import Incoming, Received, health_topic, printable
+from face_messages.message import STATUS_TOPIC, Incoming, Received, health_topic, printable
 from face_messages.mqtt.client import Link
 from face_messages.mqtt.endpoint import Endpoint
 from face_messages.outbox.outbox import Outbox
@@ -22,6 +22,10 @@ from face_messages.service.tempo import TEMPO
 log = logging.getLogger(__name__)
 
 VERSION = "0.1.0"
+
+#: What programs say of themselves. Health first, since what is retained comes in this order: one that has said both is
+#: off.
+FILTERS = (f"{STATUS_TOPIC}/+/health", f"{STATUS_TOPIC}/+")
 
 #: In seconds: how often a program says how it is, and after which time without a word it counts as silent.
 EVERY_SECONDS = 10.0 * TEMPO
@@ -52,6 +56,8 @@ class Fields(BaseModel):
 
 
 class ProgramHealth(Fields):
+    """Of any program. `time` is when it said this, by its own clock."""
+
     time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     version: Version = VERSION
 
@@ -104,6 +110,8 @@ class EdgeHealth(ProgramHealth):
 
 
 class Latency(Fields):
+    """Seconds from capture to storage."""
+
     p50: Amount
     p95: Amount
 

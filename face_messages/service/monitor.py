@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from face_messages.custody.sender import Sender
 from face_messages.custody.taker import Taker
-from face_messages.mqtt.endpoint import Connection
+from face_messages.mqtt.connection import Connection
 from face_messages.outbox.outbox import Outbox
 
 log = logging.getLogger(__name__)

@@ -49,7 +49,6 @@ def run(
     name: str,
     about: str,
     flags: Sequence[str] = (),
-    argv: Sequence[str] | None = None,
 ) -> int:
     """Runs `work` and returns the exit status: its own, 2 for bad settings, 1 when a thread died.
 
@@ -61,7 +60,7 @@ def run(
     )
     for flag in flags:
         parser.add_argument(f"--{flag}", action="store_true", help=f"the same as {flag.upper()}=true")
-    for flag, is_given in vars(parser.parse_args(argv)).items():
+    for flag, is_given in vars(parser.parse_args()).items():
         if is_given:
             os.environ[flag.upper()] = "true"
     try:
@@ -133,7 +132,6 @@ def open_outbox(settings: OutboxSettings, stop: Stop, monitor: Monitor) -> Outbo
                 settings.outbox_path,
                 max_bytes=settings.outbox_max_bytes,
                 when_full=settings.outbox_when_full,
-                without_disk=True,
             )
         except OutboxInUseError as error:
             if not trouble:

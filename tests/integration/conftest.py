@@ -17,4 +17,4 @@ def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
     """For brokers that do not close what is ended, as a real one does at once."""
-    monkeypatch.setattr(session_module, "_FAREWELL_SECONDS", 0.1)
+    monkeypatch.setattr(session_module, "FAREWELL_SECONDS", 0.1)

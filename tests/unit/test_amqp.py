@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from itertools import pairwise
 
@@ -17,7 +18,11 @@ from face_messages.amqp import loop as loop_module
 from face_messages.amqp.link import AmqpLink
 from face_messages.amqp.loop import Loop
 from face_messages.amqp.message import binding_key, from_amqp, routing_key, to_amqp
+from face_messages.amqp.session import AmqpSession
+from face_messages.amqp.url import AmqpUrl
 from face_messages.message import refusal_of
+from face_messages.mqtt.endpoint import Endpoint
+from tests.support.waiting import eventually
 
 
 def test_a_message_has_what_an_mqtt_subscriber_would_see() -> None:
@@ -116,3 +121,28 @@ def test_sockets_are_left_unread_but_for_a_sip_now_and_then(monkeypatch: pytest.
         assert max(later - earlier for earlier, later in pairwise(read_at)) > 0.05
         loop.remove_handler(ours.fileno())
     loop.close()
+
+
+def test_a_node_that_hangs_up_at_once_is_tried_again() -> None:
+    """As one that is just starting. Both connections were being made."""
+    accepted: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    accepted.append(connection.recv(8))
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        url = AmqpUrl.parse(f"amqp://127.0.0.1:{server.getsockname()[1]}")
+        session = AmqpSession(url, client_id="saver", endpoint=Endpoint())
+        session.start()
+        eventually(lambda: len(accepted) >= 6 or not session.is_alive)
+        assert session.is_alive
+        assert session.trouble is not None
+        session.stop()
+        server.shutdown(socket.SHUT_RDWR)

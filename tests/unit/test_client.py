@@ -15,13 +15,23 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from face_messages.message import Message
 from face_messages.mqtt import client as module
-from face_messages.mqtt.client import PRIVATE, Client, Link, UndeliverableError
+from face_messages.mqtt.client import Client, Link, UndeliverableError
 from face_messages.mqtt.wire import ProtocolError, Wire
 from tests.support import raw
 from tests.support.fake_broker import WELCOME
 
 CHANGED = f"paho-mqtt {version('paho-mqtt')} is not as face_messages/mqtt/client.py knows it"
 SOURCE = inspect.getsource(module)
+# What is used of paho beyond its documentation: methods with their parameters, and a dictionary with some of its keys.
+PRIVATE = {
+    "_in_packet": "command packet remaining_length",
+    "_create_socket": "self",
+    "_mid_generate": "self",
+    "_packet_handle": "self",
+    "_packet_queue": "self command packet mid qos info",
+    "_send_pingreq": "self",
+    "_send_publish": "self mid topic payload qos retain dup info properties",
+}
 
 
 class Peer:

@@ -13,7 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from face_messages import FaceEvent, Message
-from object_store.keys import face_key, object_for, safe_name
+from face_messages.names import safe_name
+from object_store.keys import face_key, object_for
 
 NOW = datetime(2026, 11, 23, 23, 30, tzinfo=UTC)
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"

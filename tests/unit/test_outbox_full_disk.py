@@ -118,7 +118,7 @@ def test_discards_make_room_on_a_full_file_system(small_disk: Path) -> None:
 
 
 def test_an_outbox_cannot_be_opened_on_a_full_file_system(small_disk: Path) -> None:
-    """An error that names the file, and no damage: once there is space it opens, with what it held."""
+    """That is trouble that names the file, and no damage: once there is space it opens, with what it held."""
     path = small_disk / "o.db"
     outbox = Outbox(path, max_bytes=8 * MIB)
     put_and_wait(outbox, [(b"%d" % i, Message("t", bytes(1000))) for i in range(10)])
@@ -127,12 +127,11 @@ def test_an_outbox_cannot_be_opened_on_a_full_file_system(small_disk: Path) -> N
     with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):  # noqa: PT012 - the block is one file
         while True:
             file.write(bytes(4096))
-    with pytest.raises(OSError, match=r"o\.db"):
-        Outbox(path, max_bytes=8 * MIB).close()
-    filler.unlink()
     outbox = Outbox(path, max_bytes=8 * MIB)
     try:
-        assert len(outbox) == 10
+        assert "o.db" in (outbox.trouble or "")
+        filler.unlink()
+        eventually(lambda: len(outbox) == 10 and outbox.trouble is None)
     finally:
         outbox.close()
     assert [f.name for f in small_disk.iterdir() if "damaged" in f.name] == []

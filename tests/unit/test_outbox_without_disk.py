@@ -22,8 +22,8 @@ class Place:
         self._there.mkdir()
         self.path = self._there / "outbox.db"
 
-    def open(self, *, without_disk: bool = False) -> Outbox:
-        return Outbox(self.path, max_bytes=64 * MIB, without_disk=without_disk)
+    def open(self) -> Outbox:
+        return Outbox(self.path, max_bytes=64 * MIB)
 
     def vanishes(self) -> None:
         self._there.rename(self._away)
@@ -48,7 +48,7 @@ def place(tmp_path: Path) -> Place:
 def outbox(place: Place) -> Iterator[Outbox]:
     """Began while the place was away."""
     place.vanishes()
-    outbox = place.open(without_disk=True)
+    outbox = place.open()
     try:
         yield outbox
     finally:
@@ -61,12 +61,6 @@ def payloads(outbox: Outbox) -> list[bytes]:
     while some := outbox.take(found[-1].seq if found else 0, limit=1000, max_bytes=MIB):
         found += some
     return [kept.message.payload for kept in found]
-
-
-def test_without_leave_it_is_an_error(place: Place) -> None:
-    place.vanishes()
-    with pytest.raises(FileExistsError):
-        place.open()
 
 
 def test_what_is_put_is_given_and_nobody_is_told_that_it_is_safe(place: Place, outbox: Outbox) -> None:

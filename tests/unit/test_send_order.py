@@ -41,7 +41,7 @@ def test_without_a_backlog_the_order_is_that_of_arrival(outbox: Outbox, order: S
     assert drained(order) == list(range(BACKLOG))
     keep(outbox, numbered(5, first=BACKLOG))
     assert drained(order) == list(range(BACKLOG, BACKLOG + 5))
-    assert not order.has_backlog
+    assert not order._old
 
 
 def test_a_backlog_goes_oldest_first(outbox: Outbox, order: SendOrder) -> None:
@@ -87,5 +87,5 @@ def test_what_was_discarded_meanwhile_is_left_out(tmp_path: Path) -> None:
     rest = drained(order)
     assert 300 in rest
     assert 299 not in rest
-    assert not order.has_backlog
+    assert not order._old
     outbox.close()
