@@ -72,8 +72,8 @@ test-cluster: $(STAMP_DEV) mosquitto ## tests with a cluster of RabbitMQ, three 
 test-camera: $(STAMP_DEV) mosquitto qemu ## tests with USB cameras, in a virtual machine that emulates them; needs Debian on x86_64
 	@$(BIN)/python -m tests.camera.machine $(BIN)/python -m pytest -p no:cacheprovider tests/camera
 
-chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count the bucket; SEED SEEDS SECONDS RATE KILLS SAVERS PLAIN=1 IMAGES=1 CLUSTER=1
-	@$(BIN)/python -m dev.chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS, \
+chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow, and count the bucket; SEED SEEDS SECONDS RATE KILLS SAVERS EDGES PLAIN=1 IMAGES=1 CLUSTER=1
+	@$(BIN)/python -m dev.chaos $(foreach name,SEED SEEDS SECONDS RATE KILLS SAVERS EDGES, \
 		$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(PLAIN),--plain) $(if $(IMAGES),--images) \
 		$(if $(CLUSTER),--cluster $(if $(SAVERS),,--savers 3))
 

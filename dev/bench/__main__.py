@@ -8,9 +8,10 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from dev.bench import cameras, client, detector, forwarder, others, outage, path, saver, stills
+from dev.bench import cameras, client, cluster, detector, forwarder, others, outage, path, saver, stills
 from dev.bench.films import SMALLEST
 from dev.bench.measure import FULL, QUICK, BenchmarkError, Scale, Table
 from dev.bench.people import HALVES
@@ -20,7 +21,7 @@ from dev.stack.programs import in_images
 from dev.stack.s3 import find_rclone
 from edge_face_detection.opencv import cv2
 
-# Unless one is named. Of the others one wants labels, one wants a browser, and one takes minutes and gigabytes.
+# Unless one is named. The others want labels, a browser or a Docker engine, or take minutes and gigabytes.
 UNLESS_NAMED = ("detector", "client", "forwarder", "saver", "path", "cameras")
 IN_IMAGES = ("detector", "forwarder", "saver", "path", "outage")
 
@@ -40,6 +41,11 @@ def _outage(_scale: Scale, folder: Path, given: Namespace) -> list[Table]:
     return outage.run(outage.Outage(faces, given.size, given.rate), folder)
 
 
+def _cluster(_scale: Scale, folder: Path, given: Namespace) -> list[Table]:
+    load = cluster.QUICK if given.quick else cluster.FULL
+    return cluster.run(replace(load, edges=given.edges or load.edges), folder)
+
+
 BENCHMARKS: dict[str, Callable[[Scale, Path, Namespace], list[Table]]] = {
     "detector": _detector,
     "stills": lambda _scale, _folder, given: stills.run(given.labels, smallest=given.smallest),
@@ -50,6 +56,7 @@ BENCHMARKS: dict[str, Callable[[Scale, Path, Namespace], list[Table]]] = {
     "path": lambda scale, folder, _given: path.run(scale, folder),
     "cameras": lambda scale, folder, _given: cameras.run(scale, folder),
     "gallery": _gallery,
+    "cluster": _cluster,
     "outage": _outage,
 }
 
@@ -76,6 +83,7 @@ def _parse() -> Namespace:
     add("--clips", type=Path, metavar="FOLDER", help="others: clips of many people, whose faces are cut out")
     add("--half", choices=HALVES, default=HALVES[1], help="others: which half of the people (%(default)s)")
     add("--faces", type=int, help="outage: faces that come in meanwhile (default: 100000)")
+    add("--edges", type=int, help=f"cluster: edges at once, from 3 on (default: {cluster.FULL.edges})")
     add("--size", type=int, default=20_000, help="outage: bytes of a face (default: %(default)s)")
     add("--rate", type=float, default=0, help="outage: faces a second (default: as many as the forwarder takes)")
     given = parser.parse_args()
@@ -87,6 +95,8 @@ def _parse() -> Namespace:
         parser.error("others: --clips FOLDER is needed")
     if given.size < 100 or given.rate < 0 or (given.faces is not None and given.faces < 1000):
         parser.error("outage: --faces from 1000 on, --size from 100 bytes on, --rate from 0 on")
+    if given.edges is not None and given.edges < 3:
+        parser.error("cluster: --edges from 3 on")
     if given.images and given.name is not None and given.name not in IN_IMAGES:
         parser.error(f"--images: for {', '.join(IN_IMAGES)} alone")
     return given

@@ -15,7 +15,6 @@ from dev.chaos.tally import Bucket, Tally, table, tally
 from dev.stack import cluster as cluster_module
 from dev.stack.bundle import Bundle
 from dev.stack.cluster import Cluster
-from dev.stack.pictures import EDGE_ID
 from dev.stack.programs import in_images
 
 
@@ -27,14 +26,14 @@ def run(stage: Stage, faults: list[Fault], *, seconds: float, dry_seconds: float
         _play(stage, faults, seconds, bucket)
         for part in (*stage.links, *stage.processes):
             stage.mend(part)
-        _say(f"production ends; {len(stage.producer.numbers())} produced, {bucket.numbers().total()} stored")
+        _say(f"production ends; {len(stage.numbers())} produced, {bucket.numbers().total()} stored")
         finished: set[int] = set()
 
         def is_dry() -> bool:
-            if stage.producer.running:
+            if any(producer.running for producer in stage.producers.values()):
                 return False
             if not finished:
-                finished.update(stage.producer.numbers())
+                finished.update(stage.numbers())
             return finished <= bucket.numbers().keys()
 
         dry = stage.run_dry(is_dry=is_dry, timeout=dry_seconds)
@@ -57,7 +56,7 @@ def _play(stage: Stage, faults: list[Fault], seconds: float, bucket: Bucket) -> 
             time.sleep(min(left, 0.5))
             if time.monotonic() - last_said > 5:
                 last_said = time.monotonic()
-                produced, stored = len(stage.producer.numbers()), bucket.numbers().total()
+                produced, stored = len(stage.numbers()), bucket.numbers().total()
                 _say(f"{last_said - began:5.0f} s  {produced} produced, {stored} stored")
         if fault is None:
             return
@@ -74,25 +73,28 @@ def _say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _cluster(folder: Path, wanted: bool) -> Iterator[tuple[Cluster, Bundle] | None]:
-    """Three nodes for all seeds, and what the forwarder is enrolled with."""
-    if not wanted:
+def _cluster(folder: Path, edges: int) -> Iterator[tuple[Cluster, list[Bundle]] | None]:
+    """Three nodes for all seeds, and what the forwarders are enrolled with; nothing without `edges`."""
+    if not edges:
         yield None
         return
     cluster = cluster_module.Cluster(folder)
     try:
         cluster.up()
-        yield cluster, cluster.enrol(EDGE_ID)
+        yield cluster, [cluster.enrol(f"edge{number + 1}") for number in range(edges)]
     finally:
         cluster.down()
 
 
-def _run_seed(seed: int, folder: Path, given: argparse.Namespace, cluster: tuple[Cluster, Bundle] | None) -> Tally:
+def _run_seed(
+    seed: int, folder: Path, given: argparse.Namespace, cluster: tuple[Cluster, list[Bundle]] | None
+) -> Tally:
     nodes: list[str] = []
+    common = {"rate": given.rate, "size": given.size, "savers": given.savers, "edges": given.edges}
     if cluster is None:
-        stage = Stage(folder, rate=given.rate, size=given.size, savers=given.savers, plain=given.plain)
+        stage = Stage(folder, **common, plain=given.plain)
     else:
-        stage = on_cluster = ClusterStage(folder, *cluster, rate=given.rate, size=given.size, savers=given.savers)
+        stage = on_cluster = ClusterStage(folder, *cluster, **common)
         nodes = on_cluster.nodes
     parts = {"processes": list(stage.processes), "links": list(stage.links), "members": stage.members, "nodes": nodes}
     faults = draw(seed, seconds=given.seconds, kills=given.kills, **parts)
@@ -108,6 +110,8 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=20_000, help="bytes of a face, from 100 on")
     parser.add_argument("--kills", type=int, default=30, help="number of kills; pauses and cuts come on top")
     parser.add_argument("--savers", type=int, default=1, help="savers; of several, some leave for good and others join")
+    edges = "edges, each with a producer, a broker and a forwarder of its own; 3 with a cluster, else 1"
+    parser.add_argument("--edges", type=int, default=0, help=edges)
     parser.add_argument("--dry-seconds", type=float, default=90, help="longest time to deliver the rest at the end")
     parser.add_argument("--plain", action="store_true", help="the same with a plain QoS 1 chain, for comparison")
     images = "forwarder and saver in their images, which must be built"
@@ -115,6 +119,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="keep everything there; by default a temporary folder, removed")
     parser.add_argument("--cluster", action="store_true", help="a cluster of RabbitMQ; needs a Docker engine and root")
     given = parser.parse_args()
+    given.edges = given.edges or (3 if given.cluster else 1)
     if given.cluster and (given.plain or given.savers < 2):
         parser.error("--cluster: goes with --savers 2 or more, and not with --plain")
     if given.plain and given.savers > 1:
@@ -124,7 +129,7 @@ def main() -> int:
     tallies: dict[int, Tally] = {}
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         folder = given.folder or Path(temporary)
-        with _cluster(folder, given.cluster) as cluster, in_images(given.images):
+        with _cluster(folder, given.edges if given.cluster else 0) as cluster, in_images(given.images):
             for seed in range(given.seed, given.seed + given.seeds):
                 tallies[seed] = result = _run_seed(seed, folder / f"seed{seed}", given, cluster)
                 _say(f"seed {seed}: {'good' if result.is_good else 'NOT GOOD'}, {result.line()}")

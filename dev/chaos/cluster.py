@@ -3,14 +3,17 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from dev.chaos.faults import Kind
 from dev.chaos.stage import Link, Stage
 from dev.stack.bundle import Bundle
 from dev.stack.cluster import ADDRESSES, NAMES, Cluster, ClusterError
-from dev.stack.pictures import EDGE_ID
+from dev.stack.ports import free_port
 from dev.stack.processes import ManagedProcess
+from dev.stack.programs import read_metrics
 
 
 class Node(ManagedProcess):
@@ -102,12 +105,15 @@ class FullDisk(_Switch):
 
 
 class ClusterStage(Stage):
-    """Three nodes and several savers by AMQP; the forwarder knows all nodes."""
+    """Three nodes, several edges, whose forwarders know all nodes, and several savers by AMQP."""
 
-    def __init__(self, folder: Path, cluster: Cluster, bundle: Bundle, *, rate: float, size: int, savers: int) -> None:
+    def __init__(self, folder: Path, cluster: Cluster, bundles: list[Bundle], **common: Any) -> None:
         self.cluster = cluster
-        self._bundle = bundle
-        super().__init__(folder, rate=rate, size=size, savers=savers)
+        self._bundles = bundles
+        # What forwarders send is encrypted, so it is they who tell how often; by the port of each.
+        self._ports: dict[str, int] = {}
+        self._sent: Counter[tuple[str, int]] = Counter()
+        super().__init__(folder, **common)
         del self.processes["cloud broker"]
         for name in ("forwarder-cloud", *(f"cloud-{member}" for member in self.members)):
             self.links.pop(name).__exit__()
@@ -124,8 +130,29 @@ class ClusterStage(Stage):
             if name not in self.nodes:
                 process.start()
 
-    def _forwarder_settings(self) -> dict[str, str]:
-        return {"EDGE_ID": EDGE_ID, "CLOUD_MQTT_URL": self.cluster.mqtt_urls, **self._bundle.settings}
+    def _forwarder_settings(self, number: int) -> dict[str, str]:
+        # Each begins with another node, as enrolled edges do.
+        urls = self.cluster.mqtt_urls.split(",")
+        start = number % len(urls)
+        port = self._ports[f"forwarder {number}" if len(self._bundles) > 1 else "forwarder"] = free_port()
+        return {
+            "CLOUD_MQTT_URL": ",".join(urls[start:] + urls[:start]),
+            "METRICS_PORT": str(port),
+            **self._bundles[number - 1].settings,
+        }
+
+    def note(self) -> None:
+        """Also how much each forwarder has sent since it was started."""
+        super().note()
+        for name, port in self._ports.items():
+            process = self.processes[name]
+            if process.running and not process.stands_still():
+                with contextlib.suppress(OSError, HTTPException):  # it starts, or is paused at this moment
+                    self._sent[name, process.pid] = round(read_metrics(port)["facedetection_messages_sent_total"])
+
+    @property
+    def sent(self) -> int:
+        return self._sent.total()
 
     def _saver_settings(self, name: str) -> dict[str, str]:
         del name
@@ -142,4 +169,5 @@ class ClusterStage(Stage):
         """The nodes go on, whole again."""
         super().stop()
         for number in range(len(ADDRESSES)):
+            self.cluster.start(number)
             self.cluster.wait(number)

@@ -20,6 +20,7 @@ from dev.stack.stack import FORWARDER, SAVER
 
 # So small that a long outage fills an outbox, and the part before it has to cope.
 _OUTBOX_BYTES = 32 * 1024 * 1024
+_NUMBERS_AN_EDGE = 1_000_000_000
 
 
 class Link(Proxy):
@@ -45,48 +46,66 @@ class Link(Proxy):
 class Stage:
     """The path as it is deployed; or, with `plain`, a usual QoS 1 chain with one saver, for comparison.
 
-    Outboxes, bucket and logs are in `folder`. `rate` pictures a second of `size` bytes; several `savers` are a group.
+    Outboxes, bucket and logs are in `folder`. The `edges` make `rate` pictures a second together, of `size` bytes;
+    several `savers` are a group.
     """
 
-    def __init__(self, folder: Path, *, rate: float, size: int, savers: int = 1, plain: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, rate: float, size: int, savers: int = 1, edges: int = 1, plain: bool = False
+    ) -> None:
         self.folder = folder
         self._plain = plain
-        edge_broker, cloud_broker = self._broker("edge broker"), self._broker("cloud broker")
+        cloud_broker = self._broker("cloud broker")
         self.s3 = S3Server(folder / "s3", name="S3 server")
         saver_names = ["saver"] if savers == 1 else [f"saver {i + 1}" for i in range(savers)]
         #: The members of the group of savers, where there is one.
         self.members = saver_names if savers > 1 else []
         self._ids = itertools.count(1)
         self.links = {
-            "producer-edge": Link(edge_broker.port, pictures),
-            "edge-forwarder": Link(edge_broker.port),
             "forwarder-cloud": Link(cloud_broker.port, pictures),
             **{f"cloud-{name}": Link(cloud_broker.port) for name in saver_names},
             "saver-S3": Link(self.s3.port, puts),
         }
-        self.producer = Producer(
-            self.links["producer-edge"].url,
+        #: All parts, in the order in which they are started.
+        self.processes: dict[str, ManagedProcess] = {process.name: process for process in (self.s3, cloud_broker)}
+        self.processes |= {name: self._saver(name) for name in saver_names}
+        #: By the edge's number, which is behind the names of its parts where there are several.
+        self.producers: dict[str, Producer] = {}
+        for number in range(1, edges + 1):
+            self._add_edge(number, f" {number}" if edges > 1 else "", rate=rate / edges, size=size)
+        self._down: set[str] = set()
+        #: The most memory each kind of part had at any time, in bytes.
+        self.peaks: dict[str, int] = {}
+
+    def _add_edge(self, number: int, of: str, *, rate: float, size: int) -> None:
+        """A producer, a broker and a forwarder, and the links between them."""
+        broker, folder = self._broker(f"edge broker{of}"), self.folder / f"edge{of.strip()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        incoming, outgoing = Link(broker.port, pictures), Link(broker.port)
+        self.links |= {f"producer-edge{of}": incoming, f"edge-forwarder{of}": outgoing}
+        producer = self.producers[of] = Producer(
+            incoming.url,
             folder,
+            name=f"producer{of}",
+            edge_id=self._edge_id(number),
+            first=number * _NUMBERS_AN_EDGE,
             rate=rate,
             size=size,
             at_once=1,
             outbox_max_bytes=_OUTBOX_BYTES,
-            module=["dev.chaos.plain_chain", "produce"] if plain else ["dev.stack.producer"],
+            module=["dev.chaos.plain_chain", "produce"] if self._plain else ["dev.stack.producer"],
         )
         settings = {
-            "EDGE_MQTT_URL": self.links["edge-forwarder"].url,
+            "EDGE_ID": self._edge_id(number),
+            "EDGE_MQTT_URL": outgoing.url,
             "OUTBOX_PATH": str(folder / "forwarder.db"),
             "OUTBOX_MAX_BYTES": str(_OUTBOX_BYTES),
         }
-        forwarder = self._program(FORWARDER, "forwarder", "forward", settings | self._forwarder_settings())
-        servers: list[ManagedProcess] = [self.s3, cloud_broker, edge_broker]
-        #: All parts, in the order in which they are started.
-        self.processes = {process.name: process for process in servers}
-        self.processes |= {name: self._saver(name) for name in saver_names}
-        self.processes |= {"forwarder": forwarder, "producer": self.producer}
-        self._down: set[str] = set()
-        #: The most memory each had at any time, in bytes; of several savers, the highest.
-        self.peaks: dict[str, int] = {}
+        forwarder = self._program(FORWARDER, f"forwarder{of}", "forward", settings | self._forwarder_settings(number))
+        self.processes |= {part.name: part for part in (broker, forwarder, producer)}
+
+    def _edge_id(self, number: int) -> str:
+        return f"edge{number}"
 
     def _broker(self, name: str) -> Mosquitto:
         folder = self.folder / name.replace(" ", "_")
@@ -99,8 +118,9 @@ class Stage:
         store = self.s3.settings(port=self.links["saver-S3"].port)
         return self._program(SAVER, name, "save", {**store, **group, **self._saver_settings(name)})
 
-    def _forwarder_settings(self) -> dict[str, str]:
-        return {"EDGE_ID": "chaos", "CLOUD_MQTT_URL": self.links["forwarder-cloud"].url}
+    def _forwarder_settings(self, number: int) -> dict[str, str]:
+        del number
+        return {"CLOUD_MQTT_URL": self.links["forwarder-cloud"].url}
 
     def _saver_settings(self, name: str) -> dict[str, str]:
         return {"MQTT_URL": self.links[f"cloud-{name}"].url} | ({"SAVER_GROUP": "savers"} if self.members else {})
@@ -115,17 +135,29 @@ class Stage:
         for process in self.processes.values():
             process.start()
 
-    def note_memory(self) -> None:
+    def numbers(self) -> set[int]:
+        """The pictures that outboxes have confirmed to hold."""
+        return set().union(*(producer.numbers() for producer in self.producers.values()))
+
+    @property
+    def sent(self) -> int:
+        """Faces that forwarders have sent, each try counted, where no link tells."""
+        return 0
+
+    def note(self) -> None:
+        """How much memory each part takes."""
         for name, process in self.processes.items():
-            role = "saver" if name in self.members else name
+            # Of several of a kind, the highest.
+            role = name.rstrip(" 0123456789")
             self.peaks[role] = max(self.peaks.get(role, 0), process.peak_rss_bytes())
 
     def inflict(self, kind: Kind, name: str) -> None:
         """Raises ProcessError when the part has ended by itself, which no fault is a reason for."""
         if name in self.links:
             self.links[name].refuse, self.links[name].swallow = kind is Kind.REFUSE, kind is Kind.SWALLOW
-        elif kind is not Kind.PAUSE:
-            self.note_memory()
+            return
+        self.note()
+        if kind is not Kind.PAUSE:
             self._check(name)
             self.processes[name].kill()
             self._down.add(name)
@@ -153,10 +185,11 @@ class Stage:
 
     def run_dry(self, *, is_dry: Callable[[], bool], timeout: float) -> float:
         """End production and wait until all is delivered; the seconds it took, infinite after `timeout`."""
-        self.producer.finish()
+        for producer in self.producers.values():
+            producer.finish()
         began = time.monotonic()
         while (seconds := time.monotonic() - began) < timeout:
-            self.note_memory()
+            self.note()
             if is_dry():
                 return seconds
             time.sleep(0.05)

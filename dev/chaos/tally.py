@@ -9,6 +9,7 @@ from dev.stack.pictures import number_of
 from dev.stack.s3 import S3Server
 
 _DRY = "time to run dry, s"
+_RESENDS = "resends, forwarder to cloud, %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Tally:
         rows = self.rows
         dry = f"dry after {rows[_DRY]:.1f} s" if math.isfinite(rows[_DRY]) else "never dry"
         twice = f"{rows['objects twice']} twice, {rows['PUTs twice, %']:.2f} % of PUTs twice"
-        return f"{self.produced} produced, {rows['lost']} lost, {rows['damaged']} damaged, {twice}, {dry}"
+        sent = f"{rows[_RESENDS]:.2f} % sent again to the cloud"
+        return f"{self.produced} produced, {rows['lost']} lost, {rows['damaged']} damaged, {twice}, {sent}, {dry}"
 
 
 def table(tallies: dict[int, Tally]) -> str:
@@ -40,7 +42,8 @@ def table(tallies: dict[int, Tally]) -> str:
     rows = list(columns.values())
     if len(rows) > 1:
         columns["worst"] = {
-            name: (min if name in ("produced", "stored") else max)(row[name] for row in rows) for name in rows[0]
+            name: (min if name.startswith(("produced", "stored")) else max)(row[name] for row in rows)
+            for name in rows[0]
         }
     width = max(map(len, rows[0]))
     lines = [[" " * width, *columns], ["-" * width, *("-" * 7 + ":" for _ in columns)]]
@@ -74,7 +77,7 @@ class Bucket:
 
 def tally(stage: Stage, bucket: Bucket, *, dry: float) -> Tally:
     """Count; `dry`: seconds until all was delivered, infinite where it was not."""
-    produced, stored = stage.producer.numbers(), bucket.numbers()
+    produced, stored = stage.numbers(), bucket.numbers()
     rows = {
         "produced": len(produced),
         "stored": len(stored),
@@ -82,16 +85,25 @@ def tally(stage: Stage, bucket: Bucket, *, dry: float) -> Tally:
         "damaged": bucket.damaged,
         "objects twice": sum(count > 1 for count in stored.values()),
         "PUTs twice, %": _repeated(stage.links["saver-S3"]),
-        "resends, producer to edge, %": _repeated(stage.links["producer-edge"]),
+        "resends, producer to edge, %": max(_repeated(stage.links[f"producer-edge{of}"]) for of in stage.producers),
+        _RESENDS: _repeated(stage.links["forwarder-cloud"])
+        if "forwarder-cloud" in stage.links
+        else _percent(stage.sent - len(produced), stage.sent),
         _DRY: dry,
     }
-    # What is on its way to a cluster is encrypted.
-    if (link := stage.links.get("forwarder-cloud")) is not None:
-        rows["resends, forwarder to cloud, %"] = _repeated(link)
+    if len(stage.producers) > 1:
+        for of, producer in stage.producers.items():
+            own = producer.numbers()
+            rows[f"produced, edge{of}"] = len(own)
+            rows[f"lost, edge{of}"] = len(own - stored.keys())
+            rows[f"objects twice, edge{of}"] = sum(stored[number] > 1 for number in own)
     return Tally(rows | {f"highest memory, {name}, MB": round(peak / 1e6) for name, peak in stage.peaks.items()})
 
 
 def _repeated(link: Link) -> float:
     """Things that passed it again, in percent of all that passed it."""
-    passed = link.passed.total()
-    return 100 * (passed - len(link.passed)) / max(1, passed)
+    return _percent(link.passed.total() - len(link.passed), link.passed.total())
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100 * max(0, part) / max(1, whole)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import json
 import os
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -75,6 +77,30 @@ class Cluster:
         folder = self._folder / f"{name}-{next(_bundles)}"
         return Bundle.unpack(self.script(command, name), folder)
 
+    def enrol_many(self, name: str, count: int) -> list[Bundle]:
+        """Edges `name`1 to `name``count`, as `enrol` would make them one by one, in a hundredth of the time."""
+        first = self.enrol(f"{name}1")
+        told = json.loads(self.control(0, "export_definitions", "-"))
+        about = {kind: "name" if kind == "users" else "user" for kind in ("users", "permissions", "topic_permissions")}
+        own = {kind: [each for each in told[kind] if each[key] == f"{name}1"] for kind, key in about.items()}
+        text = json.dumps(own)
+        copies = [json.loads(text.replace(f"{name}1", f"{name}{number}")) for number in range(2, count + 1)]
+        all_of_them = {kind: [each for copy in copies for each in copy[kind]] for kind in about}
+        file = f"/tmp/{name}.json"  # noqa: S108 - of the container
+        take = f"cat >{file} && rabbitmqctl --quiet import_definitions {file} && rm {file}"
+        self.run("docker", "exec", "-i", NAMES[0], "sh", "-c", take, given=json.dumps(all_of_them).encode())
+        loop = f"for n in $(seq 2 {count}); do identities enrol {name}$n >/tmp/{name}$n.tar || exit 1; done"
+        pack = f"tar -C /tmp -cf - $(cd /tmp && ls {name}*.tar) && rm /tmp/{name}*.tar"
+        made = self.run("docker", "exec", "cloud_identities", "sh", "-c", f"{loop} && {pack}", within=1200)
+        with tarfile.open(fileobj=io.BytesIO(made)) as tar:
+            read = {member.name: tar.extractfile(member) for member in tar}
+            bundles = {
+                file: Bundle.unpack(each.read(), self._folder / file.removesuffix(".tar"))
+                for file, each in read.items()
+                if each is not None
+            }
+        return [first, *(bundles[f"{name}{number}.tar"] for number in range(2, count + 1))]
+
     # -- nodes --------------------------------------------------------------------------------
 
     def up(self) -> None:
@@ -96,7 +122,7 @@ class Cluster:
                 self.diagnose(node, "check_port_listener", "8883")
             except ClusterError as error:
                 if time.monotonic() > deadline:
-                    raise ClusterError(f"{NAMES[node]} does not come up: {error}\n{self.log(node)}") from None
+                    raise ClusterError(f"{NAMES[node]} does not come up: {error}\n{self.log(node)}") from error
                 time.sleep(0.5)
             else:
                 return
@@ -159,13 +185,23 @@ class Cluster:
 
     def memory(self, node: int) -> int:
         """Bytes that the node takes up, without the kernel's cache of files."""
+        stat = (line.split() for line in self._group(node, "memory", "memory.stat").splitlines())
+        figures = {name: int(value) for name, value in stat}
+        return figures.get("total_rss", figures.get("anon", 0))
+
+    def cpu_seconds(self, node: int) -> float:
+        """User and system time since the node was started."""
+        if usage := self._group(node, "cpuacct", "cpuacct.usage"):
+            return int(usage) / 1e9
+        stat = dict(line.split() for line in self._group(node, "", "cpu.stat").splitlines())
+        return int(stat["usage_usec"]) / 1e6
+
+    def _group(self, node: int, controller: str, file: str) -> str:
+        """What the kernel tells of the node's control group, of version 1 or 2; empty where there is no such file."""
         process = self.run("docker", "inspect", "--format", "{{.State.Pid}}", NAMES[node]).decode().strip()
-        total = 0
-        for group in Path("/proc", process, "cgroup").read_text().splitlines():
-            if ":memory:" in group or group.startswith("0::"):
-                base = "/sys/fs/cgroup" + ("/memory" if ":memory:" in group else "")
-                stat = Path(base + group.rpartition(":")[2], "memory.stat")
-                if stat.exists():
-                    figures = dict(line.split() for line in stat.read_text().splitlines())
-                    total = max(total, int(figures.get("total_rss", figures.get("anon", 0))))
-        return total
+        groups = [line.split(":", 2) for line in Path("/proc", process, "cgroup").read_text().splitlines()]
+        for base, controllers in ((f"/sys/fs/cgroup/{controller}", controller), ("/sys/fs/cgroup", "")):
+            for _, names, group in groups:
+                if names == controllers and (path := Path(base + group, file)).exists():
+                    return path.read_text()
+        return ""

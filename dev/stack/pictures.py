@@ -33,11 +33,11 @@ def number_of(picture: bytes) -> int | None:
     return int(struct.unpack_from(">Q", picture, _NUMBER_AT)[0])
 
 
-def face_event(number: int = 0) -> FaceEvent:
+def face_event(number: int = 0, edge_id: str = EDGE_ID) -> FaceEvent:
     """An event as the detector makes it, captured now by one of several cameras."""
     return FaceEvent(
         id=new_id(),
-        edge_id=EDGE_ID,
+        edge_id=edge_id,
         camera_id=f"camera{number % _CAMERAS}",
         time=datetime.now(UTC),
         frame=number,

@@ -171,7 +171,7 @@ class ManagedProcess:
         self._signal(signal.SIGSTOP)
         # A thread on another processor goes on for a moment, and a server may answer in it.
         deadline = time.monotonic() + 10
-        while self.running and not self._stands_still():
+        while self.running and not self.stands_still():
             if time.monotonic() > deadline:
                 raise ProcessError(f"{self.name} does not stand still")
             time.sleep(_POLL_SECONDS / 10)
@@ -250,7 +250,8 @@ class ManagedProcess:
                     return int(line.split()[1]) * 1024
         return 0
 
-    def _stands_still(self) -> bool:
+    def stands_still(self) -> bool:
+        """Whether all of it is paused."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
             stats = [(task / "stat").read_text(errors="replace") for task in self._proc("task").iterdir()]
             return all(stat.rpartition(")")[2].split()[0] in "TtZX" for stat in stats)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from dev.stack.pictures import face_event, numbered_picture
+from dev.stack.pictures import EDGE_ID, face_event, numbered_picture
 from dev.stack.programs import PythonProcess
 from face_messages import BrokerUrl, Outbox, Sender, Session
 from face_messages.message import TOPIC
@@ -30,15 +30,24 @@ class Producer(PythonProcess):
     `folder` holds its outbox, its journal and the files that give it orders. Settings: `rate`, faces a second; `size`,
     bytes of a picture; `count`, faces to make, else as many as come until `finish`; `burst`, faces that `begin_burst`
     orders, `burst_rate` a second, or 0 for as fast as it goes; `ahead`, unconfirmed faces at most, so that nothing
-    gathers here, else as many as the outbox holds; `at_once`: 1 to begin before it has a connection.
+    gathers here, else as many as the outbox holds; `at_once`: 1 to begin before it has a connection; `first`, the
+    number of the first face.
     """
 
     def __init__(
-        self, url: str, folder: Path, *, module: Sequence[str] = ("dev.stack.producer",), **settings: float
+        self,
+        url: str,
+        folder: Path,
+        *,
+        name: str = "producer",
+        edge_id: str = EDGE_ID,
+        module: Sequence[str] = ("dev.stack.producer",),
+        **settings: float,
     ) -> None:
         self._folder = folder
-        env = {"MQTT_URL": url, "FOLDER": str(folder), **{name.upper(): str(settings[name]) for name in settings}}
-        super().__init__("producer", module, env, log=folder / "producer.log")
+        env = {"MQTT_URL": url, "FOLDER": str(folder), "EDGE_ID": edge_id}
+        env |= {setting.upper(): str(value) for setting, value in settings.items()}
+        super().__init__(name, module, env, log=folder / "producer.log")
 
     def begin_burst(self) -> None:
         (self._folder / "burst").touch()
@@ -70,7 +79,7 @@ class Camera:
         starts = path.read_text().count("start") if path.exists() else 0
         self._file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         os.write(self._file, b"start\n")
-        self.first = starts * _NUMBERS_A_START
+        self.first = int(setting("first")) + starts * _NUMBERS_A_START
 
     def note(self, number: int, event_id: str = "") -> None:
         # One write of a short line: a kill leaves it whole or not there.
@@ -116,7 +125,7 @@ def produce() -> None:
     room = threading.Semaphore(ahead or _WAITING)
     for made, (number, picture) in enumerate(camera.pictures(), start=1):
         room.acquire()
-        event = face_event(number)
+        event = face_event(number, os.environ["EDGE_ID"])
 
         def kept(number: int, event_id: str) -> None:
             camera.note(number, event_id)

@@ -175,7 +175,7 @@ class ContainerProcess(ManagedProcess):
         if number != signal.SIGCONT:
             self._docker("kill", "--signal", number.name, self._container)
 
-    def _stands_still(self) -> bool:
+    def stands_still(self) -> bool:
         return self._paused  # Docker has waited for it
 
     def _docker(self, *command: str) -> str:

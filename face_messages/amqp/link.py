@@ -38,7 +38,9 @@ class AmqpLink:
 
     @property
     def unsent(self) -> int:
-        """Bytes that wait for the socket."""
+        """Bytes that wait for the socket. AMQPError: the connection is gone, whose end the session hears next."""
+        if not self._telling.is_open:
+            raise exceptions.ChannelWrongStateError("the connection is gone")
         return int(self._telling.connection._get_write_buffer_size())  # noqa: SLF001 - there is no other way
 
     def publish(self, message: Message, *, reply: object = None, retain: bool = False) -> int:

@@ -47,9 +47,11 @@ ARGUMENTS = {
 # News for each saver alone: dropped where one is slow.
 _LISTENING = {"x-queue-type": "classic", "x-max-length": 10_000}
 
-# How often it is looked whether the node sees the others, and how long an answer may take, in seconds.
+# How often it is looked whether the node sees the others, and how long an answer may take, in seconds. Each answer that
+# does not come doubles that: where all nodes are busy, savers that go round them make it worse.
 _LOOK_SECONDS = 5.0
 _ANSWER_SECONDS = 6.0
+_LONGEST_ANSWER_SECONDS = 60.0
 # Nothing is ever published under this key.
 _PROBE = "facedetection_probe"
 
@@ -70,6 +72,8 @@ class AmqpSession(Connection):
         self._is_woken = False
         self._timer: Any = None
         self._error: OSError | None = None
+        self._answer_within = _ANSWER_SECONDS
+        self._taken = 0  # faces that came
         self._link: AmqpLink | None = None
         super().__post_init__(several)
 
@@ -188,17 +192,30 @@ class AmqpSession(Connection):
 
     def _look_later(self, loop: Loop, telling: Channel, queue: str) -> None:
         """Asks now and then for something that takes a majority of the nodes: a node that does not see the others
-        delivers nothing and does not say why.
+        delivers nothing and does not say why. One that delivers is busy and not cut off.
         """
 
         def look() -> None:
             if not telling.is_open:
                 return
-            late = loop.call_later(_ANSWER_SECONDS, lambda: self._failed(None, "it does not see the other nodes"))
+            taken = self._taken
+            timer: Any = None
+
+            def late() -> None:
+                nonlocal taken, timer
+                if self._taken == taken:
+                    self._answer_within = min(2 * self._answer_within, _LONGEST_ANSWER_SECONDS)
+                    self._failed(None, "it does not see the other nodes")
+                else:
+                    taken = self._taken
+                    timer = loop.call_later(self._answer_within, late)
 
             def answered(_: object) -> None:
-                loop.remove_timeout(late)
+                loop.remove_timeout(timer)
+                self._answer_within = _ANSWER_SECONDS
                 self._look_later(loop, telling, queue)
+
+            timer = loop.call_later(self._answer_within, late)
 
             telling.queue_bind(queue, EXCHANGE, _PROBE, callback=lambda _: unbind(answered))
 
@@ -213,11 +230,13 @@ class AmqpSession(Connection):
         message = from_amqp(method.routing_key, properties, body)
         self.endpoint.received(Received(message, method.delivery_tag if is_face else None))
         if is_face:
+            self._taken += 1
             self.wake()
 
     def _work(self) -> None:
         self._is_woken = False
-        if self._link is None or self._loop is None:
+        # What a connection lost in this turn of the loop has left to do is left.
+        if self._link is None or self._loop is None or self._error is not None:
             return
         if self._timer is not None:
             self._loop.remove_timeout(self._timer)

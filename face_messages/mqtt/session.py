@@ -27,8 +27,11 @@ from face_messages.mqtt.wire import Waker, Wire
 log = logging.getLogger(__name__)
 
 # A broker that takes messages and acknowledges none for this long is left for the next, where there is one. A node of a
-# cluster that does not see the others is such a broker.
+# cluster that does not see the others is such a broker. Where the next one stalls as well, all of them are busy, and
+# senders that go round with all they have make it worse: each time in a row takes twice as long.
 _STALLED_SECONDS = 8.0
+_LONGEST_STALLED_SECONDS = 64.0
+_STEADY_SECONDS = 60.0
 _MUCH = 64 * 1024
 # Larger PUBLISH packets are passed over, in bytes.
 _MAX_PACKET = 10 * 1024 * 1024
@@ -56,6 +59,8 @@ class Session(Connection):
         self._pinged = False
         self._alive_at = self._last_out = self._acknowledged_at = 0.0
         self._acknowledgements = 0
+        self._connected_at = 0.0
+        self._stalled_after = _STALLED_SECONDS
         super().__post_init__(urls)
 
     def _stopping(self) -> None:
@@ -76,7 +81,7 @@ class Session(Connection):
             selector.register(wire, selectors.EVENT_READ)
             self._link = None
             self._pinged = False
-            self._alive_at = self._last_out = self._acknowledged_at = time.monotonic()
+            self._alive_at = self._last_out = self._acknowledged_at = self._connected_at = time.monotonic()
             client = self._connect(wire)
             while not self._stop.is_set():
                 self._turn(client, selector)
@@ -170,6 +175,7 @@ class Session(Connection):
                 raise TimeoutError("the broker took the connection but does not answer")
             return self.timeout
         if self._has_stalled(client, now):
+            self._stalled_after = min(2 * self._stalled_after, _LONGEST_STALLED_SECONDS)
             raise TimeoutError(f"it has acknowledged nothing for {now - self._acknowledged_at:.0f} s")
         half = self._keepalive / 2
         if self._pinged and self._link.reading and now - self._alive_at > 2 * half:
@@ -182,7 +188,9 @@ class Session(Connection):
     def _has_stalled(self, client: Client, now: float) -> bool:
         if not client.unacknowledged or client.wire.unsent or client.acknowledgements != self._acknowledgements:
             self._acknowledgements, self._acknowledged_at = client.acknowledgements, now
-        return self._brokers.next_url is not None and now - self._acknowledged_at > _STALLED_SECONDS
+        if now - self._connected_at > _STEADY_SECONDS:
+            self._stalled_after = _STALLED_SECONDS
+        return self._brokers.next_url is not None and now - self._acknowledged_at > self._stalled_after
 
     def _farewell(self, client: Client, selector: selectors.BaseSelector) -> None:
         if self._link is None:

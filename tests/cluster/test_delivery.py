@@ -98,7 +98,10 @@ def test_a_killed_saver_s_share_is_with_the_others_at_once(site: Site) -> None:
     began = time.monotonic()
     killed.kill()
     staying.expect("messages_held", 40)
-    assert time.monotonic() - began < 5
+    took = time.monotonic() - began
+    print(f"the share of a killed saver was with the other one after {took:.2f} s")
+    # Mostly a tenth of a second; python -m dev.bench cluster measures it.
+    assert took < 3
     site.s3.resume()
     site.expect_all(faces)
 
@@ -113,8 +116,10 @@ def test_live_faces_go_on_when_a_node_is_killed(site: Site) -> None:
     site.expect_all(faces)
     site.cluster.kill(node)
     try:
+        began = time.monotonic()
         faces += put(detector, site.faces(10))
-        site.expect_all(faces, within=15)
+        site.expect_all(faces, within=10)
+        print(f"faces made after a node's death were stored after {time.monotonic() - began:.2f} s")
     finally:
         site.cluster.start(node)
         site.cluster.wait(node)

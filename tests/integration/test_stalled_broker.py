@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,18 @@ def test_a_broker_with_nothing_to_acknowledge_is_not_left(broker: Mosquitto, tmp
     with SendingSide(f"{broker.url},{broker.url}", tmp_path / "outbox.db") as edge:
         eventually(lambda: edge.session.is_up, what="no connection")
         never(lambda: edge.session.connects > 1, during=1.5)
+
+
+def test_a_second_stalled_broker_is_given_twice_as_long(tmp_path: Path) -> None:
+    """All are busy then, and senders that go round with all they have would make it worse."""
+    with (
+        FakeBroker(WELCOME) as first,
+        FakeBroker(WELCOME) as second,
+        SendingSide(f"{first.url},{second.url}", tmp_path / "outbox.db", resend_after=(60.0, 60.0)) as edge,
+    ):
+        grant(first)
+        edge.put(b"face")
+        grant(second)
+        began = time.monotonic()
+        first.client(2)
+        assert time.monotonic() - began > 0.9

@@ -44,6 +44,10 @@ class Site:
             program.expect("cloud_broker_up", 1)
         return program
 
+    def start(self, program: Program) -> Program:
+        self._stack.enter_context(program)
+        return program
+
     def _urls(self, first: int) -> str:
         urls = self.cluster.mqtt_urls.split(",")
         return ",".join(urls[first:] + urls[:first])
@@ -51,8 +55,7 @@ class Site:
     def forwarder(self, *, first: int = 0) -> Program:
         """The edge's forwarder, connected at both sides; it begins with the node `first`."""
         settings = {"EDGE_ID": self.edge_id} | self.bundle.settings
-        program = forwarder(self.folder, self.edge_broker.url, self._urls(first), **settings)
-        self._stack.enter_context(program)
+        program = self.start(forwarder(self.folder, self.edge_broker.url, self._urls(first), **settings))
         program.expect("cloud_broker_up", 1)
         program.expect("edge_broker_up", 1)
         return program

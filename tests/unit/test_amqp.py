@@ -8,11 +8,14 @@ import time
 from itertools import pairwise
 
 import pytest
-from pika import BasicProperties
-from pika.adapters.select_connection import IOLoop
+from pika import BasicProperties, ConnectionParameters
+from pika.adapters.select_connection import IOLoop, SelectConnection
+from pika.channel import Channel
+from pika.exceptions import AMQPError
 
 from face_messages import Message
 from face_messages.amqp import loop as loop_module
+from face_messages.amqp.link import AmqpLink
 from face_messages.amqp.loop import Loop
 from face_messages.amqp.message import binding_key, from_amqp, routing_key, to_amqp
 from face_messages.amqp.session import AmqpSession
@@ -68,6 +71,23 @@ def test_a_refusal_keeps_its_reason_and_its_correlation() -> None:
 )
 def test_filters_become_bindings(topic: str, key: str) -> None:
     assert binding_key(topic) == key
+
+
+def test_who_publishes_on_a_lost_connection_is_told_as_by_pika() -> None:
+    """What the session catches, whatever pika has let go of meanwhile."""
+    loop = Loop()
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    where = ConnectionParameters(host="127.0.0.1", port=port, connection_attempts=1)
+    lost = SelectConnection(where, on_open_error_callback=lambda *_: loop.stop(), custom_ioloop=loop)
+    loop.start()
+    channel = Channel(lost, 1, lambda _: None)
+    link = AmqpLink(loop, channel, channel)
+    with pytest.raises(AMQPError):
+        link.publish(Message("facedetection_receipts/tx2", b"id"))
+    with pytest.raises(AMQPError):
+        link.acknowledge(1)
+    loop.close()
 
 
 def test_a_topic_becomes_a_routing_key() -> None:
