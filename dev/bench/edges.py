@@ -80,7 +80,6 @@ class Site:
         self._folder = folder
         self._stack = stack
         self.s3 = stack.enter_context(S3Server(folder / "s3"))
-        self.s3.create_bucket()
         self._ports: dict[ManagedProcess, int] = {}
         self.savers = [self.new_saver() for _ in range(SAVERS)]
         self.made: list[str] = []

@@ -99,15 +99,15 @@ class ChangeWatch:
             width, height = width * (1 + 2 * _ASIDE), height * (1 + _ABOVE + _BELOW)
             left, top = max(0, int(x * across)), max(0, int(y * down))
             news[top : max(0, math.ceil((y + height) * down)), left : max(0, math.ceil((x + width) * across))] = 0
-        news[self._due > self._number] = 0
         if cv2.countNonZero(news) < _LEAST_CELLS:
             return []
         news = cv2.medianBlur(news, 3)
-        if not cv2.countNonZero(news):
+        due = (news > 0) & (self._due <= self._number)
+        if not due.any():
             return []
-        grown = cv2.dilate(news, _GROWN)
-        count, _, places, _ = cv2.connectedComponentsWithStats(grown)
-        regions = {self._region(*map(int, places[index][:4])) for index in range(1, count)}
+        # All of what moves together is searched where a part of it is due: a face may be anywhere in it.
+        _, labels, places, _ = cv2.connectedComponentsWithStats(cv2.dilate(news, _GROWN))
+        regions = {self._region(*map(int, places[index][:4])) for index in np.unique(labels[due])}
         if sum(width * height for _, _, width, height in regions) > self._size[0] * self._size[1]:
             return [(0, 0, *self._size)]
         return sorted(regions)

@@ -30,6 +30,8 @@ _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
 # Searching what has changed costs on average as much as the whole frame in this many; less than a share is no region.
 _NEWS_FRAMES, _LEAST_NEWS = 32, 1 / 16
+# What a rough scan costs of a search with all care.
+_ROUGH_SHARE = 0.3
 # Turns in which a pass of the scan is done.
 _TURNS = 2
 # Pictures that stand alone are searched up to this multiple of `max_side`.
@@ -124,12 +126,14 @@ class Tracker:
             return
         for region in self._watch.news(self._present()):
             share = region[2] * region[3] / (frame.size[0] * frame.size[1])
-            if share <= self._budget:
-                self._budget -= share
-                known = self._last_number
-                if self._is_suspect(frame, region):
-                    self._search(frame, region, is_alone=False)
-                self._watch.searched(region, found=self._last_number > known)
+            if share > self._budget:
+                continue
+            known = self._last_number
+            self._budget -= share * _ROUGH_SHARE
+            if self._is_suspect(frame, region):
+                self._budget -= share * (1 - _ROUGH_SHARE)
+                self._search(frame, region, is_alone=False)
+            self._watch.searched(region, found=self._last_number > known)
 
     def _is_suspect(self, frame: Frame, region: Region) -> bool:
         """Whether a rough scan sees anything there that may be a face."""
