@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 from cloud_gallery.faces import FOLDER, UNATTRIBUTED, Face, by_arrival, folder_of, name_of
 from object_store.bucket import Bucket
+from object_store.errors import StoreError
 from object_store.listing import folders as folders_in
 
 _ATTRIBUTES = ("id", "source", "time", "frame", "framesize", "facebox", "score", "track", "identity")
@@ -54,11 +55,16 @@ class History:
     def cameras(self, *, fresh: bool = False) -> list[str]:
         """The folders of all cameras, and of pictures without a sender.
 
-        Without `fresh`, they may be half a minute old; cameras that were learnt since are among them.
+        Without `fresh`, they may be half a minute old, or older while the store is away; cameras that were learnt since
+        are among them.
         """
         if fresh or not self._cameras or time.monotonic() > self._cameras_until:
-            self._cameras = self._once("cameras", self._all_cameras)
-            self._cameras_until = time.monotonic() + _CAMERAS_SECONDS
+            try:
+                self._cameras = self._once("cameras", self._all_cameras)
+                self._cameras_until = time.monotonic() + _CAMERAS_SECONDS
+            except StoreError:
+                if fresh or not self._cameras:
+                    raise
         return self._cameras
 
     def learn(self, key: str) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from cloud_gallery.faces import Face, by_arrival, folder_of
 from cloud_gallery.history import History
+from object_store.errors import StoreError
 
 # How long a list may serve a first view. It may hold faces that were erased meanwhile, without a picture.
 _SECONDS = 600.0
@@ -46,18 +47,26 @@ class Latest:
                 self._heard[folder] = face.name
 
     def known(self, folders: Sequence[str], count: int) -> list[Face]:
-        """Up to `count` faces, the last to arrive first. The store is asked only where announcements may be missing."""
+        """Up to `count` faces, the last to arrive first. The store is asked only where announcements may be missing.
+
+        What is known is better than nothing while the store is away; `listed` tells that.
+        """
         with self._lock:
             at, live, faces = self._lists.get((tuple(folders), count), (0.0, None, []))
             news = list(self._news)
         since = at - _CROSSING
         is_old = time.monotonic() > at + _SECONDS or (len(news) == _MAX_NEWS and news[0][0] > since)
-        # Where there are few faces, a list is quick.
-        if len(faces) < count or is_old or live is None or live != self._live():
-            return self.listed(folders, count)
         told = [face for heard, face in news if heard > since and folder_of(face.key) in folders]
         # The store's own time of arrival counts where it is known.
-        return by_arrival([*told, *faces])[:count]
+        known = by_arrival([*told, *faces])[:count]
+        # Where there are few faces, a list is quick.
+        if len(faces) < count or is_old or live is None or live != self._live():
+            try:
+                return self.listed(folders, count)
+            except StoreError:
+                if not known:
+                    raise
+        return known
 
     def listed(self, folders: Sequence[str], count: int) -> list[Face]:
         """The same, as the store listed it at most a second ago."""

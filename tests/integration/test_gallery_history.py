@@ -209,6 +209,30 @@ def test_where_there_are_few_they_are_listed(store: Bucket, monkeypatch: pytest.
     assert told.keys() == keys
 
 
+def test_while_the_store_is_away_what_is_known_is_told(
+    s3: S3Server, store: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However old it is, and whether the broker was there when it was learnt. Who asks for the newest hears why not."""
+    monkeypatch.setattr("cloud_gallery.history._KEPT_SECONDS", -1.0)
+    monkeypatch.setattr("cloud_gallery.history._CAMERAS_SECONDS", -1.0)
+    told, history = Told(store), History(store)
+    told.connection = None
+    keys = put(store, [face(NOON - timedelta(seconds=i)) for i in range(5)])
+    assert told.keys() == keys
+    cameras = history.cameras()
+    s3.terminate()
+    assert told.keys() == keys
+    told.latest.hear(Face(name_of(keys[0]), keys[0].replace("door", "yard")))
+    assert told.keys() == keys
+    assert history.cameras() == cameras
+    with pytest.raises(StoreError):
+        told.latest.listed([DOOR], 5)
+    with pytest.raises(StoreError):
+        history.cameras(fresh=True)
+    with pytest.raises(StoreError):
+        Told(store).keys()
+
+
 def test_an_error_is_not_kept(s3: S3Server, store: Bucket) -> None:
     """It is for those who waited for it."""
     (key,) = put(store, [face(NOON)])
