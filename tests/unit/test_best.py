@@ -112,6 +112,14 @@ def test_a_whole_face_is_better_than_one_that_is_cut_by_the_edge() -> None:
     """Even where the cut one is larger."""
     places = [(30, 120, 80), (160, 120, 70)]
     frames = [frame(scene([place]), number) for number, place in enumerate(places)]
-    for left in (0, 3):  # boxes are not exact to the pixel
-        faces = [Face(left, 80, 70, 80, 10.0, track=1), Face(125, 85, 70, 70, 10.0, track=1)]
-        assert _shots(_best(), *zip(frames, faces, strict=True)) == [1]
+    faces = [Face(0, 80, 70, 80, 10.0, track=1), Face(125, 85, 70, 70, 10.0, track=1)]
+    assert _shots(_best(), *zip(frames, faces, strict=True)) == [1]
+
+
+def test_a_face_that_all_but_touches_the_edge_counts_as_cut() -> None:
+    """Boxes are not exact to the pixel."""
+    places = [(45, 120, 80), (160, 120, 60)]
+    frames = [frame(scene([place]), number) for number, place in enumerate(places)]
+    for left, best in [(3, 1), (5, 0)]:
+        faces = [Face(left, 80, 80, 80, 10.0, track=1), Face(130, 90, 60, 60, 10.0, track=1)]
+        assert _shots(_best(), *zip(frames, faces, strict=True)) == [best]
