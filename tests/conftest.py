@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,11 @@ from dev.stack.s3 import S3Server
 
 # To collect the tests makes a million objects that stay. To look for garbage among them takes long.
 gc.disable()
+
+
+# A shell has what it runs in the background ignore Ctrl+C. Programs that tests start would ignore it, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
