@@ -29,7 +29,7 @@ _KEEN_FRAMES, _SELDOM = 5, 3
 _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
 # Searching what has changed costs on average as much as the whole frame in this many; less than a share is no region.
-_NEWS_FRAMES, _LEAST_NEWS = 32, 1 / 16
+_NEWS_FRAMES, _LEAST_NEWS = 24, 1 / 16
 # What a rough scan costs of a search with all care.
 _ROUGH_SHARE = 0.3
 # Turns in which a pass of the scan is done.
@@ -126,7 +126,7 @@ class Tracker:
             return
         for region in self._watch.news(self._present()):
             share = region[2] * region[3] / (frame.size[0] * frame.size[1])
-            if share > self._budget:
+            if share * _ROUGH_SHARE > self._budget:
                 continue
             known = self._last_number
             self._budget -= share * _ROUGH_SHARE

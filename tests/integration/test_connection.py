@@ -270,14 +270,14 @@ def test_a_broker_without_shared_subscriptions_is_refused_clearly(
         (line,) = lines(caplog, about="cannot use the broker")
         assert "shared subscriptions" in line
         assert "SAVER_GROUP" in line
-        with TakingSide(fake.url) as keeper:  # without a group it is a broker like others
-            assert keeper.session.is_up
+        with TakingSide(fake.url, wait=False) as keeper:  # without a group it is a broker like others
+            eventually(lambda: keeper.session.is_up)
 
 
 @pytest.mark.usefixtures("short_farewell")
 def test_a_refused_subscription_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """A taker that may not subscribe would wait for ever without a word."""
-    with FakeBroker(WELCOME) as fake, TakingSide(fake.url) as keeper:
+    with FakeBroker(WELCOME) as fake, TakingSide(fake.url, wait=False) as keeper:
         client = fake.client()
         subscribe = client.recv(65536)
         client.sendall(bytes([0x90, 4, *subscribe[2:4], 0, 0x87]))

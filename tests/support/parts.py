@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +14,6 @@ from typing import Any, Self
 from face_messages import BrokerUrl, Message, Outbox, Sender, Session, Taken, Taker, WhenFull
 from face_messages.event import new_id
 from face_messages.message import TOPIC
-from tests.support.waiting import eventually
 
 MIB = 1024 * 1024
 
@@ -60,10 +60,21 @@ class SendingSide:
         self.outbox.close()
 
 
+@dataclass(eq=False, repr=False)
+class _Subscriber(Session):
+    """A session that tells when it is subscribed. From then on it misses nothing that anybody publishes."""
+
+    subscribed: threading.Event = field(default_factory=threading.Event)
+
+    def _on_subscribe(self, *told: Any) -> None:
+        super()._on_subscribe(*told)
+        self.subscribed.set()
+
+
 class TakingSide:
     """A taker that keeps what it is given in a list; `hold` leaves it to the test when that is safe.
 
-    Entering it waits until it is connected, unless `wait` is false.
+    Entering it waits until it is subscribed, unless `wait` is false.
     """
 
     def __init__(
@@ -81,7 +92,7 @@ class TakingSide:
         self.messages: list[Message] = []
         self.held: list[Taken] = []
         self.taker = Taker(TOPIC, self._take, group=group)
-        self.session = Session(BrokerUrl.parse(url), client_id=client_id, endpoint=self.taker, **session)
+        self.session = _Subscriber(BrokerUrl.parse(url), client_id=client_id, endpoint=self.taker, **session)
 
     def _take(self, taken: Taken) -> None:
         self.messages.append(taken.message)
@@ -103,7 +114,7 @@ class TakingSide:
     def __enter__(self) -> Self:
         self.session.start()
         if self._wait:
-            eventually(lambda: self.session.is_up, what="the taker has no connection")
+            assert self.session.subscribed.wait(60), "the taker has no connection"
         return self
 
     def __exit__(
