@@ -283,7 +283,7 @@ def test_an_unreadable_message_is_acknowledged_and_those_behind_it_pass(
     bad: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Logged and counted; unacknowledged, it would come again for ever."""
-    with FakeBroker(WELCOME) as fake, TakingSide(fake.url) as keeper:
+    with FakeBroker(WELCOME) as fake, TakingSide(fake.url, wait=False) as keeper:
         handshake(fake)
         fake.client().sendall(bad + raw.publish(TOPIC.encode(), b"behind it", packet_id=8))
         acknowledged(fake, 7, 8)
@@ -299,7 +299,7 @@ def test_unreadable_messages_of_qos_0_are_passed_over() -> None:
     """There is nothing to acknowledge."""
     bad = raw.publish(TOPIC.encode(), b"", properties=b"\x7f\x00", packet_id=None)
     large = raw.publish(TOPIC.encode(), bytes(11 * 1024 * 1024), packet_id=None)
-    with FakeBroker(WELCOME) as fake, TakingSide(fake.url) as keeper:
+    with FakeBroker(WELCOME) as fake, TakingSide(fake.url, wait=False) as keeper:
         handshake(fake)
         fake.client().sendall(bad + large + raw.publish(TOPIC.encode(), b"behind", packet_id=1))
         acknowledged(fake, 1)
@@ -325,7 +325,7 @@ def test_unreadable_messages_of_qos_0_are_passed_over() -> None:
 )
 def test_a_broker_that_breaks_the_rules_is_left_and_tried_again(nonsense: bytes) -> None:
     """The thread lives on."""
-    with FakeBroker(WELCOME) as fake, TakingSide(fake.url) as keeper:
+    with FakeBroker(WELCOME) as fake, TakingSide(fake.url, wait=False) as keeper:
         handshake(fake)
         fake.client().sendall(nonsense)
         fake.client(2)
