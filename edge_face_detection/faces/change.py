@@ -39,9 +39,9 @@ _ASIDE, _ABOVE, _BELOW = 0.8, 0.6, 1.5
 # it: networks are built for a size.
 _AROUND, _PARTS = 3, 4
 _GROWN = np.ones((2 * _AROUND + 1, 2 * _AROUND + 1), np.uint8)
-# Fewer cells than these are noise.
+# Fewer cells of the glance than these are noise.
 _LEAST_CELLS = 4
-# Frames for which a place that goes on changing is left alone, at most; and after which it counts as calm.
+# For so many frames at most, a place that goes on changing is left alone. After so many without a search it is calm.
 _WAIT_FRAMES, _CALM_FRAMES = 32, 60
 
 
@@ -61,8 +61,9 @@ class ChangeWatch:
     def __init__(self) -> None:
         self._glance = np.zeros(_GLANCE[::-1], np.uint8)
         self._searched = self._glance.copy()
-        self._due = np.zeros(_GLANCE[::-1], np.int32)
-        self._wait = np.ones(_GLANCE[::-1], np.int32)
+        # For each cell of the glance: the frame from which on it is searched again, and how long it waited for that.
+        self._due = np.zeros(_GLANCE[::-1], np.int64)
+        self._wait = np.ones(_GLANCE[::-1], np.int64)
         self._number = 0
         self._size = (0, 0)
         self._moment = 0.0
@@ -90,7 +91,7 @@ class ChangeWatch:
     def news(self, known: Iterable[Box]) -> list[Region]:
         """Where something has come since that place was searched, apart from the faces that are known.
 
-        A place where searches find nothing, though it changes again and again, is left out for ever longer.
+        Where a place changes again and again and searches find nothing, it is left out for longer each time.
         """
         news = cv2.threshold(cv2.absdiff(self._glance, self._searched), _NEWS, 255, cv2.THRESH_BINARY)[1]
         across, down = (cells / side for cells, side in zip(_GLANCE, self._size, strict=True))
@@ -113,7 +114,7 @@ class ChangeWatch:
         return sorted(regions)
 
     def searched(self, region: Region, *, found: bool) -> None:
-        """That part of the frame has been searched; `found`: for a new face, and there was one."""
+        """That part of the frame has been searched. `found`: whether a new face was there."""
         across, down = (cells / side for cells, side in zip(_GLANCE, self._size, strict=True))
         x, y, width, height = region
         part = np.s_[int(y * down) : math.ceil((y + height) * down), int(x * across) : math.ceil((x + width) * across)]

@@ -28,9 +28,10 @@ _KEEN_FRAMES, _SELDOM = 5, 3
 # How far from its expected place a lost face may come back: sides of its box, at once and for each frame away.
 _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
-# Searching what has changed costs on average as much as the whole frame in this many; less than a share is no region.
+# Searching what has changed costs no more, on average, than the whole frame in so many frames. It begins anew when the
+# smallest region, this share of the frame, can be paid.
 _NEWS_FRAMES, _LEAST_NEWS = 24, 1 / 16
-# What a rough scan costs of a search with all care.
+# A rough scan costs this part of a search with all care.
 _ROUGH_SHARE = 0.3
 # Turns in which a pass of the scan is done.
 _TURNS = 2
