@@ -8,6 +8,7 @@ import signal
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -32,10 +33,22 @@ EXIT_BAD_SETTINGS = 2
 _THREAD_STACK_BYTES = 8 * 1024 * 1024
 
 
+# A signal that comes in the instant before the main thread falls asleep does not wake it.
+_LONGEST_SLEEP_SECONDS = 1.0
+
+
 class Stop(threading.Event):
     """Set when the program is to end, by a signal or because a part of it failed."""
 
     failed = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As an Event's; but signals are heard within a second, whenever they come."""
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        while not super().wait(min(_LONGEST_SLEEP_SECONDS, max(0.0, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                return False
+        return True
 
     def fail(self) -> None:
         self.failed = True

@@ -21,6 +21,7 @@ from tests.support.nginx import Nginx
 from tests.support.plain import plain_client, publish
 from tests.support.programs import ROOT
 from tests.support.stores import real_store
+from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.browser"]
 
@@ -103,7 +104,7 @@ def test_it_may_be_served_below_a_folder(tab: Page, tmp_path: Path, broker: Mosq
             log_in(tab, f"{url}/")
             expect(tab.locator("#status")).to_have_text("live")
             drawn = "[...document.querySelectorAll('.face img')].every((one) => one.naturalWidth === 48)"
-            tab.wait_for_function(drawn)
+            eventually(lambda: tab.evaluate(drawn), what="the pictures are not drawn")
             tab.locator(f"{CARDS} button").click()
             tab.locator("#share").click()
             expect(tab.locator("#told")).to_contain_text("Copied")
