@@ -33,15 +33,18 @@ gallery: $(STAMP_DEMO) mosquitto ## the page of the last demo again, over its bu
 
 setup: $(STAMP_DEV) ## make the virtual environment (.venv), tests and tools included
 
+# An engine without compose, its plugin, starts none of the stacks.
+DOCKER_ANSWERS = { docker version && docker compose version; } >/dev/null 2>&1
+
 test-unit: $(STAMP_DEV) ## after each change: the unit tests; WORKERS at a time
 	@$(TOGETHER) tests/unit
 
 test: ready ## unit and integration tests, and the containers' where a Docker engine answers; docs/testing.md
-	@docker version >/dev/null 2>&1 && echo "A Docker engine answers: unit, integration and container tests." || \
-		echo "No Docker engine answers: unit and integration tests only."
+	@$(DOCKER_ANSWERS) && echo "A Docker engine answers: unit, integration and container tests." || \
+		echo "No Docker engine with compose answers: unit and integration tests only."
 	@$(TOGETHER)
 	@$(PYTEST) -m alone $$(grep -rl 'mark\.alone' tests/integration tests/unit --include='*.py')
-	@if docker version >/dev/null 2>&1; then $(PYTEST) tests/containers; fi
+	@if $(DOCKER_ANSWERS); then $(PYTEST) tests/containers; fi
 
 check: $(STAMP_DEV) ## before a commit: ruff, its formatter, mypy, the page of the settings, locks, known weaknesses
 	@$(BIN)/ruff check .
@@ -62,11 +65,11 @@ docs: $(STAMP_DEV) ## write the tables of docs/settings.md
 	@PYTHONPATH=. $(BIN)/python dev/scripts/settings_table.py
 
 test-containers: $(STAMP_DEV) prometheus ## tests of the images and compose files; needs a Docker engine
-	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
+	@$(DOCKER_ANSWERS) || { echo "docker version and docker compose version must both answer: start the engine, or install compose." >&2; exit 1; }
 	@$(PYTEST) tests/containers
 
 test-cluster: $(STAMP_DEV) mosquitto ## tests with a cluster of RabbitMQ, three nodes of compose/cluster.yml; needs a Docker engine, and 3 minutes
-	@docker version >/dev/null 2>&1 || { echo "No Docker engine answers (docker version): start one, or see make test." >&2; exit 1; }
+	@$(DOCKER_ANSWERS) || { echo "docker version and docker compose version must both answer: start the engine, or install compose." >&2; exit 1; }
 	@$(PYTEST) tests/cluster
 
 test-camera: $(STAMP_DEV) mosquitto qemu ## tests with USB cameras, in a virtual machine that emulates them; needs Debian on x86_64
