@@ -41,8 +41,11 @@ _AROUND, _PARTS = 3, 4
 _GROWN = np.ones((2 * _AROUND + 1, 2 * _AROUND + 1), np.uint8)
 # Fewer cells of the glance than these are noise.
 _LEAST_CELLS = 4
-# For so many frames at most, a place that goes on changing is left alone. After so many without a search it is calm.
-_WAIT_FRAMES, _CALM_FRAMES = 32, 60
+# For so many ticks at most, a place that goes on changing is left alone. After so many without a search it is calm.
+_WAIT_TICKS, _CALM_TICKS = 32, 60
+# Ticks are what a search waits by, so that it takes as long with few frames a second. A frame counts as one at least,
+# and as so many at most.
+_TICKS_SECOND, _MOST_TICKS = 30, 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,9 @@ class Change:
     is_cut: bool
     #: More has changed than is usual.
     is_stir: bool
+    #: Time since the frame before, in thirtieths of a second, without what that frame took: 1 to 15. Searching must not
+    #: make for more of it on a slow processor.
+    ticks: float
 
 
 class ChangeWatch:
@@ -61,24 +67,25 @@ class ChangeWatch:
     def __init__(self) -> None:
         self._glance = np.zeros(_GLANCE[::-1], np.uint8)
         self._searched = self._glance.copy()
-        # For each cell of the glance: the frame from which on it is searched again, and how long it waited for that.
-        self._due = np.zeros(_GLANCE[::-1], np.int64)
-        self._wait = np.ones(_GLANCE[::-1], np.int64)
-        self._number = 0
+        # For each cell of the glance: the tick from which on it is searched again, and how many it waited for that.
+        self._due = np.zeros(_GLANCE[::-1])
+        self._wait = np.ones(_GLANCE[::-1])
+        self._now = 0.0
         self._size = (0, 0)
         self._moment = 0.0
         self._usual = 0.0
 
-    def next(self, frame: Frame, *, shrink: float, spent: float) -> Change:
+    def next(self, frame: Frame, *, shrink: float, spent: float, busy: float) -> Change:
         """`shrink`: by how much a `view` of the frame is going to shrink it. `spent`: seconds that the search of the
-        frame before took. Raises UnreadableFrameError.
+        whole frame before took, if there was one; `busy`: that all took. Raises UnreadableFrameError.
         """
-        self._number += 1
         glance = frame.glance(_GLANCE, shrink=shrink)
         changed = float(np.count_nonzero(cv2.absdiff(glance, self._glance) > _CHANGED)) / glance.size
         # The absolute value: a clock may be set back.
         seconds = abs(frame.moment - self._moment)
         is_live = frame.moment == frame.captured_monotonic
+        ticks = min(max(1.0, (seconds - busy * is_live) * _TICKS_SECOND), _MOST_TICKS)
+        self._now += ticks
         if is_live and seconds - spent < _OWN_SECONDS:
             seconds = 0.0
         is_new = frame.size != self._size
@@ -86,7 +93,7 @@ class ChangeWatch:
         is_stir = changed > _STIR + _STIR_USUAL * self._usual
         self._usual += _USUAL_GAIN * (min(changed, _CUT) - self._usual)
         self._glance, self._size, self._moment = glance, frame.size, frame.moment
-        return Change(is_cut or seconds >= _ALONE_SECONDS, is_cut, is_stir)
+        return Change(is_cut or seconds >= _ALONE_SECONDS, is_cut, is_stir, ticks)
 
     def news(self, known: Iterable[Box]) -> list[Region]:
         """Where something has come since that place was searched, apart from the faces that are known.
@@ -103,7 +110,7 @@ class ChangeWatch:
         if cv2.countNonZero(news) < _LEAST_CELLS:
             return []
         news = cv2.medianBlur(news, 3)
-        due = (news > 0) & (self._due <= self._number)
+        due = (news > 0) & (self._due <= self._now)
         if not due.any():
             return []
         # All of what moves together is searched where a part of it is due: a face may be anywhere in it.
@@ -120,9 +127,9 @@ class ChangeWatch:
         part = np.s_[int(y * down) : math.ceil((y + height) * down), int(x * across) : math.ceil((x + width) * across)]
         if not found:
             # A place that was calm since it was due begins anew.
-            calm = self._number - self._due[part] > _CALM_FRAMES
-            self._wait[part] = np.where(calm, 1, np.minimum(2 * self._wait[part], _WAIT_FRAMES))
-            self._due[part] = self._number + self._wait[part]
+            calm = self._now - self._due[part] > _CALM_TICKS
+            self._wait[part] = np.where(calm, 1, np.minimum(2 * self._wait[part], _WAIT_TICKS))
+            self._due[part] = self._now + self._wait[part]
         self._searched[part] = self._glance[part]
 
     def _region(self, *place: int) -> Region:

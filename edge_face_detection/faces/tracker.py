@@ -28,9 +28,9 @@ _KEEN_FRAMES, _SELDOM = 5, 3
 # How far from its expected place a lost face may come back: sides of its box, at once and for each frame away.
 _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
-# Searching what has changed costs no more, on average, than the whole frame in so many frames. It begins anew when the
-# smallest region, this share of the frame, can be paid.
-_NEWS_FRAMES, _LEAST_NEWS = 24, 1 / 16
+# Searching what has changed costs no more, on average, than the whole frame in so many ticks (see Change). It begins
+# anew when the smallest region, this share of the frame, can be paid.
+_NEWS_TICKS, _LEAST_NEWS = 24, 1 / 16
 # A rough scan costs this part of a search with all care.
 _ROUGH_SHARE = 0.3
 # Turns in which a pass of the scan is done.
@@ -45,9 +45,9 @@ class Tracker:
 
     Each known face is looked for in a small window around its expected place, scaled so that a narrow band of sizes is
     enough: first by its likeness to the last detection (normalised correlation), and in each `refresh`-th frame, or
-    when that fails, by the detector. The rest of the frame is scanned for new faces in slices, one pass in
-    `scan_frames` frames, and in full when more of the picture changes than is usual: somebody came. A find counts once
-    the detector is sure of it in such a window.
+    when that fails, by the detector. For new faces, places that have changed are searched at once, and the rest of the
+    frame is scanned in slices, one pass in `scan_ticks` (of 1/30 s). A find counts once the detector is sure of it in
+    such a window.
 
     A frame that stands alone (see Change) is searched as a whole, with all the care there is. What is found there
     counts.
@@ -68,19 +68,19 @@ class Tracker:
     min_face_size: int = 40
     #: Larger frames are shrunk to this largest side for the scan, in pixels.
     max_side: int = 640
-    scan_frames: int = 30
+    scan_ticks: int = 30
     refresh: int = 8
     patience: int = 30
 
     def __post_init__(self) -> None:
-        for name, least in {"min_face_size": 1, "max_side": 1, "scan_frames": 1, "refresh": 1, "patience": 0}.items():
+        for name, least in {"min_face_size": 1, "max_side": 1, "scan_ticks": 1, "refresh": 1, "patience": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
         self._scan: Scan | None = None
         self._watch = ChangeWatch()
-        self._waited = 0
+        self._waited = 0.0
         self._budget = 1.0
-        self._spent = 0.0
+        self._spent = self._busy = 0.0
         self._alike = _ALIKE
         self._tracks: list[Track] = []
         self._last_number = 0
@@ -92,19 +92,20 @@ class Tracker:
 
     def faces(self, frame: Frame) -> list[Face]:
         """The faces in the next frame, oldest track first. Raises UnreadableFrameError."""
+        began = monotonic()
         if self._scan is None or frame.size != self._scan.size:
             sizes = {"min_face_size": self.min_face_size, "max_side": self.max_side}
             self._scan = Scan(self.finder, frame.size, **sizes, turns=_TURNS)
-        change = self._watch.next(frame, shrink=1 / self._scan.scale, spent=self._spent)
+        change = self._watch.next(frame, shrink=1 / self._scan.scale, spent=self._spent, busy=self._busy)
         self._spent = 0.0
-        self._waited += 1
+        self._waited += change.ticks
+        self._budget = min(1.0, self._budget + change.ticks / _NEWS_TICKS)
         self._alike = _ALIKE_LATE if change.is_stir or change.is_alone else _ALIKE
         if change.is_cut:
             self._tracks.clear()
         if change.is_alone:
             for track in self._tracks:
                 track.miss(hidden=False)
-            began = monotonic()
             whole = (0, 0, *frame.size)
             self._search(frame, whole, is_alone=True)
             self._watch.searched(whole, found=True)
@@ -112,17 +113,17 @@ class Tracker:
         else:
             rough = self._follow(frame)
             self._search_news(frame)
-            if self.scan_frames <= self._waited * self._scan.turns:
-                self._waited = 0
+            if self.scan_ticks <= self._waited * self._scan.turns:
+                self._waited = 0.0
                 rough.extend(self._scan.next(frame))
             self._try(frame, rough)
         self._tracks = [track for track in self._tracks if track.away <= self.patience]
+        self._busy = monotonic() - began
         faces = [track.face(frame.size) for track in self._tracks if not track.away]
         return [face for face in faces if face.side >= self.min_face_size]
 
     def _search_news(self, frame: Frame) -> None:
-        """Search where something has come. On average that costs no more than the whole in _NEWS_FRAMES frames."""
-        self._budget = min(1.0, self._budget + 1 / _NEWS_FRAMES)
+        """Search where something has come. On average that costs no more than the whole in _NEWS_TICKS ticks."""
         if self._budget < _LEAST_NEWS:
             return
         for region in self._watch.news(self._present()):

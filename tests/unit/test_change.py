@@ -21,17 +21,18 @@ def finder(request: pytest.FixtureRequest) -> Finder:
 
 
 class Search:
-    """Looks at frames as the tracker does, and finds no face."""
+    """Looks at so many frames a second as the tracker does, and finds no face in the seconds it takes for one."""
 
-    def __init__(self) -> None:
-        self.watch, self.number = ChangeWatch(), 0
+    def __init__(self, rate: float = 30, busy: float = 0) -> None:
+        self.watch, self.number, self.rate, self.busy = ChangeWatch(), 0, rate, busy
 
     def look(self, *places: tuple[int, int]) -> list[Region]:
         """The regions that are searched in the next frame, which has light patches at these places."""
         image = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
         for x, y in places:
             image[y : y + PATCH, x : x + PATCH] = 200
-        self.watch.next(frame(image, self.number), shrink=1, spent=0)
+        shown = frame(image, self.number, self.number / self.rate)
+        self.watch.next(shown, shrink=1, spent=0, busy=self.busy)
         if self.number == 0:
             self.watch.searched((0, 0, WIDTH, HEIGHT), found=True)
         self.number += 1
@@ -64,6 +65,18 @@ def test_a_place_that_changes_for_ever_is_searched_ever_more_rarely() -> None:
     assert 1 <= search.wave(100) <= 4
 
 
+def test_a_place_waits_as_long_with_few_frames_a_second() -> None:
+    search = Search(rate=5)
+    search.wave(50)
+    assert 8 <= search.wave(60) <= 12
+
+
+def test_what_looking_takes_is_no_reason_to_look_more() -> None:
+    search = Search(rate=5, busy=0.19)
+    assert 3 <= search.wave(60) <= 8
+    assert 1 <= search.wave(100) <= 4
+
+
 def test_it_does_not_hide_what_comes_elsewhere() -> None:
     search = Search()
     search.wave(99)
@@ -81,10 +94,13 @@ def test_a_place_that_was_calm_begins_anew() -> None:
 
 
 @with_both
-def test_somebody_who_comes_in_beside_a_lamp_that_flickers_is_found_within_ten_frames(finder: Finder) -> None:
+@pytest.mark.parametrize(("rate", "within"), [(30, 10), (5, 4)])
+def test_somebody_who_comes_in_beside_a_lamp_that_flickers_is_found_soon(
+    finder: Finder, rate: int, within: int
+) -> None:
     tracker, place = Tracker(finder), (230.0, 120.0, 70.0)
-    for number in range(100):
+    for number in range(90 + within):
         image = scene([place] * (number >= 90), number=number)
         image[40:200, 10:90] = 60 + 120 * (number % 2)
-        found = tracker.faces(frame(image, number))
+        found = tracker.faces(frame(image, number, number / rate))
     assert len(found) == 1

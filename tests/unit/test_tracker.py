@@ -263,7 +263,7 @@ def test_noise_and_nothing_give_no_faces(finder: Finder) -> None:
         assert not any(tracker.faces(frame(image)) for _ in range(10))
 
 
-@pytest.mark.parametrize("name", ["min_face_size", "max_side", "scan_frames", "refresh"])
+@pytest.mark.parametrize("name", ["min_face_size", "max_side", "scan_ticks", "refresh"])
 def test_counts_and_sizes_below_one_are_refused(finder: Finder, name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be 1 or more, not 0"):
         Tracker(finder, **{name: 0})
