@@ -1,5 +1,8 @@
 """A real S3 server on loopback whose objects can be looked at as files: `rclone serve s3` over a folder."""
 
+import base64
+import contextlib
+import http.client
 import os
 import re
 import secrets
@@ -10,12 +13,13 @@ from functools import cache
 from pathlib import Path
 
 from dev.stack.ports import free_port
-from dev.stack.processes import ManagedProcess
+from dev.stack.processes import ManagedProcess, ProcessError
 
 # The bucket of the demo, the benchmarks and most tests.
 BUCKET = "faces"
 # Uploads under way; a killed server leaves them behind. https://rclone.org/commands/rclone_serve_s3/
 _UPLOADS = ".rclone_"
+_CONTROLLER = "stack"
 
 
 @cache
@@ -44,9 +48,13 @@ class S3Server(ManagedProcess):
         (self.folder / BUCKET).mkdir(parents=True, exist_ok=True)
         self.access_key_id = secrets.token_hex(10)
         self.secret_access_key = secrets.token_hex(20)
+        # To be told to forget; on SIGHUP it would, too, but it listens a moment before it is ready for that signal.
+        self._control = free_port()
+        self._control_password = secrets.token_hex(20)
         # With a cache it would answer before the file is there. Its default limit of headers, 4096, is less than S3
         # allows for metadata and a signature.
         options = [f"--addr=127.0.0.1:{self.port}", "--vfs-cache-mode=off", "--max-header-bytes=16384"]
+        options += ["--rc", f"--rc-addr=127.0.0.1:{self._control}"]
         super().__init__(
             name,
             [find_rclone(), "serve", "s3", *options, str(self.folder)],
@@ -56,9 +64,10 @@ class S3Server(ManagedProcess):
                 "PATH": os.environ.get("PATH", os.defpath),
                 "HOME": str(folder),
                 "RCLONE_AUTH_KEY": f'"{self.access_key_id},{self.secret_access_key}"',
+                "RCLONE_RC_USER": _CONTROLLER,
+                "RCLONE_RC_PASS": self._control_password,
                 "RCLONE_CONFIG": "",
             },
-            # Its port listens a moment before it is ready, and a SIGHUP in between would end it.
             ready=lambda: "Starting s3 server" in self.log_text(),
         )
 
@@ -80,9 +89,17 @@ class S3Server(ManagedProcess):
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
             raise ValueError(f"{name!r} is no bucket name: 3 to 63 of a-z, 0-9, dot and hyphen")
         (self.folder / name).mkdir(exist_ok=True)
-        # rclone remembers folders for minutes; on SIGHUP it looks again.
         if self.running:
-            self.reload()
+            self.forget()
+
+    def forget(self) -> None:
+        """Have it look at the files again: it remembers folders for minutes. https://rclone.org/rc/#vfs-forget"""
+        secret = base64.b64encode(f"{_CONTROLLER}:{self._control_password}".encode()).decode()
+        connection = http.client.HTTPConnection("127.0.0.1", self._control, timeout=60)
+        with contextlib.closing(connection):
+            connection.request("POST", "/vfs/forget", headers={"Authorization": f"Basic {secret}"})
+            if (answer := connection.getresponse()).status != http.HTTPStatus.OK:
+                raise ProcessError(f"rclone does not look at its files again: {answer.read()!r}")
 
     def objects(self, bucket: str = BUCKET) -> dict[str, Path]:
         """All stored objects: key to file, in the order of the keys."""

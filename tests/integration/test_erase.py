@@ -261,7 +261,7 @@ def test_what_was_broken_off_is_gone_on_with(how: str, s3: S3Server, monkeypatch
     for i in range(2500):
         put_file(s3, key(EIGHT, name=f"{i:04}"))
     stays = put_file(s3, key(EIGHT, camera="other"))
-    s3.reload()
+    s3.forget()
     folder = stays.parents[4] / "front-door/2026/05/01"
     stopped = threading.Event()
 

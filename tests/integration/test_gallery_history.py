@@ -285,7 +285,7 @@ def test_what_is_no_face_is_passed_over(s3: S3Server, store: Bucket) -> None:
         path = s3.folder / "faces" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
-    s3.reload()
+    s3.forget()
     assert walked(History(store), [DOOR], count=10) == [key]
 
 

@@ -204,7 +204,7 @@ def test_a_face_that_was_erased_meanwhile_is_told(page: Page, s3: S3Server, gall
     expect(page.locator(CARDS).first).to_be_visible()
     expect(page.locator(f'{CARDS} button[data-key="{keys[109]}"]')).to_have_count(0)
     (s3.folder / "faces" / keys[109]).unlink()
-    s3.reload()
+    s3.forget()
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     expect(page.locator(f"{CARDS}.gone")).to_have_count(1)
     page.locator(f"{CARDS}.gone button").click()
@@ -367,7 +367,7 @@ def test_a_face_of_which_nothing_was_told_is_found_when_somebody_looks(
 def test_twenty_thousand_faces_in_a_day(page: Page, s3: S3Server, gallery: Gallery) -> None:
     """Only what is on the screen exists; the hour is a jump away, and memory stays flat."""
     fill_day(s3.folder / "faces", cameras=5, each=4_000)
-    s3.reload()
+    s3.forget()
     page.goto(gallery.url)
     # How soon, `python -m dev.bench gallery` measures.
     expect(page.locator(CARDS).first).to_be_visible()

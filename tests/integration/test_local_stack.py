@@ -228,7 +228,7 @@ def test_the_s3_server_keeps_objects_as_files_over_a_kill(tmp_path: Path) -> Non
         server.start()
         assert client.get_object(Bucket="early", Key="faces/a b/ü.png")["Body"].read() == b"picture"
         shutil.rmtree(server.folder / "late")
-        server.reload()
+        server.forget()
         await_true(lambda: not exists(client, "late"), what="the bucket is gone for clients, too")
         assert list(server.objects("early")) == ["faces/a b/ü.png"]
 
