@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, sync_playwright
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The system's Chromium, without a window. Raises FileNotFoundError where there is none."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
         raise FileNotFoundError("there is no Chromium: dev/scripts/need.sh chromium")
     # Without a graphics card Chromium emulates one, which takes processor time.

@@ -448,7 +448,7 @@ def test_the_demo_stores_each_published_face_once(demo_folder: Path) -> None:
     told = re.search(r"each of the (\d+) published faces is in the bucket exactly once", out)
     assert told is not None, out
     pictures = list((demo_folder / "buckets" / "faces").rglob("*.png"))
-    assert len(pictures) == int(told[1]) > 20
+    assert len(pictures) == int(told[1]) > 0
     assert cv2.imread(str(pictures[0])) is not None
 
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from dev.stack.browser import chromium
 
 # A module's tests that share a Chromium: to start one takes as long as some tests, and all in a row as long as the run.
-_GROUP = 13
+_GROUP = 8
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
