@@ -9,7 +9,7 @@ STAMP_DEV := $(VENV)/.installed-dev
 PACKAGES := edge_face_detection edge_forwarder cloud_saver cloud_gallery object_store face_messages dev
 
 # Tests that run at a time: more than there are processors, since most tests wait for programs.
-WORKERS ?= 6
+WORKERS ?= 8
 PYTEST := $(BIN)/pytest
 # Tests that must run alone (memory bounds, rates) run after the others.
 TOGETHER := $(PYTEST) -n $(WORKERS) --dist loadgroup -m 'not alone'
