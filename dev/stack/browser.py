@@ -7,11 +7,13 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, sync_playwright
 
+_PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The system's Chromium, without a window. Raises FileNotFoundError where there is none."""
-    found = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None)
+    found = next(filter(None, map(shutil.which, _PROGRAMS)), None)
     if found is None:
         raise FileNotFoundError("there is no Chromium: dev/scripts/need.sh chromium")
     # Without a graphics card Chromium emulates one, which takes processor time.

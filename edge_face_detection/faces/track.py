@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -35,26 +36,29 @@ class Window:
         (self._x, self._y), self._scale = place, scale
 
     @classmethod
-    def of(cls, frame: Frame, box: Box, finder: Finder) -> Window | None:
-        """None when too little of it lies in the frame."""
-        (width, height), (across, down), side = frame.size, box.centre, box.side * finder.look_span
+    def of(cls, frame: Frame, box: Box, finder: Finder, *, play: float = 0.0) -> Window | None:
+        """`play`: sides of the face added on each side. None when too little of it lies in the frame."""
+        span = finder.look_span + 2 * play
+        (width, height), (across, down), side = frame.size, box.centre, box.side * span
         left, right = max(0, round(across - side / 2)), min(width, round(across + side / 2))
         top, bottom = max(0, round(down - side / 2)), min(height, round(down + side / 2))
         if min(right - left, bottom - top) < box.side * _LEAST_SHOWN:
             return None
-        full, scale = round(finder.look_side * finder.look_span), finder.look_side / box.side
+        full, scale = round(finder.look_side * span), finder.look_side / box.side
         size = min(full, round((right - left) * scale)), min(full, round((bottom - top) * scale))
         picture = frame.view((left, top, right - left, bottom - top), size, grey=finder.grey)
         return cls(finder, picture, (left, top), size[0] / (right - left))
 
-    def detect(self, near: Box, *, sure: bool) -> Sighting | None:
-        """The face that overlaps most with the box, if any does; boxes are in pixels of the frame."""
+    def detect(self, near: Box, *, sure: bool, play: float = 0.0) -> Sighting | None:
+        """The face that overlaps most with the box, else the nearest within `play` of the box's sides; in pixels of the
+        frame. None where there is none.
+        """
         best, most = None, 0.0
         for sighting in self._finder.look(self._picture, sure=sure):
             x, y, width, height = (value / self._scale for value in sighting.box)
             box = Box(self._x + x, self._y + y, width, height)
-            if (overlap := box.iou(near)) > most:
-                best, most = Sighting(box, sighting.score, sighting.frontality), overlap
+            if (nearness := _nearness(box, near, play)) > most:
+                best, most = Sighting(box, sighting.score, sighting.frontality), nearness
         return best
 
     def patch(self, box: Box, *, margin: int = 0) -> Image:
@@ -78,6 +82,15 @@ class Window:
             return -1.0, (0.0, 0.0)
         _, best, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(self._grey, template, cv2.TM_CCOEFF_NORMED))
         return best, (self._x + (x + width / 2) / self._scale, self._y + (y + height / 2) / self._scale)
+
+
+def _nearness(box: Box, near: Box, play: float) -> float:
+    """Above 1 where they overlap, more the more they do; above 0 within `play`."""
+    if overlap := box.iou(near):
+        return 1 + overlap
+    (x, y), (near_x, near_y) = box.centre, near.centre
+    reach = near.side * (1 + play)
+    return 1 - math.hypot(x - near_x, y - near_y) / reach if play else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,9 @@ _SIZES = 1.6
 _NEWS_TICKS, _LEAST_NEWS = 24, 1 / 16
 # A rough scan costs this part of a search with all care.
 _ROUGH_SHARE = 0.3
+# With few frames a second a face goes further from one to the next: it is looked for so many sides further off for each
+# tick, above so many ticks.
+_PLAY, _PLAY_MOST, _PLAY_FROM = 0.25, 1.5, 1.5
 # Turns in which a pass of the scan is done.
 _TURNS = 2
 # Pictures that stand alone are searched up to this multiple of `max_side`.
@@ -81,6 +84,7 @@ class Tracker:
         self._waited = 0.0
         self._budget = 1.0
         self._spent = self._busy = 0.0
+        self._play = 0.0
         self._alike = _ALIKE
         self._tracks: list[Track] = []
         self._last_number = 0
@@ -99,6 +103,7 @@ class Tracker:
         change = self._watch.next(frame, shrink=1 / self._scan.scale, spent=self._spent, busy=self._busy)
         self._spent = 0.0
         self._waited += change.ticks
+        self._play = min(_PLAY_MOST, _PLAY * (change.ticks - 1)) if change.ticks > _PLAY_FROM else 0.0
         self._budget = min(1.0, self._budget + change.ticks / _NEWS_TICKS)
         self._alike = _ALIKE_LATE if change.is_stir or change.is_alone else _ALIKE
         if change.is_cut:
@@ -201,14 +206,15 @@ class Tracker:
         """Where the track has its face in this frame; None if nowhere."""
         if track.away > _KEEN_FRAMES and track.away % _SELDOM:
             return None
-        window = Window.of(frame, track.expected, self.finder)
+        window = Window.of(frame, track.expected, self.finder, play=self._play)
         if window is None:
             return None
         followed = track.followed(window)
         is_proved = track.detections >= _PROOF and not track.away
         if not is_proved or followed.likeness < _FOLLOW or track.undetected + 1 >= self.refresh:
             near = followed.box if followed.likeness >= _FOLLOW else track.expected
-            sighting = window.detect(near, sure=track.detections < _PROOF and not track.is_sure)
+            is_unproved = track.detections < _PROOF and not track.is_sure
+            sighting = window.detect(near, sure=is_unproved, play=self._play)
             if sighting is not None:
                 return track.detected(window, sighting)
         may_follow = is_proved or (track.is_sure and not track.away)
@@ -227,7 +233,8 @@ class Tracker:
 
     def _admit(self, window: Window, sighting: Sighting, *, sure: bool) -> None:
         """A face that no track has: a lost one's, or a new one's. `sure`: it needs no further proof."""
-        claims = [(track.detected(window, sighting), track) for track in self._tracks if _may_be(track, sighting.box)]
+        lost = [track for track in self._tracks if _may_be(track, sighting.box, self._play)]
+        claims = [(track.detected(window, sighting), track) for track in lost]
         claim, track = max(claims, key=lambda pair: pair[0].likeness, default=(None, None))
         if claim and track and self._is_known(track, claim):
             track.accept(claim)
@@ -256,10 +263,10 @@ def _is_same(rough: Box, box: Box) -> bool:
     return is_inside and box.side / 2 <= rough.side <= box.side * 2
 
 
-def _may_be(track: Track, box: Box) -> bool:
-    """Whether a lost face can be back there."""
+def _may_be(track: Track, box: Box, play: float) -> bool:
+    """Whether a lost face can be back there; `play`: further off by so many of its sides."""
     if not track.away:
         return False
     (x, y), (old_x, old_y) = box.centre, track.box.centre
-    reach = track.box.side * min(_REACH + _REACH_FRAME * track.away, _REACH_MOST)
+    reach = track.box.side * min(_REACH + play + _REACH_FRAME * track.away, _REACH_MOST)
     return math.hypot(x - old_x, y - old_y) <= reach and 1 / _SIZES <= box.side / track.box.side <= _SIZES

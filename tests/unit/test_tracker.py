@@ -154,6 +154,20 @@ def test_two_faces_that_cross_keep_their_numbers(finder: Finder) -> None:
 
 
 @with_both
+@pytest.mark.parametrize(("rate", "step"), [(10, 25), (5, 50), (3, 60)])
+def test_somebody_who_walks_keeps_the_number_with_few_frames_a_second(finder: Finder, rate: int, step: int) -> None:
+    """Each frame shows the face half of its side and more from where it was, and the next time it turns back."""
+    tracker = Tracker(finder)
+    places = [*range(45, 276, step)]
+    seen = []
+    for number, x in enumerate([places[0], *places, *reversed(places)]):
+        faces = tracker.faces(frame(scene([(x, 120, 60.0)], number=number), number, number / rate))
+        seen.append([face.track for face in faces])
+    assert seen == [seen[0]] * len(seen)
+    assert len(seen[0]) == 1
+
+
+@with_both
 def test_a_face_that_splits_from_another_gets_a_number_of_its_own(finder: Finder) -> None:
     """Someone stood right behind someone else and steps aside."""
     places = [[(110 + 3 * min(step, 32), 110, 60.0), (110, 120, 64.0)] for step in range(45)]
