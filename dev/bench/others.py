@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dev.bench import best
+from dev.bench import best, rates
 from dev.bench.composed import Still, stills, video
 from dev.bench.detecting import make_finder, naive_boxes, naive_cascade
 from dev.bench.measure import BenchmarkError, Table
 from dev.bench.truth import Score, TrueFace, judge_frames, labelled
+from dev.bench.walks import walks
 from edge_face_detection.faces.detector import Box
 from edge_face_detection.faces.haar import load_cascade
 from edge_face_detection.faces.tracker import Tracker
@@ -51,7 +52,8 @@ def run(clips: Path, half: str) -> list[Table]:
         " Recall, precision, one to one at IoU 0.5."
     )
     header = ["", "stills, from 40 pixels", "from 20", "videos", "found after, frames (median, p95)", "CPU ms a frame"]
-    return [Table("Other people's faces", about, header, rows), best.run(clips, half)]
+    walked = list(walks(clips, half))
+    return [Table("Other people's faces", about, header, rows), best.run(walked, half), rates.run(walked, half)]
 
 
 def _stills(method: Method, pictures: Sequence[Still], smallest: int) -> str:
