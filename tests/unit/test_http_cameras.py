@@ -316,7 +316,7 @@ def test_an_answer_that_comes_in_drops_is_not_waited_for(monkeypatch: pytest.Mon
     with RawHttp(serve) as server, Watched(server.url) as watched:
         began = time.monotonic()
         watched.says("no answer in time")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8
 
 
 def test_a_picture_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,7 @@ def test_a_camera_that_is_not_there_is_retried_and_told_of_once(
     consumer = _consume(source)
     eventually(lambda: camera.tries >= 4)
     assert consumer.is_alive()
-    assert _close_and_time(source, consumer) < 1
+    assert _close_and_time(source, consumer) < 5
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert reason in record.getMessage()
@@ -181,7 +181,7 @@ def test_an_address_where_nobody_is_says_so(mute: socket, caplog: pytest.LogCapt
     source = LiveSource(UrlCamera(f"rtsp://user:secret@127.0.0.1:{port}/stream"))
     consumer = _consume(source)
     eventually(lambda: bool(caplog.records))
-    assert _close_and_time(source, consumer) < 1
+    assert _close_and_time(source, consumer) < 5
     message = caplog.records[0].getMessage()
     assert f"cannot reach 127.0.0.1:{port}" in message
     assert "secret" not in message
@@ -206,7 +206,7 @@ def test_closing_does_not_wait_for_a_server_that_never_answers(mute: socket, sch
     connection, _ = mute.accept()
     with connection:
         assert connection.recv(1)
-        assert _close_and_time(source, consumer) < 1
+        assert _close_and_time(source, consumer) < 5
         assert not source.is_up
 
 
@@ -214,7 +214,7 @@ def test_closing_does_not_wait_for_a_camera_that_fell_silent(server: MjpegServer
     consumer = _consume(source)
     eventually(lambda: source.frames_read > 3)
     server.silent = True
-    assert _close_and_time(source, consumer) < 1
+    assert _close_and_time(source, consumer) < 5
 
 
 def test_after_closing_there_are_no_frames(source: LiveSource) -> None:
