@@ -1,7 +1,7 @@
 """A cluster of RabbitMQ under many edges: what it carries, and how long a dead node or saver holds faces up.
 
-A face that a node loses comes again, so at the end each must be in the bucket, once. Times run from the capture to the
-file in the bucket.
+A face that a node loses comes again, so at the end each must be in the bucket, once. Times run from the capture until
+the face is in the bucket for the first time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dev.bench.edges import SAVERS, Edge, Site, wait
 from dev.bench.measure import Table
 from dev.bench.traffic import PAYLOAD_BYTES
 from dev.stack.cluster import NAMES, Cluster
-from dev.stack.figures import percentile, stored_faces
+from dev.stack.figures import percentile
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _burst(site: Site, load: Load, savers: int) -> list[tuple[str, str]]:
                 site.make(edge)
     after = site.spent()
     site.note_memory()
-    seconds = max(face.stored_at for face in stored_faces(site.s3.objects())) - begin
+    seconds = max(site.arrivals.at.values()) - begin
     for number in range(savers, SAVERS):
         site.savers[number] = site.new_saver()
     what = f"burst of {count:,}, savers: {savers}"

@@ -5,6 +5,8 @@ Each edge speaks as a forwarder does, with a certificate, an outbox and a sessio
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,15 +18,16 @@ from dev.bench.measure import BenchmarkError
 from dev.bench.traffic import PAYLOAD_BYTES, program
 from dev.stack.bundle import Bundle
 from dev.stack.cluster import ADDRESSES, NAMES, Cluster
-from dev.stack.figures import differences, stored_faces
+from dev.stack.figures import differences
 from dev.stack.pictures import face_event, numbered_picture
 from dev.stack.ports import free_port
 from dev.stack.processes import ManagedProcess
 from dev.stack.programs import read_metrics
-from dev.stack.s3 import S3Server
+from dev.stack.s3 import BUCKET, S3Server
 from dev.stack.stack import SAVER
-from face_messages import BrokerUrl, Outbox, Sender, Session
+from face_messages import BrokerUrl, FaceEvent, Outbox, Sender, Session
 from face_messages.message import TOPIC
+from object_store.keys import face_key
 
 SAVERS = 3
 _NAME = "load"
@@ -72,6 +75,41 @@ class Spent:
     connects: int
 
 
+class Arrivals:
+    """Notes when each face is in the bucket for the first time.
+
+    A face whose receipt dies with a node is stored again, half a minute later. That is not how long it took.
+    """
+
+    _PERIOD_SECONDS = 0.05
+
+    def __init__(self, bucket: Path) -> None:
+        self._bucket = bucket
+        self._awaited: dict[str, Path] = {}
+        #: When each face was stored, by its id; seconds since 1970.
+        self.at: dict[str, float] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def expect(self, event: FaceEvent) -> None:
+        self._awaited[event.id] = self._bucket / face_key(event)
+
+    def wait(self) -> None:
+        wait(lambda: not self._awaited, what="all faces in the bucket")
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self._PERIOD_SECONDS):
+            for id_, path in list(self._awaited.items()):
+                with contextlib.suppress(FileNotFoundError):
+                    self.at[id_] = path.stat().st_mtime
+                    del self._awaited[id_]
+
+
 class Site:
     """The cluster, a store, savers and edges, which are not connected yet. Each face is known by its id."""
 
@@ -80,9 +118,13 @@ class Site:
         self._folder = folder
         self._stack = stack
         self.s3 = stack.enter_context(S3Server(folder / "s3"))
+        self.arrivals = Arrivals(self.s3.folder / BUCKET)
+        stack.callback(self.arrivals.close)
         self._ports: dict[ManagedProcess, int] = {}
         self.savers = [self.new_saver() for _ in range(SAVERS)]
+        #: The ids of all faces, in their order.
         self.made: list[str] = []
+        self._made_at: dict[str, float] = {}
         bundles = cluster.enrol_many(_NAME, edges)
         self.edges = [Edge(number, cluster, bundle, folder) for number, bundle in enumerate(bundles, start=1)]
         stack.callback(self.at_once, Edge.close)
@@ -110,6 +152,8 @@ class Site:
     def make(self, edge: Edge) -> None:
         event = face_event(len(self.made), edge.id)
         self.made.append(event.id)
+        self._made_at[event.id] = event.time.timestamp()
+        self.arrivals.expect(event)
         message = event.to_message(TOPIC, numbered_picture(len(self.made), PAYLOAD_BYTES))
         edge.outbox.put(event.id.encode(), message, lambda: None)
 
@@ -130,11 +174,10 @@ class Site:
         yield
         # Looking at thousands of files again and again would cost more than the faces do.
         wait(lambda: not any(len(edge.outbox) for edge in self.edges), what="all faces confirmed", period=0.1)
-        objects = self.s3.objects()
-        if wrong := differences(self.made, objects):
+        if wrong := differences(self.made, self.s3.objects()):
             raise BenchmarkError("; ".join(wrong))
-        new = set(self.made[first:])
-        into += [face.latency_seconds for face in stored_faces(objects) if face.id in new]
+        self.arrivals.wait()
+        into += [self.arrivals.at[id_] - self._made_at[id_] for id_ in self.made[first:]]
 
     def up(self) -> float:
         """Waits until all edges are connected; the seconds it took."""
