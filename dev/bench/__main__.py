@@ -43,7 +43,8 @@ def _outage(_scale: Scale, folder: Path, given: Namespace) -> list[Table]:
 
 def _cluster(_scale: Scale, folder: Path, given: Namespace) -> list[Table]:
     load = cluster.QUICK if given.quick else cluster.FULL
-    return cluster.run(replace(load, edges=given.edges or load.edges), folder)
+    rounds = given.rounds or load.rounds
+    return cluster.run(replace(load, edges=given.edges or load.edges, rounds=rounds), folder)
 
 
 BENCHMARKS: dict[str, Callable[[Scale, Path, Namespace], list[Table]]] = {
@@ -84,6 +85,7 @@ def _parse() -> Namespace:
     add("--half", choices=HALVES, default=HALVES[1], help="others: which half of the people (%(default)s)")
     add("--faces", type=int, help="outage: faces that come in meanwhile (default: 100000)")
     add("--edges", type=int, help=f"cluster: edges at once, from 3 on (default: {cluster.FULL.edges})")
+    add("--rounds", type=int, help=f"cluster: of each fault (default: {cluster.FULL.rounds})")
     add("--size", type=int, default=20_000, help="outage: bytes of a face (default: %(default)s)")
     add("--rate", type=float, default=0, help="outage: faces a second (default: as many as the forwarder takes)")
     given = parser.parse_args()
@@ -97,6 +99,8 @@ def _parse() -> Namespace:
         parser.error("outage: --faces from 1000 on, --size from 100 bytes on, --rate from 0 on")
     if given.edges is not None and given.edges < 3:
         parser.error("cluster: --edges from 3 on")
+    if given.rounds is not None and given.rounds < 1:
+        parser.error("cluster: --rounds from 1 on")
     if given.images and given.name is not None and given.name not in IN_IMAGES:
         parser.error(f"--images: for {', '.join(IN_IMAGES)} alone")
     return given
