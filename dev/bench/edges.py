@@ -147,7 +147,7 @@ class Site:
         return saver
 
     def held(self, saver: ManagedProcess) -> float:
-        return read_metrics(self._ports[saver])["facedetection_messages_held"]
+        return read_metrics(self._ports[saver]).get("facedetection_messages_held", 0.0)
 
     def make(self, edge: Edge) -> None:
         event = face_event(len(self.made), edge.id)

@@ -3,7 +3,6 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +145,10 @@ class ClusterStage(Stage):
         super().note()
         for name, port in self._ports.items():
             process = self.processes[name]
-            if process.running and not process.stands_still():
-                with contextlib.suppress(OSError, HTTPException):  # it starts, or is paused at this moment
-                    self._sent[name, process.pid] = round(read_metrics(port)["facedetection_messages_sent_total"])
+            figures = read_metrics(port) if process.running and not process.stands_still() else {}
+            # None where it starts, or is paused at this moment.
+            if (sent := figures.get("facedetection_messages_sent_total")) is not None:
+                self._sent[name, process.pid] = round(sent)
 
     @property
     def sent(self) -> int:
