@@ -13,7 +13,7 @@ from edge_face_detection.sources.frame import Frame
 
 __all__ = ["run"]
 
-# Each so-manieth frame is shown.
+# One frame in so many is shown.
 _STEPS = (1, 3, 6)
 _NAMES = ("haar", "yunet")
 

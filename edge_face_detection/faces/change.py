@@ -56,8 +56,9 @@ class Change:
     is_cut: bool
     #: More has changed than is usual.
     is_stir: bool
-    #: Time since the frame before, in thirtieths of a second, without what that frame took: 1 to 15. Searching must not
-    #: make for more of it on a slow processor.
+    #: Time since the frame before, in thirtieths of a second: 1 to 15.
+    elapsed: float
+    #: The same without what looking at that frame took: on a slow processor, searching must not make for more of it.
     ticks: float
 
 
@@ -84,7 +85,9 @@ class ChangeWatch:
         # The absolute value: a clock may be set back.
         seconds = abs(frame.moment - self._moment)
         is_live = frame.moment == frame.captured_monotonic
-        ticks = min(max(1.0, (seconds - busy * is_live) * _TICKS_SECOND), _MOST_TICKS)
+        elapsed, ticks = (
+            min(max(1.0, part * _TICKS_SECOND), _MOST_TICKS) for part in (seconds, seconds - busy * is_live)
+        )
         self._now += ticks
         if is_live and seconds - spent < _OWN_SECONDS:
             seconds = 0.0
@@ -93,7 +96,7 @@ class ChangeWatch:
         is_stir = changed > _STIR + _STIR_USUAL * self._usual
         self._usual += _USUAL_GAIN * (min(changed, _CUT) - self._usual)
         self._glance, self._size, self._moment = glance, frame.size, frame.moment
-        return Change(is_cut or seconds >= _ALONE_SECONDS, is_cut, is_stir, ticks)
+        return Change(is_cut or seconds >= _ALONE_SECONDS, is_cut, is_stir, elapsed, ticks)
 
     def news(self, known: Iterable[Box]) -> list[Region]:
         """Where something has come since that place was searched, apart from the faces that are known.

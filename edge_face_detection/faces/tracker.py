@@ -103,7 +103,7 @@ class Tracker:
         change = self._watch.next(frame, shrink=1 / self._scan.scale, spent=self._spent, busy=self._busy)
         self._spent = 0.0
         self._waited += change.ticks
-        self._play = min(_PLAY_MOST, _PLAY * (change.ticks - 1)) if change.ticks > _PLAY_FROM else 0.0
+        self._play = min(_PLAY_MOST, _PLAY * (change.elapsed - 1)) if change.elapsed > _PLAY_FROM else 0.0
         self._budget = min(1.0, self._budget + change.ticks / _NEWS_TICKS)
         self._alike = _ALIKE_LATE if change.is_stir or change.is_alone else _ALIKE
         if change.is_cut:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from dev.bench.detecting import read
 from dev.bench.films import make_film
 from dev.bench.truth import judge_frames
+from edge_face_detection.faces import tracker as tracker_module
 from edge_face_detection.faces.detector import Box, Face, Finder
 from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.sources.frame import Image
@@ -163,6 +166,21 @@ def test_somebody_who_walks_keeps_the_number_with_few_frames_a_second(finder: Fi
     for number, x in enumerate([places[0], *places, *reversed(places)]):
         faces = tracker.faces(frame(scene([(x, 120, 60.0)], number=number), number, number / rate))
         seen.append([face.track for face in faces])
+    assert seen == [seen[0]] * len(seen)
+    assert len(seen[0]) == 1
+
+
+@with_both
+def test_somebody_who_walks_keeps_the_number_though_the_processor_is_slow(
+    finder: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking at a frame takes all the time until the next one: the face goes on meanwhile."""
+    monkeypatch.setattr(tracker_module, "monotonic", partial(next, itertools.count(0, 0.2)))
+    tracker = Tracker(finder)
+    seen = [
+        [face.track for face in tracker.faces(frame(scene([(x, 120, 60.0)], number=number), number, number / 5))]
+        for number, x in enumerate(range(45, 276, 50))
+    ]
     assert seen == [seen[0]] * len(seen)
     assert len(seen[0]) == 1
 
