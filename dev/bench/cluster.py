@@ -37,7 +37,7 @@ class Load:
 
 
 FULL = Load(edges=300, rounds=10, frozen=2, seconds=20, rate=30, burst=5)
-QUICK = Load(edges=6, rounds=1, frozen=0, seconds=3, rate=10, burst=5)
+QUICK = Load(edges=6, rounds=1, frozen=1, seconds=3, rate=10, burst=5)
 
 
 def run(load: Load, folder: Path, cluster: Cluster | None = None) -> list[Table]:

@@ -18,4 +18,5 @@ def test_many_edges_go_on_when_nodes_and_savers_die(cluster: Cluster, tmp_path: 
     slowest = {row[0]: float(row[1]) for row in faults.rows}
     assert slowest["a node is killed: its edges are connected again"] < 5
     assert slowest["a node is killed: slowest face"] < 5
+    assert slowest["a node is frozen: slowest face"] < 40
     assert slowest["a saver is killed: the others have its share"] < 3

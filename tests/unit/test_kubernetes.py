@@ -83,6 +83,9 @@ def test_the_cluster_is_set_as_that_of_compose() -> None:
     there = settings((ROOT / "cloud_rabbitmq" / "rabbitmq.conf").read_text())
     differing = {name for name, value in here.items() if there.get(name) != value}
     assert differing == {"mqtt.allow_anonymous", "ssl_options.verify", "ssl_options.fail_if_no_peer_cert"}
+    patience = re.compile(r"\{kernel, \[.*?\]\}")
+    compose_advanced = (ROOT / "cloud_rabbitmq" / "advanced.config").read_text()
+    assert patience.findall(spec["rabbitmq"]["advancedConfig"]) == patience.findall(compose_advanced) != []
     plugins = set(re.findall(r"\w+", (ROOT / "cloud_rabbitmq" / "enabled_plugins").read_text()))
     # The operator itself enables this one.
     assert plugins - set(spec["rabbitmq"]["additionalPlugins"]) == {"rabbitmq_prometheus"}
