@@ -31,7 +31,7 @@ def test_messages_arrive_in_order_and_once(broker: Mosquitto, tmp_path: Path) ->
         eventually(lambda: edge.outbox.confirmed == len(payloads))
         assert keeper.payloads == payloads
         assert edge.sender.resent == 0
-        assert len(edge.outbox) == 0
+        eventually(lambda: len(edge.outbox) == 0)  # rows that were written meanwhile go a moment later
 
 
 def test_properties_and_topic_travel_along(broker: Mosquitto, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_receipts_for_unknown_ids_are_harmless(broker: Mosquitto, tmp_path: Path
             publish(stranger, f"{RECEIPTS_TOPIC}/edge1", receipt)
         publish(stranger, f"{RECEIPTS_TOPIC}/edge1", b"nonsense\n" + kept + b"\nnonsense")
         eventually(lambda: edge.outbox.confirmed == 1)
-        assert len(edge.outbox) == 0
+        eventually(lambda: len(edge.outbox) == 0)
 
 
 def test_the_window_bounds_what_is_unconfirmed(broker: Mosquitto, tmp_path: Path) -> None:
