@@ -89,6 +89,9 @@ class FaceDetector(Protocol):
     def faces(self, frame: Frame) -> list[Face]:
         """The faces in the next frame. Raises UnreadableFrameError."""
 
+    def frontality(self, frame: Frame, face: Face) -> float:
+        """How frontal a face is that was seen in this frame, by more care than `faces` takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
@@ -121,6 +124,9 @@ class Finder(Protocol):
     """Side of the face that `look` expects."""
     look_span: ClassVar[float]
     """Side of the square picture that `look` gets, in units of `look_side`."""
+
+    careful_sides: ClassVar[Sequence[int]]
+    """Sides at which further looks at a face tell how frontal it is; none where looks do not tell."""
 
     def whole(self, picture: Image, smallest: float) -> list[Sighting]:
         """All faces from that side up to the picture's own, with all the care there is: nothing looks at it again."""

@@ -36,15 +36,21 @@ class Window:
         (self._x, self._y), self._scale = place, scale
 
     @classmethod
-    def of(cls, frame: Frame, box: Box, finder: Finder, *, play: float = 0.0) -> Window | None:
-        """`play`: sides of the face added on each side. None when too little of it lies in the frame."""
+    def of(
+        cls, frame: Frame, box: Box, finder: Finder, *, play: float = 0.0, look_side: int | None = None
+    ) -> Window | None:
+        """`play`: sides of the face added on each side; `look_side`: another one than the finder's.
+
+        None when too little of it lies in the frame.
+        """
+        look_side = look_side or finder.look_side
         span = finder.look_span + 2 * play
         (width, height), (across, down), side = frame.size, box.centre, box.side * span
         left, right = max(0, round(across - side / 2)), min(width, round(across + side / 2))
         top, bottom = max(0, round(down - side / 2)), min(height, round(down + side / 2))
         if min(right - left, bottom - top) < box.side * _LEAST_SHOWN:
             return None
-        full, scale = round(finder.look_side * span), finder.look_side / box.side
+        full, scale = round(look_side * span), look_side / box.side
         size = min(full, round((right - left) * scale)), min(full, round((bottom - top) * scale))
         picture = frame.view((left, top, right - left, bottom - top), size, grey=finder.grey)
         return cls(finder, picture, (left, top), size[0] / (right - left))

@@ -127,6 +127,16 @@ class Tracker:
         faces = [track.face(frame.size) for track in self._tracks if not track.away]
         return [face for face in faces if face.side >= self.min_face_size]
 
+    def frontality(self, frame: Frame, face: Face) -> float:
+        """The mean of what looks at several sizes tell."""
+        told = [face.frontality]
+        for side in self.finder.careful_sides:
+            window = Window.of(frame, face.box, self.finder, look_side=side)
+            sighting = window and window.detect(face.box, sure=False)
+            if sighting:
+                told.append(sighting.frontality)
+        return sum(told) / len(told)
+
     def _search_news(self, frame: Frame) -> None:
         """Search where something has come. On average that costs no more than the whole in _NEWS_TICKS ticks."""
         if self._budget < _LEAST_NEWS:

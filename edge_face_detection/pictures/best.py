@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
@@ -21,12 +21,17 @@ REFRESH = 4
 
 # Pixels. Faces are compared at this size, so that a small face, which is enlarged, counts as blurred.
 _SIDE = 64
-# Size (pixels) and sharpness that count half. The sharpness is that of webcam faces in focus.
-_HALF_SIZE, _HALF_SHARPNESS = 80, 0.25
+# Size (pixels) and detail (see _detail) that count half. Webcam faces in focus have 0.03 to 0.04 of it. Among the shots
+# of a track, what is in focus must count about the same, so that the most frontal one of these is taken.
+_HALF_SIZE, _HALF_DETAIL, _HALF_OF_BEST = 80, 0.055, 0.03
+# Standard deviation, pixels.
+_SMOOTH = 0.8
 # What a face counts that is cut by the frame's edge: a whole one is better even if it is smaller or turned a little. So
 # does one that comes as near to the edge as this (sides of the face), as boxes are not that exact.
 _CUT, _EDGE = 0.3, 0.05
-# Frontality counts as its square, since landmarks of turned faces lie too near to those of a frontal one.
+# Frontality counts as its square, since landmarks of turned faces lie too near to those of a frontal one. Where careful
+# looks may tell this much more than the first one did, they are taken.
+_DOUBT = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +55,33 @@ class Shot:
 def sharpness(frame: Frame, face: Face) -> float:
     """How sharp a face is: 0 for a blurred one, around 0.4 for one in focus, always below 1.
 
-    v is the variance of the Laplacian (LAPV in J. L. Pech-Pacheco et al., "Diatom autofocusing in brightfield
-    microscopy", ICPR 2000) of the face at 64×64 pixels, as a fraction of the variance of its grey levels, so that
-    neither light nor contrast counts. The result is v / (v + 0.25).
+    For a detail of v it is v / (v + 0.055).
+    """
+    detail = _detail(frame, face)
+    return detail / (detail + _HALF_DETAIL)
+
+
+def _detail(frame: Frame, face: Face) -> float:
+    """The variance of the Laplacian as a fraction of the variance of the grey levels: light and contrast do not count.
+
+    (LAPV in J. L. Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000.) It is that of the
+    face at 64×64 pixels, smoothed a little, as otherwise a camera's noise would count as more than a lens out of focus.
     """
     grey = frame.view((face.x, face.y, face.width, face.height), (_SIDE, _SIDE), grey=True)
     contrast = float(np.var(grey))
     if contrast == 0:
         return 0.0
-    share = float(np.var(cv2.Laplacian(grey, cv2.CV_32F))) / contrast
-    return share / (share + _HALF_SHARPNESS)
+    smooth = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _SMOOTH)
+    return float(np.var(cv2.Laplacian(smooth, cv2.CV_32F))) / contrast
 
 
 def _quality(frame: Frame, face: Face) -> float:
-    """Size × sharpness × frontality² × wholeness: a product, so that no factor's unit matters within a track.
-
-    The size is s / (s + 80) for a face of s pixels a side. The frontality is the detector's; a cascade gives none.
-    """
+    """Size × detail × wholeness. The size is s / (s + 80) for a face of s pixels a side, the detail v / (v + 0.03)."""
     nearest = min(face.x, face.y, frame.size[0] - face.x - face.width, frame.size[1] - face.y - face.height)
     is_cut = nearest <= _EDGE * face.side
     wholeness = _CUT if is_cut else 1.0
-    return face.side / (face.side + _HALF_SIZE) * sharpness(frame, face) * face.frontality**2 * wholeness
+    detail = _detail(frame, face)
+    return face.side / (face.side + _HALF_SIZE) * detail / (detail + _HALF_OF_BEST) * wholeness
 
 
 @dataclass(slots=True)
@@ -84,11 +95,14 @@ class _Candidate:
 class BestShots:
     """Keeps the best shot of each track, and gives it away when the track ends and after each `seconds`.
 
-    Only frames in which the face was detected count. Holds one cut-out face a track and no frames. No I/O.
+    What counts is size × detail × wholeness × frontality²: a product, so that no factor's unit matters within a
+    track. Only frames in which the face was detected count. Holds one cut-out face a track and no frames. No I/O.
     """
 
     seconds: float
     margin: float
+    #: As FaceDetector's: looks with care, where a shot may be the best one.
+    frontality: Callable[[Frame, Face], float]
     _candidates: dict[int, _Candidate] = field(default_factory=dict, init=False)
 
     def next(self, frame: Frame, faces: Iterable[Face], tracks: frozenset[int]) -> list[Shot]:
@@ -96,7 +110,7 @@ class BestShots:
         now = frame.captured_monotonic
         for face in faces:
             best = self._candidates.setdefault(face.track, _Candidate(began=now))
-            if face.seen and (quality := _quality(frame, face)) > best.quality:
+            if face.seen and (quality := self._judged(frame, face, at_least=best.quality)) > best.quality:
                 best.quality, best.shot = quality, Shot.of(face, frame, margin=self.margin)
         ended = [number for number in self._candidates if number not in tracks]
         ready = [self._candidates.pop(number) for number in ended]
@@ -106,6 +120,13 @@ class BestShots:
                 ready.append(best)
                 self._candidates[number] = _Candidate(began=now)
         return [best.shot for best in ready if best.shot]
+
+    def _judged(self, frame: Frame, face: Face, *, at_least: float) -> float:
+        """The quality of this shot; of one that is surely worse than `at_least`, something below that."""
+        quality = _quality(frame, face)
+        if (most := quality * min(1.0, face.frontality + _DOUBT) ** 2) <= at_least:
+            return most
+        return quality * self.frontality(frame, face) ** 2
 
     def finish(self) -> list[Shot]:
         """The shots of all tracks, at the end of the frames."""

@@ -32,7 +32,10 @@ class FaceCutter:
 
     def __post_init__(self) -> None:
         best = self.best_seconds
-        self._best = None if best is None else BestShots(seconds=best, margin=self.margin)
+        if best is None:
+            self._best = None
+        else:
+            self._best = BestShots(seconds=best, margin=self.margin, frontality=self.detector.frontality)
         # Tracks count from 1 again in each run of the program, and mean others after each `finish`.
         self._run = secrets.token_hex(4)
 

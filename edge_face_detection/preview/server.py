@@ -113,6 +113,9 @@ class Preview:
             self._current = frame, faces
         return faces
 
+    def frontality(self, frame: Frame, face: Face) -> float:
+        return self._detector.frontality(frame, face)
+
     def answer(self, path: str, host: str) -> Answer:
         """The answer to a request below /preview/, see Monitor.page."""
         if not _LOCAL.fullmatch(host):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_face_detection.faces.detector import DetectorError
+from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.faces.yunet import YuNetFinder, frontality
-from tests.support.scenes import box, make_finder, scene
+from tests.support.scenes import box, frame, make_finder, scene
 
 
 def test_without_a_model_it_says_where_to_get_it() -> None:
@@ -51,6 +53,17 @@ def test_a_look_finds_the_face_where_it_is() -> None:
     assert sighting.box.iou(box(32, 32, 32)) > 0.5
     assert 0.75 <= sighting.score <= 1
     assert sighting.frontality > 0.5
+
+
+def test_with_care_a_face_is_looked_at_in_several_sizes() -> None:
+    finder = make_finder("yunet")
+    shown = frame(scene([(160, 120, 80)]))
+    tracker = Tracker(finder)
+    (face,) = tracker.faces(shown)
+    told = tracker.frontality(shown, replace(face, frontality=0.0))
+    others = tracker.frontality(shown, replace(face, frontality=1.0))
+    assert others - told == pytest.approx(1 / (1 + len(finder.careful_sides)))
+    assert told > 0.5 * len(finder.careful_sides) / (1 + len(finder.careful_sides))
 
 
 def test_a_scan_finds_faces_of_every_size_in_its_octave() -> None:
