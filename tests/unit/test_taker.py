@@ -1,4 +1,4 @@
-"""A taker acknowledges a message on the connection that brought it, and nowhere else.
+"""A taker acknowledges a message on the connection that brought it, and nowhere else, and holds so much at most.
 
 Packet ids mean something else on the next connection: an acknowledgement there would let go of another message.
 """
@@ -85,3 +85,16 @@ def test_the_acknowledgement_follows_the_receipt(taker: Taker, held: list[Taken]
     held[0].safe()
     taker.work(math.inf)
     assert (only.acknowledged, len(only.published)) == ([7], 1)
+
+
+def test_while_much_is_held_nothing_more_is_read(taker: Taker, held: list[Taken]) -> None:
+    """The broker keeps it: 16 MiB are held at most, and one message more."""
+    only = _Recorded()
+    taker.connected(only.link)
+    while only.reading:
+        taker.received(Received(Message(TOPIC, bytes(1024 * 1024)), packet_id=len(held) + 1))
+        taker.work(0.0)
+        assert len(held) <= 16
+    held[0].safe()
+    taker.work(0.0)
+    assert only.reading
