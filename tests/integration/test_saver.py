@@ -75,6 +75,22 @@ def test_faces_end_up_in_the_bucket_once_each(broker: Mosquitto, s3: S3Server, t
     assert s3.access_key_id not in program.log_text()
 
 
+def test_another_picture_under_the_same_key_is_no_repeated_message(
+    broker: Mosquitto, s3: S3Server, tmp_path: Path
+) -> None:
+    """It is somebody's mistake, but nothing is confirmed unseen: the last one is stored."""
+    event = FaceEvent(new_id(), "tx2", "cam0", datetime.now(UTC), frame=1)
+    with (
+        started(saver(tmp_path, broker.url, s3)) as program,
+        SendingSide(broker.url, tmp_path / "outbox.db") as edge,
+    ):
+        for count, picture in enumerate((PNG + b"first", PNG + b"second", PNG + b"second"), start=1):
+            edge.outbox.put(new_id().encode(), event.to_message(TOPIC, picture), lambda: None)
+            at_least(lambda: edge.outbox.confirmed, count)
+        assert list(contents(s3).values()) == [PNG + b"second"]
+        assert (program.figure("objects_stored_total"), program.figure("messages_repeated_total")) == (2, 1)
+
+
 def test_quiet_while_all_is_well(broker: Mosquitto, s3: S3Server, tmp_path: Path) -> None:
     """A start line, a connection and a stop line."""
     with started(saver(tmp_path, broker.url, s3)) as program, SendingSide(broker.url, tmp_path / "outbox.db") as edge:
