@@ -90,7 +90,7 @@ class FaceDetector(Protocol):
         """The faces in the next frame. Raises UnreadableFrameError."""
 
     def frontality(self, frame: Frame, face: Face) -> float:
-        """How frontal a face is that was seen in this frame, by more care than `faces` takes."""
+        """How frontal a face is that was seen in this frame, with more care than `faces` takes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ class Tracker:
         return [face for face in faces if face.side >= self.min_face_size]
 
     def frontality(self, frame: Frame, face: Face) -> float:
-        """The mean of what looks at several sizes tell."""
+        """The mean of what looks at several sizes tell of a face that was seen in this frame."""
         told = [face.frontality]
         for side in self.finder.careful_sides:
             window = Window.of(frame, face.box, self.finder, look_side=side)

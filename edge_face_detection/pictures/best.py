@@ -24,13 +24,14 @@ _SIDE = 64
 # Size (pixels) and detail (see _detail) that count half. Webcam faces in focus have 0.03 to 0.04 of it. Among the shots
 # of a track, what is in focus must count about the same, so that the most frontal one of these is taken.
 _HALF_SIZE, _HALF_DETAIL, _HALF_OF_BEST = 80, 0.055, 0.03
-# Standard deviation, pixels.
+# Of the smoothing before the Laplacian: standard deviation, in pixels.
 _SMOOTH = 0.8
 # What a face counts that is cut by the frame's edge: a whole one is better even if it is smaller or turned a little. So
 # does one that comes as near to the edge as this (sides of the face), as boxes are not that exact.
 _CUT, _EDGE = 0.3, 0.05
-# Frontality counts as its square, since landmarks of turned faces lie too near to those of a frontal one. Where careful
-# looks may tell this much more than the first one did, they are taken.
+# Frontality counts as its square, since landmarks of turned faces lie too near to those of a frontal one. The
+# first look at a face may tell this much too little of it: further looks are left out only for a shot that would be
+# worse even so.
 _DOUBT = 0.15
 
 
@@ -55,7 +56,7 @@ class Shot:
 def sharpness(frame: Frame, face: Face) -> float:
     """How sharp a face is: 0 for a blurred one, around 0.4 for one in focus, always below 1.
 
-    For a detail of v it is v / (v + 0.055).
+    It is v / (v + 0.055), where v is the detail in the face.
     """
     detail = _detail(frame, face)
     return detail / (detail + _HALF_DETAIL)
