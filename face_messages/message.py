@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import Self
 
 TOPIC = "facedetection_topic"
 RECEIPTS_TOPIC = "facedetection_receipts"
@@ -29,6 +30,21 @@ _MAX_REASON = 500
 _FEW = 4096
 
 _RECEIPTS_OF_ONE_CLIENT = re.compile(re.escape(RECEIPTS_TOPIC) + r"/[^/+#\x00-\x1f\x7f]{1,256}")
+
+
+class UserProperties(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple of any length cannot have any
+    """User properties that came by MQTT, and the bytes in which they stood there: passed on, they are not packed anew.
+
+    Made from `(name, value)` pairs; `packed` holds each as MQTT 5.0, section 2.2.2, has it.
+    """
+
+    packed: bytes
+
+    @classmethod
+    def read(cls, pairs: Iterable[tuple[str, str]], packed: bytes) -> Self:
+        made = cls(pairs)
+        made.packed = packed
+        return made
 
 
 @dataclass(frozen=True)

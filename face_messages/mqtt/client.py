@@ -1,9 +1,9 @@
 """paho-mqtt's client, at an eighth of its cost for a face (`python -m dev.bench client`).
 
-paho writes all packets, and reads all but PUBLISH and PUBACK. These two come with each face, and paho is slow at them,
-at a face's properties above all: `face_messages.mqtt.publish` packs and reads those. Bytes come and go through a
-`Wire`. No message is kept: paho's `publish` would send it again by itself, and that is for an outbox to decide. Packet
-ids skip those in use. A client lives as long as its connection, without a thread; one thread calls it.
+paho writes all packets but PUBLISH, and reads all but PUBLISH and PUBACK. These come with each face, and paho is slow
+at them, at a face's properties above all: `face_messages.mqtt.publish` writes and reads PUBLISH. Bytes come and go
+through a `Wire`. No message is kept: paho's `publish` would send it again by itself, and that is for an outbox to
+decide. Packet ids skip those in use. A client lives as long as its connection, without a thread; one thread calls it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from face_messages.message import Incoming, Message, Reply
-from face_messages.mqtt.publish import pack, packet_size, read_publish
+from face_messages.mqtt.publish import pack, packet_size, publish_head, read_publish
 from face_messages.mqtt.wire import Packet, ProtocolError, Wire
 
 _PACKET_IDS = 65535
@@ -57,8 +57,10 @@ class Client(paho.Client):
 
     def send(self, message: Message, properties: bytes, *, qos: int, retain: bool) -> int:
         """Sends a PUBLISH with properties from `pack`, which checks the topic, and returns its packet id."""
-        packet_id, topic = self._mid_generate(), message.topic.encode()
-        check(self._send_publish(packet_id, topic, message.payload, qos, retain, properties=_Packed(properties)))
+        packet_id = self._mid_generate()
+        self.wire.write(publish_head(message, properties, packet_id=packet_id, qos=qos, retain=retain))
+        if message.payload:
+            self.wire.write(message.payload)
         if qos:
             self.unacknowledged.add(packet_id)
         return packet_id
@@ -123,7 +125,7 @@ class Client(paho.Client):
         self, command: int, packet: bytes | bytearray, mid: int, qos: int, info: paho.MQTTMessageInfo | None = None
     ) -> MQTTErrorCode:
         del command, mid, qos, info  # there is nobody to tell when it has gone out
-        self.wire.write(packet)
+        self.wire.write(bytes(packet))
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
@@ -131,18 +133,6 @@ def check(code: MQTTErrorCode) -> None:
     """Raises ProtocolError for what paho tells by a return value."""
     if code:
         raise ProtocolError(paho.error_string(code))
-
-
-class _Packed(Properties):
-    """Properties that are bytes already."""
-
-    packed: bytes
-
-    def __init__(self, packed: bytes) -> None:
-        object.__setattr__(self, "packed", packed)  # paho allows no attributes but those of MQTT
-
-    def pack(self) -> bytes:
-        return self.packed
 
 
 def properties(packet_type: int, **named: int) -> Properties:

@@ -1,12 +1,13 @@
-"""PUBLISH packets: their properties written, and all of them read, each in one plain loop.
+"""PUBLISH packets: written and read, their properties each in one plain loop.
 
 paho's `Properties` do the same at many times the cost. MQTT 5.0, sections 2.2.2 and 3.3.
 """
 
-from face_messages.message import Incoming, Message, Received, Reply, UnreadablePublish
+from face_messages.message import Incoming, Message, Received, Reply, UnreadablePublish, UserProperties
 from face_messages.mqtt.wire import Packet, ProtocolError
 
 _CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION_DATA, _USER_PROPERTY = 3, 8, 9, 38
+_PUBLISH = 0x30
 _FORMAT, _EXPIRY, _SUBSCRIPTION, _ALIAS = 1, 2, 11, 35
 # Bytes of what means nothing here.
 _PASSED_OVER = {_FORMAT: 1, _EXPIRY: 4, _ALIAS: 2}
@@ -26,13 +27,25 @@ def pack(message: Message, reply: Reply | None = None) -> bytes:
         parts += (b"\x08", _topic(topic))
     if correlation is not None:
         parts += (b"\x09", len(correlation).to_bytes(2), correlation)
-    for name, value in message.user_properties:
-        first, second = name.encode(), value.encode()
-        parts += (b"\x26", len(first).to_bytes(2), first, len(second).to_bytes(2), second)
-        if "\0" in name or "\0" in value:
-            raise ValueError("a null character")
+    user = message.user_properties
+    if isinstance(user, UserProperties):
+        parts.append(user.packed)
+    else:
+        for name, value in user:
+            first, second = name.encode(), value.encode()
+            parts += (b"\x26", len(first).to_bytes(2), first, len(second).to_bytes(2), second)
+            if "\0" in name or "\0" in value:
+                raise ValueError("a null character")
     packed = b"".join(parts)
     return _variable_integer(len(packed)) + packed
+
+
+def publish_head(message: Message, properties: bytes, *, packet_id: int, qos: int, retain: bool) -> bytes:
+    """All of its PUBLISH but the payload, with properties from `pack`."""
+    topic = message.topic.encode()
+    behind = len(topic).to_bytes(2) + topic + (packet_id.to_bytes(2) if qos else b"") + properties
+    length = _variable_integer(len(behind) + len(message.payload))
+    return (_PUBLISH | qos << 1 | retain).to_bytes() + length + behind
 
 
 def packet_size(message: Message, properties: bytes) -> int:
@@ -80,17 +93,21 @@ def _read_properties(data: bytes) -> tuple[str | None, tuple[tuple[str, str], ..
     """Content Type, user properties, Response Topic and Correlation Data, as `Message` has them."""
     single: dict[int, bytes | None] = {}
     pairs: list[tuple[str, str]] = []
+    packed = b""
     at, end = 0, len(data)
     while at < end:
         kind = data[at]
         if kind == _USER_PROPERTY:
-            begin = at + 3
-            middle = begin + (data[at + 1] << 8 | data[at + 2])
-            at = middle + 2 + (data[middle] << 8 | data[middle + 1])
-            name, value = data[begin:middle].decode(), data[middle + 2 : at].decode()
-            if "\0" in name or "\0" in value:
-                raise ValueError("a null character")
-            pairs.append((name, value))
+            first = at
+            while at < end and data[at] == _USER_PROPERTY:
+                begin = at + 3
+                middle = begin + (data[at + 1] << 8 | data[at + 2])
+                at = middle + 2 + (data[middle] << 8 | data[middle + 1])
+                name, value = data[begin:middle].decode(), data[middle + 2 : at].decode()
+                if "\0" in name or "\0" in value:
+                    raise ValueError("a null character")
+                pairs.append((name, value))
+            packed += data[first:at]
         elif kind == _SUBSCRIPTION:
             number, at = _read_integer(data, at + 1)
             if not number:
@@ -114,7 +131,8 @@ def _read_properties(data: bytes) -> tuple[str | None, tuple[tuple[str, str], ..
     if at > end:
         raise ValueError("a property that is cut short")
     content_type, response_topic = _text(single.get(_CONTENT_TYPE)), _text(single.get(_RESPONSE_TOPIC))
-    return content_type, tuple(pairs), response_topic, single.get(_CORRELATION_DATA)
+    user = UserProperties.read(pairs, packed) if pairs else ()
+    return content_type, user, response_topic, single.get(_CORRELATION_DATA)
 
 
 def _text(data: bytes | None) -> str | None:

@@ -5,10 +5,15 @@ import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
-_RECV_BYTES = 256 * 1024
+# Room for what comes; it grows for a larger packet.
+_BUFFER_BYTES = 256 * 1024
+# Pieces that one call sends, of the 1024 that it may.
+_PARTS = 512
 # Bytes that one call takes at most: receiving must not starve sending.
 _RECEIVE_AT_ONCE = 2 * 1024 * 1024
 # Topic and packet id stand within the first bytes of a PUBLISH.
@@ -22,7 +27,7 @@ class ProtocolError(OSError):
 
 
 class Packet(NamedTuple):
-    """A packet that has arrived. `body` follows the fixed header; it is valid until the next packet is asked for."""
+    """A packet that has arrived. `body` follows the fixed header; it is valid until more is received."""
 
     command: int  #: the first byte: type and flags
     body: memoryview
@@ -39,9 +44,14 @@ class Wire:
     def __init__(self, sock: socket.socket, *, max_packet: int) -> None:
         sock.setblocking(False)
         self.socket = sock
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._max_packet = max_packet
-        self._in = bytearray()
-        self._out = bytearray()
+        # What has come and is no whole packet yet lies between begin and end.
+        self._in = memoryview(bytearray(_BUFFER_BYTES))
+        self._begin = self._end = 0
+        self._out: deque[bytes | memoryview] = deque()
+        #: Bytes that wait for the socket to take them.
+        self.unsent = 0
         self._skip = 0
         #: Bytes that have come since the start.
         self.received = 0
@@ -49,44 +59,59 @@ class Wire:
     def fileno(self) -> int:
         return self.socket.fileno()
 
-    @property
-    def unsent(self) -> int:
-        """Bytes that wait for the socket to take them."""
-        return len(self._out)
-
-    def write(self, packet: bytes | bytearray) -> None:
-        self._out += packet
+    def write(self, data: bytes) -> None:
+        self._out.append(data)
+        self.unsent += len(data)
 
     def flush(self) -> None:
         """Sends what the socket takes now. OSError: the connection is gone."""
-        sent = 0
-        with memoryview(self._out) as out:
-            try:
-                while sent < len(out):
-                    sent += self.socket.send(out[sent:])
-            except _WANT:
-                pass
-        if sent:
-            del self._out[:sent]
+        with contextlib.suppress(*_WANT):
+            while self._out:
+                if not self._is_tls:
+                    self._sent(self.socket.sendmsg(islice(self._out, _PARTS)))
+                    continue
+                if len(self._out) > 1:  # each piece would become a record of its own
+                    self._out = deque([b"".join(self._out)])
+                self._sent(self.socket.send(self._out[0]))
+
+    def _sent(self, count: int) -> None:
+        self.unsent -= count
+        while self._out and count >= len(self._out[0]):
+            count -= len(self._out.popleft())
+        if count:
+            self._out[0] = memoryview(self._out[0])[count:]
 
     def receive(self) -> Iterator[Packet]:
         """The packets that have arrived. OSError: the connection is gone, or (ProtocolError) what came is not MQTT."""
         taken = 0
         while taken < _RECEIVE_AT_ONCE:
+            self._make_room()
+            room = len(self._in) - self._end
             try:
-                data = self.socket.recv(_RECV_BYTES)
+                count = self.socket.recv_into(self._in[self._end :])
             except _WANT:
                 return
-            if not data:
+            if not count:
                 raise ConnectionResetError("the broker closed the connection")
-            taken += len(data)
-            self.received += len(data)
-            if self._skip:
-                skipped = min(self._skip, len(data))
-                self._skip -= skipped
-                data = data[skipped:]
-            self._in += data
+            taken += count
+            self.received += count
+            skipped = min(self._skip, count)
+            self._skip -= skipped
+            self._begin += skipped
+            self._end += count
             yield from self._packets()
+            if count < room and not self._is_tls:
+                return
+
+    def _make_room(self) -> None:
+        """Moves what is there to the buffer's beginning, or to a buffer twice as large where it fills this one."""
+        rest = self._in[self._begin : self._end]
+        if 2 * len(rest) > len(self._in):
+            self._in = memoryview(bytearray(2 * len(self._in)))
+        elif len(self._in) > _BUFFER_BYTES >= 2 * len(rest):
+            self._in = memoryview(bytearray(_BUFFER_BYTES))
+        self._in[: len(rest)] = rest
+        self._begin, self._end = 0, len(rest)
 
     @property
     def has_more(self) -> bool:
@@ -94,22 +119,21 @@ class Wire:
         return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
 
     def _packets(self) -> Iterator[Packet]:
-        at = 0
-        while (header := _fixed_header(self._in, at)) is not None:
+        data, end = self._in, self._end
+        while (header := _fixed_header(data, self._begin, end)) is not None:
             command, begin, size = header
             needed, passed_over = size, ""
             if size > self._max_packet:
                 if command & 0xF0 != _PUBLISH:
                     raise ProtocolError(f"a control packet of {size} bytes")
                 needed, passed_over = min(size, _HEAD_BYTES), f"larger than {self._max_packet} bytes"
-            there = min(size, len(self._in) - at)
+            at = self._begin
+            there = min(size, end - at)
             if there < needed:
-                break
-            with memoryview(self._in) as view, view[at + begin : at + there] as body:
-                yield Packet(command, body, size, passed_over)
+                return
             self._skip = size - there
-            at += there
-        del self._in[:at]
+            self._begin = at + there
+            yield Packet(command, data[at + begin : at + there], size, passed_over)
 
     def finish(self, timeout: float) -> None:
         """Waits, some seconds at most, until the other side has read all and closed.
@@ -121,26 +145,26 @@ class Wire:
             deadline = time.monotonic() + timeout
             while (left := deadline - time.monotonic()) > 0:
                 self.socket.settimeout(left)
-                if not self.socket.recv(_RECV_BYTES):
+                if not self.socket.recv(_BUFFER_BYTES):
                     return
 
     def close(self) -> None:
         self.socket.close()
 
 
-def _fixed_header(data: bytearray, at: int) -> tuple[int, int, int] | None:
+def _fixed_header(data: memoryview, at: int, end: int) -> tuple[int, int, int] | None:
     """First byte, offset of the body and size in all, in bytes; None while there is not enough of it.
 
     MQTT 5.0, sections 2.1.1 and 1.5.5.
     """
     length = 0
-    for i in range(4):
-        if at + 1 + i >= len(data):
+    for i in range(1, 5):
+        if at + i >= end:
             return None
-        byte = data[at + 1 + i]
-        length |= (byte & 0x7F) << (7 * i)
+        byte = data[at + i]
+        length |= (byte & 0x7F) << 7 * i - 7
         if byte < 0x80:
-            return data[at], 2 + i, 2 + i + length
+            return data[at], 1 + i, 1 + i + length
     raise ProtocolError("what came is not MQTT")
 
 

@@ -30,7 +30,6 @@ PRIVATE = {
     "_packet_handle": "self",
     "_packet_queue": "self command packet mid qos info",
     "_send_pingreq": "self",
-    "_send_publish": "self mid topic payload qos retain dup info properties",
 }
 
 
