@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sched
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import SimpleQueue
 
+from cloud_saver.writer import Writer
 from face_messages import Taken
 from face_messages.service.backoff import Backoff
-from object_store.bucket import Bucket
-from object_store.errors import MAYBE_THE_OBJECT, Problem, StoreError
+from object_store.bucket import Bucket, Put
+from object_store.errors import MAYBE_THE_OBJECT, AskAgainError, Problem, StoreError
 from object_store.keys import StoredObject, note_about, object_for
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,10 @@ _TRIES = 4
 class _Job:
     stored: StoredObject
     waiting: list[Taken]
+    #: Whether the store may have it already.
+    in_doubt: bool = False
+    #: What went wrong, and when that write began (monotonic).
+    failed: tuple[StoreError, float] | None = None
     refusals: int = 0
     pause: Backoff = field(default_factory=Backoff)
 
@@ -44,13 +50,21 @@ class _Job:
 
 
 class Saver:
-    """Writes messages, `workers` of them at the same time. A message is safe when the store has said so."""
+    """Writes messages, `workers` of them at the same time. A message is safe when the store has said so.
+
+    One thread writes over connections that there are. What takes patience has a thread of its own: a new connection, a
+    store in trouble, an object that may be there already or that the store has refused.
+    """
 
     def __init__(self, store: Bucket, *, workers: int) -> None:
         self._store = store
         #: Messages that it takes at a time.
         self.window = workers * _AHEAD
-        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self._workers = workers
+        self._jobs: deque[_Job] = deque()
+        self._patient: SimpleQueue[_Job] = SimpleQueue()
+        self._busy = 0  # jobs that are being written, in either way
+        self._writer = Writer(self._next, self._ended)
         self._parked = sched.scheduler(time.monotonic)
         self._parked_more = threading.Event()
         self._lock = threading.Lock()
@@ -77,6 +91,7 @@ class Saver:
         for i in range(workers):
             threading.Thread(target=self._work, name=f"worker {i}", daemon=True).start()
         threading.Thread(target=self._unpark, name="parking", daemon=True).start()
+        self._writer.start()
 
     @property
     def trouble(self) -> StoreError | None:
@@ -102,41 +117,78 @@ class Saver:
                 return
             else:
                 self._pending[job.name] = job
-                self._jobs.put(job)
+                self._give(job)
                 return
         taken.safe()
 
+    def _give(self, job: _Job) -> None:
+        self._jobs.append(job)
+        self._writer.wake()
+
+    def _next(self) -> tuple[_Job, Put] | None:
+        """Called by the writer."""
+        while self._jobs and self._busy < self._workers:
+            job = self._jobs.popleft()
+            with self._lock:
+                self._busy += 1
+            # Some stores let nothing be written over, so what was refused may be there.
+            job.in_doubt = job.refusals > 0 or self._may_be_stored(job.stored)
+            if self._place_is_right and self._trouble is None and not job.in_doubt:
+                with contextlib.suppress(StoreError):  # it will be found once more
+                    if (put := self._store.start_put(job.stored)) is not None:
+                        return job, put
+            self._patient.put(job)
+        return None
+
+    def _ended(self, job: _Job, began: float, error: StoreError | None) -> None:
+        """Called by the writer."""
+        if error is None:
+            self._say_works()
+            self._keep_no_more(job)
+        else:
+            job.in_doubt = True
+            job.failed = None if isinstance(error, AskAgainError) else (error, began)
+            self._patient.put(job)
+
     def _work(self) -> None:
         while True:
-            job = self._jobs.get()
+            job = self._patient.get()
             try:
                 self._put_until_stored(job)
             except StoreError as error:
                 self._park(job, error)
-                continue
-            with self._lock:
-                del self._pending[job.name]
-                self._done[job.name] = None
-                if len(self._done) > _REMEMBERED:
-                    self._done.popitem(last=False)
-                self.stored += 1
-            captured_at = job.stored.captured_at
-            self.on_stored(job.stored, (datetime.now(UTC) - captured_at).total_seconds() if captured_at else None)
-            for taken in job.waiting:
-                taken.safe()
+            else:
+                self._keep_no_more(job)
+            self._writer.wake()
+
+    def _keep_no_more(self, job: _Job) -> None:
+        """It is stored."""
+        with self._lock:
+            self._busy -= 1
+            del self._pending[job.name]
+            self._done[job.name] = None
+            if len(self._done) > _REMEMBERED:
+                self._done.popitem(last=False)
+            self.stored += 1
+        captured_at = job.stored.captured_at
+        self.on_stored(job.stored, (datetime.now(UTC) - captured_at).total_seconds() if captured_at else None)
+        for taken in job.waiting:
+            taken.safe()
 
     def _put_until_stored(self, job: _Job) -> None:
         """Asks the store first where the object may be there already: that costs less than writing it twice.
 
         Raises StoreError if the store refuses the object; the last time, though it takes others.
         """
-        # Some stores let nothing be written over, so what was refused may be there.
-        in_doubt = job.refusals > 0 or self._may_be_stored(job.stored)
+        in_doubt, failed = job.in_doubt, job.failed
         takes_others, alone, last = False, 0, None
         backoff = Backoff(first=0.5, longest=30.0)
         while True:
             began = time.monotonic()
             try:
+                if failed is not None:
+                    (error, began), failed = failed, None
+                    raise error
                 if not (in_doubt and self._store.has(job.stored)):
                     in_doubt = True  # from here on: a write whose answer got lost may have been done
                     self._store.put(job.stored)
@@ -194,6 +246,9 @@ class Saver:
     def _park(self, job: _Job, error: StoreError) -> None:
         """Parks an object that the store refuses, so that it holds up no others. After the last try it goes back."""
         job.refusals += 1
+        job.failed = None
+        with self._lock:
+            self._busy -= 1
         if job.refusals >= _TRIES:
             with self._lock:
                 job.waiting = [taken for taken in job.waiting if not taken.refuse(str(error))]
@@ -207,7 +262,7 @@ class Saver:
                     fate = f"it has no sender to go back to and is held; {self.window} such keep all others out"
                 log.error("%s (%d bytes): %s; %s", job.stored.key, len(job.stored.body), error, fate)
         if job.waiting:
-            self._parked.enter(job.pause.next_delay(), 0, self._jobs.put, (job,))
+            self._parked.enter(job.pause.next_delay(), 0, self._give, (job,))
             self._parked_more.set()
 
     def _unpark(self) -> None:

@@ -6,6 +6,8 @@ from urllib.parse import quote
 
 _MAX_NAME = 128
 # A lone dot inside a name is harmless; a leading one hides a file, and two are the way up.
+# Nothing to be encoded or cut, as nearly always.
+_PLAIN = re.compile(rf"[A-Za-z0-9_-]{{1,{_MAX_NAME}}}", re.ASCII).fullmatch
 _RISKY_DOT = re.compile(r"^\.|\.(?=\.)|(?<=\.)\.|\.$")
 
 
@@ -14,6 +16,8 @@ def safe_name(name: str | bytes) -> str:
 
     A longer one is cut, and its hash follows behind `~`, which no other name can hold.
     """
+    if isinstance(name, str) and _PLAIN(name):
+        return name
     encoded = quote(name, safe="").replace("~", "%7E")
     return bounded(_RISKY_DOT.sub("%2E", encoded), _MAX_NAME)
 

@@ -1,11 +1,10 @@
-"""Reads the answers of an HTTP server from a socket, strictly."""
+"""Reads the answers of an HTTP server, strictly. It is given the bytes, and does no input or output itself."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Generator, Mapping
+from typing import NamedTuple, TypeVar
 
 #: Bytes of an answer that are read unless a caller wants more. The XML of an error is far shorter.
 MAX_BYTES = 64 * 1024
@@ -14,8 +13,13 @@ NO_HTTP = "it does not speak HTTP"
 _MAX_HEAD = 64 * 1024
 _MAX_LINE = 4 * 1024
 _STATUS = re.compile(r"HTTP/1\.([01]) ([1-9]\d\d)(?: .*)?")
-_HEADER = re.compile(r"([!#-'*+.0-9A-Z^-z|~-]+):[ \t]*(.*?)[ \t]*")
+_HEADER = re.compile(r"([!#-'*+.0-9A-Z^-z|~-]+):(.*)")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
+
+
+T = TypeVar("T")
+#: Yields when it needs more, and is sent what has come: nothing, when the other end has closed.
+Reading = Generator[None, bytes, T]
 
 
 class Answer(NamedTuple):
@@ -27,18 +31,35 @@ class Answer(NamedTuple):
 
 
 class Reader:
-    """Reads one answer, all of it before a deadline: a byte now and then is no answer."""
+    """Reads the answer to a request with this method; of its body, the first `most` bytes.
 
-    def __init__(self, sock: Any, seconds: float) -> None:
-        self._sock = sock
-        self._deadline = time.monotonic() + seconds
+    OSError: it makes no sense.
+    """
+
+    def __init__(self, method: str, most: int) -> None:
+        self._method = method
+        self._most = most
         #: Bytes that came and are not read yet.
-        self.rest = bytearray()
+        self.rest = b""
+        #: What is known of the answer so far.
+        self.answer: Answer | None = None
+        #: Whether the answer was read to its end, and another may follow on the connection.
+        self.reusable = False
 
-    def head(self) -> tuple[str, int, dict[str, str]]:
+    def read(self) -> Reading[None]:
+        """Until the answer is complete."""
+        version, status, headers = yield from self._head()
+        self.answer = Answer(status, headers, b"")
+        body, whole = yield from self._body(status, headers)
+        self.answer = Answer(status, headers, body)
+        closing = version == "0" or "close" in headers.get("connection", "").lower()
+        self.reusable = whole and not closing and not self.rest
+
+    def _head(self) -> Reading[tuple[str, int, dict[str, str]]]:
         """Minor version, status and headers, once the answer is more than `100 Continue`."""
         while True:
-            first, *lines = self._until(b"\r\n\r\n", _MAX_HEAD).decode("latin-1").split("\r\n")
+            text = yield from self._until(b"\r\n\r\n", _MAX_HEAD)
+            first, *lines = text.decode("latin-1").split("\r\n")
             status = _STATUS.fullmatch(first)
             found = [_HEADER.fullmatch(line) for line in lines]
             if status is None or None in found:
@@ -46,64 +67,63 @@ class Reader:
             if status[2][0] != "1":
                 headers: dict[str, str] = {}
                 for each in found:
-                    name, value = each[1].lower(), each[2]  # type: ignore[index] # see above
+                    name, value = each[1].lower(), each[2].strip(" \t")  # type: ignore[index] # see above
                     headers[name] = f"{headers[name]}, {value}" if name in headers else value
                 return status[1], int(status[2]), headers
 
-    def body(self, method: str, status: int, headers: Mapping[str, str], most: int) -> tuple[bytes, bool]:
+    def _body(self, status: int, headers: Mapping[str, str]) -> Reading[tuple[bytes, bool]]:
         """Its first bytes, and whether the answer was read to its end."""
-        if method == "HEAD" or status in (204, 304):
+        if self._method == "HEAD" or status in (204, 304):
             return b"", True
         if "transfer-encoding" in headers:
             if headers["transfer-encoding"].lower() != "chunked":
                 raise OSError(NO_HTTP)
-            return self._chunks(most)
+            return (yield from self._chunks())
         if (length := headers.get("content-length")) is None:
-            while len(self.rest) < most and self._more():
-                pass
-            return bytes(self.rest[:most]), False
+            pieces, there = [self.rest], len(self.rest)
+            while there < self._most and (more := (yield)):
+                pieces.append(more)
+                there += len(more)
+            return b"".join(pieces)[: self._most], False
         if not (length.isascii() and length.isdecimal()):
             raise OSError(NO_HTTP)
-        return self._exactly(min(int(length), most)), int(length) <= most
+        return (yield from self._exactly(min(int(length), self._most))), int(length) <= self._most
 
-    def _chunks(self, most: int) -> tuple[bytes, bool]:
+    def _chunks(self) -> Reading[tuple[bytes, bool]]:
         data = b""
         while True:
-            if (chunk := _CHUNK.fullmatch(self._until(b"\r\n", _MAX_LINE))) is None:
+            line = yield from self._until(b"\r\n", _MAX_LINE)
+            if (chunk := _CHUNK.fullmatch(line)) is None:
                 raise OSError(NO_HTTP)
             if not (size := int(chunk[1], 16)):
                 break
-            data += self._exactly(min(size, most - len(data)))
-            if len(data) == most:
+            data += yield from self._exactly(min(size, self._most - len(data)))
+            if len(data) == self._most:
                 return data, False
-            if self._exactly(2) != b"\r\n":
+            if (yield from self._exactly(2)) != b"\r\n":
                 raise OSError(NO_HTTP)
-        while self._until(b"\r\n", _MAX_LINE):
+        while (yield from self._until(b"\r\n", _MAX_LINE)):
             pass  # trailers
         return data, True
 
-    def _until(self, mark: bytes, most: int) -> bytes:
+    def _until(self, mark: bytes, most: int) -> Reading[bytes]:
         while (end := self.rest.find(mark, 0, most)) < 0:
             if len(self.rest) >= most:
                 raise OSError(NO_HTTP)
-            self._need_more()
-        found, _ = self._exactly(end), self._exactly(len(mark))
+            self.rest += yield from self._more()
+        found, self.rest = self.rest[:end], self.rest[end + len(mark) :]
         return found
 
-    def _exactly(self, count: int) -> bytes:
-        while len(self.rest) < count:
-            self._need_more()
-        found = bytes(self.rest[:count])
-        del self.rest[:count]
-        return found
+    def _exactly(self, count: int) -> Reading[bytes]:
+        pieces, there = [self.rest], len(self.rest)
+        while there < count:
+            pieces.append((yield from self._more()))
+            there += len(pieces[-1])
+        data = b"".join(pieces)
+        self.rest = data[count:]
+        return data[:count]
 
-    def _need_more(self) -> None:
-        if not self._more():
-            raise ConnectionResetError("it broke off")
-
-    def _more(self) -> bool:
-        if time.monotonic() > self._deadline:
-            raise TimeoutError("the answer does not come to an end")
-        data = self._sock.recv(65536)
-        self.rest += data
-        return bool(data)
+    def _more(self) -> Reading[bytes]:
+        if data := (yield):
+            return data
+        raise ConnectionResetError("it broke off")

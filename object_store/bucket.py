@@ -11,15 +11,17 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from face_messages.message import MAX_MESSAGE_BYTES
 from object_store.answers import MAX_BYTES, Answer
 from object_store.client import Client, NoObjectError
+from object_store.connection import Connection
 from object_store.connections import Connections
-from object_store.errors import MAYBE_THE_OBJECT, ClosedMeanwhileError, Errors, ObjectError, Problem, StoreError
+from object_store.errors import MAYBE_THE_OBJECT, AskAgainError, Errors, ObjectError, Problem, StoreError
 from object_store.keys import StoredObject
 from object_store.settings import BucketSettings, StoreSettings
 from object_store.signing import HmacKeys, Request, content_md5
@@ -60,6 +62,17 @@ class ReadObject(NamedTuple):
     archived: bool = False
 
 
+class Put(NamedTuple):
+    """A write on its way. When `connection` is ready for its `events`, or its `deadline` is over, call `proceed`.
+
+    `proceed` never waits. It returns whether the store has said that it has the object, and raises StoreError where it
+    never will; AskAgainError: it may have it.
+    """
+
+    connection: Connection
+    proceed: Callable[[], bool]
+
+
 class Bucket:
     """One bucket, and nothing anywhere else. Safe to use from many threads.
 
@@ -86,6 +99,37 @@ class Bucket:
 
     def put(self, stored: StoredObject) -> None:
         """Writes one object. Raises StoreError if the store does not say that it has it."""
+        headers, target = self._headers(stored), "/" + quote(stored.key)
+        try:
+            answer = self._ask_once("PUT", target, headers, stored.body)
+        except AskAgainError:
+            if self.has(stored):  # it is not written twice
+                return
+            answer = self._ask_once("PUT", target, headers, stored.body)
+        self._check_written(answer)
+
+    def start_put(self, stored: StoredObject) -> Put | None:
+        """Begins to write one object; None where that would have to wait, for a connection or a token."""
+        if not (self._server.idle and self._credentials.is_ready):
+            return None
+        path = f"{self._path}/{quote(stored.key)}"
+        request = self._signed("PUT", path, self._headers(stored), stored.body)
+        connection = self._server.start("PUT", path, request.headers, stored.body)
+        return None if connection is None else Put(connection, partial(self._proceed, request, connection))
+
+    def _proceed(self, request: Request, connection: Connection) -> bool:
+        try:
+            answer = self._server.proceed(connection)
+        except OSError as error:
+            raise self._errors.of_trouble(error) from error
+        if answer is None:
+            return False
+        if answer.status in _OF_SIGNATURES and self._credentials.learn(request, answer):
+            raise AskAgainError(Problem.DENIED, "the request is to be signed anew")
+        self._check_written(answer)
+        return True
+
+    def _headers(self, stored: StoredObject) -> dict[str, str]:
         headers = {
             "content-type": stored.content_type,
             "content-md5": content_md5(stored.body),
@@ -94,12 +138,9 @@ class Bucket:
         }
         if not (text := "".join([*headers, *headers.values()])).isascii() or not text.isprintable():
             raise StoreError(Problem.REFUSED, f"{stored.key[:200]!r} has metadata that would be another header")
-        try:
-            answer = self._ask_once("PUT", "/" + quote(stored.key), headers, stored.body)
-        except ClosedMeanwhileError:
-            if self.has(stored):  # it is not written twice
-                return
-            answer = self._ask_once("PUT", "/" + quote(stored.key), headers, stored.body)
+        return headers
+
+    def _check_written(self, answer: Answer) -> None:
         if answer.status >= 300:
             raise self._errors.of_answer(answer, doing="write to")
         if answer.status != 200 or not answer.headers.get("etag"):
@@ -206,7 +247,7 @@ class Bucket:
         """As `_ask_once`, for what may be done twice."""
         try:
             return self._ask_once(*request, **options)
-        except ClosedMeanwhileError:
+        except AskAgainError:
             return self._ask_once(*request, **options)
 
     def _ask_once(
@@ -216,8 +257,7 @@ class Bucket:
         is_root = self._settings.cos_addressing == "virtual" and not target.startswith("/")
         path = f"{self._path}/{target}" if is_root else self._path + target
         for attempt in range(_SIGNATURES):
-            request = Request(method, self._server.origin + path, {"host": self._server.host, **headers}, body)
-            self._credentials.sign(request)
+            request = self._signed(method, path, headers, body)
             try:
                 answer = self._server.request(method, path, request.headers, body, max_bytes=max_bytes)
             except OSError as error:
@@ -226,6 +266,11 @@ class Bucket:
             if not (attempt or answer.status in _OF_SIGNATURES) or not self._credentials.learn(request, answer):
                 break
         return answer
+
+    def _signed(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Request:
+        request = Request(method, self._server.origin + path, {"host": self._server.host, **headers}, body)
+        self._credentials.sign(request)
+        return request
 
 
 def _credentials(settings: BucketSettings) -> HmacKeys | Tokens:

@@ -1,14 +1,9 @@
-"""One HTTP or HTTPS server, asked over connections that are kept.
-
-urllib3 makes each connection: name, TLS, proxy. Requests are written to its socket and answers are read from it here,
-which costs a third of what `http.client` costs, and an answer must be whole in time.
-"""
+"""One HTTP or HTTPS server, asked over connections that are kept. urllib3 makes each: name, TLS, proxy."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
 import ssl
 import time
 import weakref
@@ -25,16 +20,11 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from urllib3.util import make_headers
 
 from face_messages.mqtt.proxy import proxy_for
-from object_store.answers import MAX_BYTES, NO_HTTP, Answer, Reader
+from object_store.answers import MAX_BYTES, NO_HTTP, Answer
+from object_store.connection import Connection
 
 # A new connection looks the name up again and reads the CAs again. In seconds.
 _LONGEST_USE = 600.0
-# The other end has closed the connection.
-_CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
-
-
-class KeptConnectionClosedError(ConnectionError):
-    """The server closed a connection of an earlier request before it answered this one."""
 
 
 class Connections:
@@ -68,25 +58,49 @@ class Connections:
         connection or no whole answer in time, and OSError if the server cannot be reached or trusted, or broke off.
         """
         try:
-            if self._proxy and not self._tls:
-                path, headers = self.origin + path, {**headers, **self._proxy[1]}
-            data = _request(method, path, headers, body)
+            data = self._data(method, path, headers, body)
             connection = self._kept() or self._connect()
-            try:
-                answer = connection.exchange(method, data, max_bytes)
-            finally:
-                if connection.reusable:
-                    self.idle.append(connection)
-                else:
-                    connection.close()
         except (HTTPError, HTTPException, OSError, ValueError) as error:
             self.close()  # the other connections will have met the same fate
             raise _cause(error) from error
+        connection.start(method, data, max_bytes)
+        while (answer := self.proceed(connection)) is None:
+            connection.wait()
+        return answer
+
+    def start(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Connection | None:
+        """Begins a request over a connection that is kept, for `proceed`; None where there is none. It never waits."""
+        if (connection := self._kept()) is not None:
+            connection.start(method, self._data(method, path, headers, body), MAX_BYTES)
+        return connection
+
+    def proceed(self, connection: Connection) -> Answer | None:
+        """Goes on without waiting; the answer once it is there, and then the connection is no longer the caller's.
+
+        Raises as `request` does.
+        """
+        try:
+            answer = connection.proceed()
+        except BaseException as error:
+            connection.close()
+            if not isinstance(error, OSError | ValueError):
+                raise
+            self.close()  # as above
+            raise _cause(error) from error
+        if connection.reusable:
+            self.idle.append(connection)
+        elif answer is not None:
+            connection.close()
         return answer
 
     def close(self) -> None:
         """Closes all idle connections. The next request makes a new one."""
         _close(self.idle)
+
+    def _data(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+        if self._proxy and not self._tls:
+            path, headers = self.origin + path, {**headers, **self._proxy[1]}
+        return _request(method, path, headers, body)
 
     def _kept(self) -> Connection | None:
         with contextlib.suppress(IndexError):
@@ -128,54 +142,6 @@ class Connections:
         except OSError as error:
             raise OSError(f"no certificates can be read from AWS_CA_BUNDLE or REQUESTS_CA_BUNDLE {bundle}") from error
         return self._context
-
-
-class Connection:
-    """A connection that urllib3 has made, for one request at a time."""
-
-    def __init__(self, made: HTTPConnection, seconds: float) -> None:
-        self._made = made
-        self._seconds = seconds
-        self._sock = made.sock
-        self._sock.settimeout(seconds)
-        self._poll = select.poll()
-        self._poll.register(self._sock, select.POLLIN)
-        self.since = time.monotonic()
-        self._has_answered = False
-        #: Whether another request may follow.
-        self.reusable = False
-
-    @property
-    def over(self) -> bool:
-        """Whether the server has closed it. It has nothing to say before a request."""
-        return bool(self._poll.poll(0))
-
-    def close(self) -> None:
-        self._made.close()
-
-    def exchange(self, method: str, request: bytes, max_bytes: int) -> Answer:
-        """OSError as of `Connections.request`."""
-        self.reusable = False
-        # A server that refuses may close the connection before it has read all. Its answer says why.
-        with contextlib.suppress(*_CLOSED):
-            self._sock.sendall(request)
-        reader = Reader(self._sock, self._seconds)
-        try:
-            version, status, headers = reader.head()
-        except _CLOSED as error:
-            if self._has_answered:
-                raise KeptConnectionClosedError("the server closed a connection that was kept") from error
-            raise
-        self._has_answered = True
-        body, whole = b"", False
-        try:
-            body, whole = reader.body(method, status, headers, max_bytes)
-        except OSError:
-            if status < 300:
-                raise  # otherwise the status has told what matters
-        closing = version == "0" or "close" in headers.get("connection", "").lower()
-        self.reusable = whole and not closing and not reader.rest
-        return Answer(status, headers, body)
 
 
 def _close(idle: deque[Connection]) -> None:

@@ -9,7 +9,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 
 from object_store.answers import Answer
-from object_store.connections import KeptConnectionClosedError, in_words
+from object_store.connection import KeptConnectionClosedError
+from object_store.connections import in_words
 
 _CODE = re.compile(rb"<Code>\s*([\w.-]{1,64})\s*</Code>")
 _REGION = re.compile(rb"<Region>\s*([\w.-]{1,64})\s*</Region>|expecting '([\w.-]{1,64})'")
@@ -64,8 +65,11 @@ class ObjectArchivedError(ObjectError):
     """The object lies in an archive: it must be restored there before it can be read."""
 
 
-class ClosedMeanwhileError(StoreError):
-    """The store closed a kept connection as the request was sent. It may have served the request or not."""
+class AskAgainError(StoreError):
+    """The request is to be made again, at once: the store closed a kept connection, or wants another signature.
+
+    It may have served the request or not.
+    """
 
 
 class Errors:
@@ -96,7 +100,7 @@ class Errors:
             )
             return StoreError(Problem.UNREACHABLE, text)
         text = f"COS_ENDPOINT {self._url} cannot be used ({in_words(error)}): is it right, and is it up?"
-        kind = ClosedMeanwhileError if isinstance(error, KeptConnectionClosedError) else StoreError
+        kind = AskAgainError if isinstance(error, KeptConnectionClosedError) else StoreError
         return kind(Problem.UNREACHABLE, text)
 
     def of_answer(self, answer: Answer, *, doing: str) -> StoreError:

@@ -46,6 +46,9 @@ class HmacKeys:
         self._lock = threading.Lock()
         self._said = ""
 
+    #: Whether `sign` does not wait for anything.
+    is_ready = True
+
     def sign(self, request: Request) -> None:
         self._signer.add_auth(request)
 

@@ -47,6 +47,12 @@ class Tokens(TokenManager):  # type: ignore[misc] # the SDK has no types
         self._failed_at = 0.0
         self._replaced_at: float | None = None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether `sign` does not wait for anything."""
+        # Either clock may be wrong: one stands still while the machine is suspended, the other can be set.
+        return bool(self._token) and all(now < until for now, until in zip(_clocks(), self._good_until, strict=True))
+
     def sign(self, request: Request) -> None:
         """Raises StoreError if there is no token."""
         OAuth2(self._credentials.get_frozen_credentials()).add_auth(request)
@@ -70,8 +76,7 @@ class Tokens(TokenManager):  # type: ignore[misc] # the SDK has no types
     def get_token(self) -> str:
         """The token of now. Raises StoreError if there is none."""
         with self._lock:
-            # Either clock may be wrong: one stands still while the machine is suspended, the other can be set.
-            if self._token and all(now < until for now, until in zip(_clocks(), self._good_until, strict=True)):
+            if self.is_ready:
                 return self._token
             if self._failure is not None and time.monotonic() - self._failed_at < _SHARED_SECONDS:
                 raise self._failure
