@@ -44,9 +44,9 @@ class _Job:
     pause: Backoff = field(default_factory=Backoff)
 
     @property
-    def name(self) -> tuple[str, int]:
+    def name(self) -> tuple[str, bytes]:
         # The same key with another picture is somebody's mistake, but not a message that came twice.
-        return self.stored.key, hash(self.stored.body)
+        return self.stored.key, self.stored.md5
 
 
 class Saver:
@@ -68,8 +68,8 @@ class Saver:
         self._parked = sched.scheduler(time.monotonic)
         self._parked_more = threading.Event()
         self._lock = threading.Lock()
-        self._pending: dict[tuple[str, int], _Job] = {}
-        self._done: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._pending: dict[tuple[str, bytes], _Job] = {}
+        self._done: OrderedDict[tuple[str, bytes], None] = OrderedDict()
         self._started = datetime.now(UTC)
         self._in_doubt = _IN_DOUBT
         self._place_lock = threading.Lock()

@@ -21,6 +21,7 @@ MAX_CORRELATION_BYTES = 512
 
 #: The user property in which the broker says whose certificate a message came with.
 IDENTITY = "identity"
+_IDENTITY = IDENTITY.encode()
 
 # The user property that makes an answer a refusal; its value is the reason.
 _REFUSED = "refused"
@@ -75,6 +76,8 @@ class Message:
 
         The last property of that name counts: the broker appends it, behind whatever the sender itself has written.
         """
+        if isinstance(self.user_properties, UserProperties) and _IDENTITY not in self.user_properties.packed:
+            return None
         return next((value for name, value in reversed(self.user_properties) if name == IDENTITY), None)
 
     @cached_property

@@ -7,10 +7,10 @@ SDK's signer and sent without the SDK's client, at a third of the cost.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import re
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from object_store.connections import Connections
 from object_store.errors import MAYBE_THE_OBJECT, AskAgainError, Errors, ObjectError, Problem, StoreError
 from object_store.keys import StoredObject
 from object_store.settings import BucketSettings, StoreSettings
-from object_store.signing import HmacKeys, Request, content_md5
+from object_store.signing import HmacKeys, Request
 from object_store.tokens import Tokens
 
 # They would tell of signatures and tokens.
@@ -132,7 +132,7 @@ class Bucket:
     def _headers(self, stored: StoredObject) -> dict[str, str]:
         headers = {
             "content-type": stored.content_type,
-            "content-md5": content_md5(stored.body),
+            "content-md5": b64encode(stored.md5).decode(),
             **self._encryption,
             **{f"x-amz-meta-{name}": value for name, value in stored.metadata.items()},
         }
@@ -162,7 +162,7 @@ class Bucket:
         # An ETag is the MD5 of the content wherever an object was written in one piece and not encrypted with a key
         # of the customer's. Elsewhere the object is written again, which does no harm.
         # With COS_SSE too: only the answer to a PUT tells for certain that the store has encrypted the object.
-        same = str(answer.headers.get("etag")).strip('"') == hashlib.md5(stored.body, usedforsecurity=False).hexdigest()
+        same = str(answer.headers.get("etag")).strip('"') == stored.md5.hex()
         return answer.status == 200 and same and not self._encryption
 
     def check_place(self, key: str) -> None:

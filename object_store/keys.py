@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -15,7 +15,7 @@ from face_messages.names import bounded, safe_name
 
 _SAFE = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"
 # Nothing to be encoded, as nearly always: to find that out so costs a tenth.
-_PLAIN = re.compile(r"[ -$&-\[\]-~]*").fullmatch
+PLAIN = re.compile(r"[ -$&-\[\]-~]*").fullmatch
 _MAX_METADATA = 256
 
 
@@ -28,6 +28,11 @@ class StoredObject:
     content_type: str
     metadata: dict[str, str]
     captured_at: datetime | None
+    #: Of the body.
+    md5: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "md5", hashlib.md5(self.body, usedforsecurity=False).digest())
 
 
 def object_for(message: Message, *, received_at: datetime) -> StoredObject:
@@ -71,7 +76,7 @@ def note_about(stored: StoredObject, refused: str) -> StoredObject:
 def _metadata(values: dict[str, str]) -> dict[str, str]:
     """Values travel as HTTP headers: percent-encoded but for most of what is printable, and bounded."""
     return {
-        name: bounded(value if _PLAIN(value) else quote(value, safe=_SAFE), _MAX_METADATA)
+        name: bounded(value if PLAIN(value) else quote(value, safe=_SAFE), _MAX_METADATA)
         for name, value in values.items()
     }
 

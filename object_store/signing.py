@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import logging
 import threading
 from dataclasses import dataclass, field
@@ -115,8 +113,3 @@ class Signer(S3SigV4Auth):  # type: ignore[misc] # the SDK has no types
                 key = self._sign(key, part)
             self._day_key = (day, key)
         return self._sign(key, string_to_sign, hex=True)
-
-
-def content_md5(body: bytes) -> str:
-    """The header of that name."""
-    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()

@@ -86,7 +86,8 @@ class Taker(Endpoint):
 
     def _settle(self, taken: Taken, refused_for: str | None) -> None:
         self._settled.append((taken, refused_for))
-        self.wake()
+        if self._answers_due is None:  # otherwise `work` is called in a moment, and looks again when it has answered
+            self.wake()
 
     # -- the endpoint, in the session's thread ------------------------------------------------
 
@@ -169,7 +170,7 @@ class Taker(Endpoint):
             link.acknowledge(packet_id)
         self._acks.clear()
         self._answers_due = None
-        return None
+        return 0.0 if self._settled else None
 
     def _next_receipt(self) -> Message:
         topic, correlations = self._receipts.popitem()

@@ -49,6 +49,7 @@ class Multiplexer(Endpoint):
         self._main = main
         self._all = (main, *others)
         self.subscriptions = [each for endpoint in self._all for each in endpoint.subscriptions]
+        self._topic, self._whose = "", main
         # Up to the first wildcard: nothing else comes that begins so.
         self._theirs = [
             (name.partition("+")[0].rstrip("#"), other) for other in others for name, _ in other.subscriptions
@@ -67,8 +68,11 @@ class Multiplexer(Endpoint):
             endpoint.disconnected()
 
     def received(self, packet: Incoming) -> None:
-        topic = f"{packet.topic}/"
-        next((other for begin, other in self._theirs if topic.startswith(begin)), self._main).received(packet)
+        if packet.topic != self._topic:  # most come on the topic of the one before
+            topic = f"{packet.topic}/"
+            self._whose = next((other for begin, other in self._theirs if topic.startswith(begin)), self._main)
+            self._topic = packet.topic
+        self._whose.received(packet)
 
     def acknowledged(self, packet_id: int, reason: int) -> None:
         """Each knows the packets that it has sent."""

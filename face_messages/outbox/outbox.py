@@ -53,8 +53,9 @@ class Outbox:
         self.largest_message = max_bytes // 2 - ROW_MARGIN
         self._disk = Disk(path, log_bytes=min(LOG_BYTES, max_bytes // 4) // 2, on_failure=self._reading_failed)
         self._writer = Writer(max_bytes=max_bytes, when_full=when_full, reading=self._disk.reading)
-        # For all that follows. The writing thread waits for it.
-        self._lock = threading.Condition()
+        # For all that follows. The writing thread waits for the change.
+        self._lock = threading.Lock()
+        self._change = threading.Condition(self._lock)
         #: What is on disk.
         self.totals = self._writer.totals
         self._pending = Pending(0, rows=0, cache_bytes=_CACHE_BYTES)
@@ -114,7 +115,7 @@ class Outbox:
         due = time.monotonic() + (self.write_delay if may_wait else 0.0)
         with self._lock:
             if self._pending.add(Put(0, message_id, message, [done], due)):
-                self._lock.notify()
+                self._change.notify()
         self.on_kept()
 
     def discard(self, ids: Iterable[bytes]) -> None:
@@ -149,7 +150,7 @@ class Outbox:
         at = time.monotonic() + seconds
         if at < self._tidy_at:
             self._tidy_at = at
-            self._lock.notify()
+            self._change.notify()
 
     def take(self, after: int, *, limit: int, max_bytes: int, upto: int | None = None) -> list[Kept]:
         """The oldest messages behind the place `after` (and not behind `upto`), in order; at least one if there is any.
@@ -209,7 +210,7 @@ class Outbox:
         """Commits what still fits, and ends. What was put and not reported as done may not be kept."""
         with self._lock:
             self._closing = True
-            self._lock.notify()
+            self._change.notify()
         self._thread.join()
         self._disk.close()
 
@@ -223,7 +224,7 @@ class Outbox:
         """Waits until something has to be written, or looked at, and does it; False when it is over."""
         with self._lock:
             if not self._closing and (idle := min(self._pending.due, self._tidy_at) - time.monotonic()) > 0:
-                self._lock.wait(min(idle, LOOK_SECONDS))
+                self._change.wait(min(idle, LOOK_SECONDS))
             closing = self._closing
         try:
             is_done = self._disk.is_ready() and self._write(closing=closing)
@@ -277,7 +278,7 @@ class Outbox:
         self._writer.say(_BROKEN.format(error))
         with self._lock:
             self._pending.due = 0.0
-            self._lock.notify()
+            self._change.notify()
 
     def _take_note(self, outcome: Outcome, group: list[Put], confirmed: int, dead: int) -> None:
         written = group[: outcome.written]

@@ -2,6 +2,7 @@
 
 import _thread
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -103,6 +104,7 @@ def run(
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     threading.excepthook = on_thread_death
+    gc.freeze()  # the search for cycles passes over what is there by now: all of it stays
     try:
         status = work(settings, stop)
     except Exception:

@@ -98,3 +98,26 @@ def test_while_much_is_held_nothing_more_is_read(taker: Taker, held: list[Taken]
     held[0].safe()
     taker.work(0.0)
     assert only.reading
+
+
+def test_what_becomes_safe_while_answers_are_sent_is_answered_as_well(taker: Taker, held: list[Taken]) -> None:
+    """No wake-up is due for it: answers are on their way."""
+
+    class _InBetween(_Recorded):
+        def publish(self, message: Message) -> None:
+            super().publish(message)
+            if len(self.published) == 1:
+                held[1].safe()
+
+    link, woken = _InBetween(), list[bool]()
+    taker.attach(lambda: woken.append(True))
+    taker.connected(link.link)
+    for packet_id in (1, 2):
+        taker.received(Received(WITH_RECEIPT, packet_id))
+    held[0].safe()
+    taker.work(0.0)
+    assert taker.work(math.inf) == 0.0
+    assert woken == [True]
+    taker.work(0.0)
+    taker.work(math.inf)
+    assert link.acknowledged == [1, 2]
