@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -95,6 +96,35 @@ def test_a_reply_stands_in_place_of_what_the_message_says(message: Message, topi
     assert isinstance(read, Received)
     assert (read.message.response_topic, read.message.correlation_data) == (topic, correlation)
     assert read.message.user_properties == message.user_properties
+
+
+@given(MESSAGES, TOPIC)
+def test_what_came_is_passed_on_byte_for_byte(message: Message, topic: str) -> None:
+    """Though its user properties are not packed anew."""
+    read = ours(publish(message, pack(message)))
+    assert isinstance(read, Received)
+    assert pack(read.message) == pack(message)
+    reply = topic, b"1"
+    assert pack(read.message, reply) == pack(message, reply)
+    assert pack(replace(read.message, user_properties=(("a", "b"),))) == pack(
+        replace(message, user_properties=(("a", "b"),))
+    )
+
+
+def test_user_properties_that_do_not_stand_together_are_passed_on() -> None:
+    """In their order."""
+    region = raw.user_property(b"a", b"1") + raw.content_type(b"image/png") + raw.user_property(b"identity", b"x")
+    read = ours(raw.string(b"t") + b"\x00\x07" + raw.varint(len(region)) + region)
+    assert isinstance(read, Received)
+    assert read.message.identity == "x"
+    assert pack(read.message) == pack(Message("t", b"", "image/png", (("a", "1"), ("identity", "x"))))
+
+
+@pytest.mark.parametrize(("pairs", "identity"), [((("a", "identity"),), None), ((("identity", "x"), ("b", "")), "x")])
+def test_the_identity_of_what_came(pairs: tuple[tuple[str, str], ...], identity: str | None) -> None:
+    read = ours(publish(Message("t", b""), pack(Message("t", b"", user_properties=pairs))))
+    assert isinstance(read, Received)
+    assert read.message.identity == identity
 
 
 @given(MESSAGES)

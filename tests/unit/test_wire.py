@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -152,3 +154,23 @@ def test_what_the_socket_does_not_take_waits() -> None:
             except BlockingIOError:
                 continue
         assert got == data
+
+
+def test_a_packet_larger_than_the_buffer_comes_whole_and_the_buffer_shrinks_again() -> None:
+    large = bytes(range(256)) * 12_000
+    near, far = socket.socketpair()
+    made = Wire(near, max_packet=len(large) + 100)
+    got: list[bytes] = []
+    sender = threading.Thread(target=far.sendall, args=(raw.packet(0x30, large) + b"\xd0\x00",))
+    sender.start()
+    usual = len(made._in)
+    while len(got) < 2:
+        select.select([near], [], [])
+        got += [bytes(packet.body) for packet in made.receive()]
+    assert got == [large, b""]
+    sender.join()
+    far.sendall(b"\xd0\x00")
+    assert [packet.command for packet in made.receive()] == [0xD0]
+    assert len(made._in) == usual
+    far.close()
+    made.close()
