@@ -181,11 +181,9 @@ class AmqpSession(Connection):
 
     def _up(self, loop: Loop, taking: Channel, telling: Channel, queue: str) -> None:
         self._link = link = AmqpLink(loop, taking, telling)
-        self.is_up = True
-        self.connects += 1
         self._say_up()
         link.publish(Message(status_topic(self.client_id), b"online"))
-        self.endpoint.connected(link)  # type: ignore[arg-type] # it is used as one
+        self._linked(link)  # type: ignore[arg-type] # it is used as one
         self._work()
         taking.basic_consume(QUEUE, self._received)
         self._look_later(loop, telling, queue)

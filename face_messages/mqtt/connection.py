@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 
 from face_messages.mqtt.brokers import Brokers
+from face_messages.mqtt.client import Link
 from face_messages.mqtt.endpoint import Endpoint
 from face_messages.mqtt.url import BrokerUrl, TlsFiles
 from face_messages.service.backoff import Backoff
@@ -41,7 +42,8 @@ class Connection:
         self._backoff = Backoff(longest=_LONGEST_PAUSE)
         self._stop = threading.Event()
         self._down_since = time.monotonic()
-        #: Whether the connection is up at this moment, and the times it came up since the start.
+        self._is_linked = False  # the endpoint has a link
+        #: Whether the connection is up at this moment, subscriptions included; the times it came up since the start.
         self.is_up = False
         self.connects = 0
         #: The last failure, while the connection is down.
@@ -68,7 +70,7 @@ class Connection:
         self._stopping()
         if self._thread.ident is not None:
             # Without a link there is nothing to say goodbye to, and a connection attempt may take longer than we have.
-            self._thread.join(2 * FAREWELL_SECONDS if self.is_up else 0.2)
+            self._thread.join(2 * FAREWELL_SECONDS if self._is_linked else 0.2)
 
     # -- for the two kinds of session ---------------------------------------------------------
 
@@ -97,8 +99,8 @@ class Connection:
                 self._stop.wait(self._backoff.next_delay())
 
     def _disconnected(self) -> None:
-        if self.is_up:
-            self.is_up = False
+        if self._is_linked:
+            self._is_linked = self.is_up = False
             self._down_since = time.monotonic()
             self.endpoint.disconnected()
 
@@ -110,7 +112,13 @@ class Connection:
             what = f"trying the next one, {following}" if following else "retrying until it succeeds"
             log.warning("%s the broker %s as %s: %s; %s", verb, self.url, self.client_id, error, what)
 
+    def _linked(self, link: Link) -> None:
+        self._is_linked = True
+        self.endpoint.connected(link)
+
     def _say_up(self, more: str = "") -> None:
+        self.is_up = True
+        self.connects += 1
         after = f" after {time.monotonic() - self._down_since:.0f} s" if self._brokers.were_down else ""
         log.info("connected to the broker %s as %s%s%s", self.url, self.client_id, after, more)
         self._brokers.serves()

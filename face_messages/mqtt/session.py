@@ -142,9 +142,7 @@ class Session(Connection):
         link = self._link = Link(client, session_present=known, connack=said)
         check(client.subscribe(subscriptions)[0])
         link.publish(Message(status_topic(self.client_id), b"online"), retain=True)
-        self.is_up = True
-        self.connects += 1
-        self.endpoint.connected(link)
+        self._linked(link)
 
     def _on_disconnect(self, _client: Any, _: Any, flags: DisconnectFlags, reason: ReasonCode, _said: Any) -> None:
         if flags.is_disconnect_packet_from_server:

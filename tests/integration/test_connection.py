@@ -270,8 +270,12 @@ def test_a_broker_without_shared_subscriptions_is_refused_clearly(
         (line,) = lines(caplog, about="cannot use the broker")
         assert "shared subscriptions" in line
         assert "SAVER_GROUP" in line
-        with TakingSide(fake.url, wait=False) as keeper:  # without a group it is a broker like others
-            eventually(lambda: keeper.session.is_up)
+    with FakeBroker(bytes.fromhex("20 05 00 00 02 2a 00")) as fake, TakingSide(fake.url, wait=False) as keeper:
+        client = fake.client()  # without a group it is a broker like others
+        subscribe = client.recv(65536)
+        assert not keeper.session.is_up
+        client.sendall(bytes([0x90, 4, *subscribe[2:4], 0, 0x01]))
+        eventually(lambda: keeper.session.is_up)
 
 
 @pytest.mark.usefixtures("short_farewell")
