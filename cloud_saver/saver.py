@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import SimpleQueue
 
+from cloud_saver.state import StoreState
 from cloud_saver.writer import Writer
 from face_messages import Taken
 from face_messages.service.backoff import Backoff
@@ -74,9 +75,7 @@ class Saver:
         self._in_doubt = _IN_DOUBT
         self._place_lock = threading.Lock()
         self._place_is_right = False
-        self._trouble: StoreError | None = None
-        self._trouble_since = self._worked_at = 0.0
-        self._store_works = threading.Condition()
+        self._state = StoreState()
         #: Called with each object that was stored, and with a face's seconds from capture to storage.
         self.on_stored: Callable[[StoredObject, float | None], None] = lambda _stored, _latency: None
         self._known_impostors: set[str] = set()  # no more than edges are enrolled
@@ -96,7 +95,7 @@ class Saver:
     @property
     def trouble(self) -> StoreError | None:
         """Why nothing can be stored at present, or None."""
-        return self._trouble
+        return self._state.trouble
 
     @property
     def parked(self) -> int:
@@ -133,7 +132,7 @@ class Saver:
                 self._busy += 1
             # Some stores let nothing be written over, so what was refused may be there.
             job.in_doubt = job.refusals > 0 or self._may_be_stored(job.stored)
-            if self._place_is_right and self._trouble is None and not job.in_doubt:
+            if self._place_is_right and self._state.trouble is None and not job.in_doubt:
                 with contextlib.suppress(StoreError):  # it will be found once more
                     if (put := self._store.start_put(job.stored)) is not None:
                         return job, put
@@ -143,7 +142,7 @@ class Saver:
     def _ended(self, job: _Job, began: float, error: StoreError | None) -> None:
         """Called by the writer."""
         if error is None:
-            self._say_works()
+            self._state.works()
             self._keep_no_more(job)
         else:
             job.in_doubt = True
@@ -202,7 +201,7 @@ class Saver:
                         log.warning("%s cannot be stored, though others can: %s; retrying", job.stored.key, error)
                     # A store that has just come up fails once for some requests, while others succeed.
                     if not alone and (error.problem is not Problem.FAILING or last is Problem.FAILING):
-                        self._say_trouble(error, began)
+                        self._state.fails(error, began)
                 elif takes_others or job.refusals + 1 < _TRIES:
                     raise
                 elif self._takes(note_about(job.stored, str(error))):
@@ -210,11 +209,10 @@ class Saver:
                     continue
                 last = error.problem
             else:
-                self._say_works()
+                self._state.works()
                 return
             stored = self.stored
-            with self._store_works:
-                self._store_works.wait(backoff.next_delay())
+            self._state.wait(backoff.next_delay())
             takes_others = self.stored > stored
 
     def _may_be_stored(self, stored: StoredObject) -> bool:
@@ -238,9 +236,9 @@ class Saver:
         try:
             self._store.put(note)
         except StoreError as error:
-            self._say_trouble(error, began)
+            self._state.fails(error, began)
             return False
-        self._say_works()
+        self._state.works()
         return True
 
     def _park(self, job: _Job, error: StoreError) -> None:
@@ -279,24 +277,3 @@ class Saver:
                 identity,
                 source,
             )
-
-    def _say_trouble(self, error: StoreError, began: float) -> None:
-        with self._lock:
-            if self._worked_at > began:
-                return  # another request has succeeded since this one was made
-            known, self._trouble = self._trouble, error
-            if known is None:
-                self._trouble_since = time.monotonic()
-        if known is None or known.problem is not error.problem:
-            log.error("%s; faces wait and are tried again until it works", error)
-
-    def _say_works(self) -> None:
-        self._worked_at = time.monotonic()
-        if self._trouble is None:
-            return
-        with self._lock:
-            known, self._trouble = self._trouble, None
-        if known is not None:
-            log.info("the store works again after %.0f s", time.monotonic() - self._trouble_since)
-            with self._store_works:
-                self._store_works.notify_all()
