@@ -125,8 +125,8 @@ class Finder(Protocol):
     look_span: ClassVar[float]
     """Side of the square picture that `look` gets, in units of `look_side`."""
 
-    careful_sides: ClassVar[Sequence[int]]
-    """Sides at which further looks at a face tell how frontal it is; none where looks do not tell."""
+    leans: ClassVar[bool]
+    """Whether it tells another frontality of a face's mirror image, so that the mean of both is nearer the truth."""
 
     def whole(self, picture: Image, smallest: float) -> list[Sighting]:
         """All faces from that side up to the picture's own, with all the care there is: nothing looks at it again."""

@@ -52,7 +52,7 @@ class HaarFinder:
     rough_side: ClassVar = 20
     look_side: ClassVar = 40
     look_span: ClassVar = 1.6
-    careful_sides: ClassVar[Sequence[int]] = ()
+    leans: ClassVar = False
 
     def __init__(
         self, *, cascade: str = "haarcascade_frontalface_alt2.xml", second: str = "haarcascade_frontalface_default.xml"

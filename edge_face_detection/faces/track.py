@@ -36,32 +36,29 @@ class Window:
         (self._x, self._y), self._scale = place, scale
 
     @classmethod
-    def of(
-        cls, frame: Frame, box: Box, finder: Finder, *, play: float = 0.0, look_side: int | None = None
-    ) -> Window | None:
-        """`play`: sides of the face added on each side; `look_side`: another one than the finder's.
-
-        None when too little of it lies in the frame.
-        """
-        look_side = look_side or finder.look_side
+    def of(cls, frame: Frame, box: Box, finder: Finder, *, play: float = 0.0) -> Window | None:
+        """`play`: sides of the face added on each side. None when too little of it lies in the frame."""
         span = finder.look_span + 2 * play
         (width, height), (across, down), side = frame.size, box.centre, box.side * span
         left, right = max(0, round(across - side / 2)), min(width, round(across + side / 2))
         top, bottom = max(0, round(down - side / 2)), min(height, round(down + side / 2))
         if min(right - left, bottom - top) < box.side * _LEAST_SHOWN:
             return None
-        full, scale = round(look_side * span), look_side / box.side
+        full, scale = round(finder.look_side * span), finder.look_side / box.side
         size = min(full, round((right - left) * scale)), min(full, round((bottom - top) * scale))
         picture = frame.view((left, top, right - left, bottom - top), size, grey=finder.grey)
         return cls(finder, picture, (left, top), size[0] / (right - left))
 
-    def detect(self, near: Box, *, sure: bool, play: float = 0.0) -> Sighting | None:
+    def detect(self, near: Box, *, sure: bool, play: float = 0.0, mirrored: bool = False) -> Sighting | None:
         """The face that overlaps most with the box, else the nearest within `play` of the box's sides; in pixels of the
-        frame. None where there is none.
+        frame. None where there is none. `mirrored`: the finder is shown the mirror image.
         """
         best, most = None, 0.0
-        for sighting in self._finder.look(self._picture, sure=sure):
+        picture = cast("Image", cv2.flip(self._picture, 1)) if mirrored else self._picture
+        for sighting in self._finder.look(picture, sure=sure):
             x, y, width, height = (value / self._scale for value in sighting.box)
+            if mirrored:
+                x = picture.shape[1] / self._scale - x - width
             box = Box(self._x + x, self._y + y, width, height)
             if (nearness := _nearness(box, near, play)) > most:
                 best, most = Sighting(box, sighting.score, sighting.frontality), nearness

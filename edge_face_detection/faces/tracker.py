@@ -128,14 +128,12 @@ class Tracker:
         return [face for face in faces if face.side >= self.min_face_size]
 
     def frontality(self, frame: Frame, face: Face) -> float:
-        """The mean of what looks at several sizes tell of a face that was seen in this frame."""
-        told = [face.frontality]
-        for side in self.finder.careful_sides:
-            window = Window.of(frame, face.box, self.finder, look_side=side)
-            sighting = window and window.detect(face.box, sure=False)
-            if sighting:
-                told.append(sighting.frontality)
-        return sum(told) / len(told)
+        """The mean of what the face and its mirror image tell, of one that was seen in this frame."""
+        if self.finder.leans and (window := Window.of(frame, face.box, self.finder)) is not None:
+            sighting = window.detect(face.box, sure=False, mirrored=True)
+            if sighting is not None:
+                return (face.frontality + sighting.frontality) / 2
+        return face.frontality
 
     def _search_news(self, frame: Frame) -> None:
         """Search where something has come. On average that costs no more than the whole in _NEWS_TICKS ticks."""

@@ -53,8 +53,8 @@ class YuNetFinder:
     rough_side: ClassVar = 18
     look_side: ClassVar = 64
     look_span: ClassVar = 1.5
-    # At another size the network puts the landmarks elsewhere, which is most of their error: they are averaged.
-    careful_sides: ClassVar[Sequence[int]] = (96, 128)
+    # It puts the landmarks of the mirror image elsewhere, which is most of their error.
+    leans: ClassVar = True
 
     def __init__(self, model: Path | None) -> None:
         self._model = _read(model)
