@@ -1,9 +1,9 @@
-"""paho-mqtt's client, at an eighth of its cost for a face (`python -m dev.bench client`).
+"""paho-mqtt's client, at a tenth of its cost for a face (`python -m dev.bench client`).
 
 paho writes and reads all packets but PUBLISH and PUBACK. These two come with each face, and paho is slow at them, at a
 face's properties above all: `face_messages.mqtt.publish` writes and reads PUBLISH. Bytes come and go through a `Wire`.
-No message is kept: paho's `publish` would send it again by itself, and that is for an outbox to
-decide. Packet ids skip those in use. A client lives as long as its connection, without a thread; one thread calls it.
+No message is kept: paho's `publish` would send it again by itself, and that is for an outbox to decide. Packet ids skip
+those in use. A client lives as long as its connection, without a thread; one thread calls it.
 """
 
 from __future__ import annotations
