@@ -109,12 +109,18 @@ class Bucket:
         self._check_written(answer)
 
     def start_put(self, stored: StoredObject) -> Put | None:
-        """Begins to write one object; None where that would have to wait, for a connection or a token."""
+        """Begins to write one object; None where that would have to wait, for a connection or a token.
+
+        Raises StoreError if it cannot be asked for.
+        """
         if not (self._server.idle and self._credentials.is_ready):
             return None
         path = f"{self._path}/{quote(stored.key)}"
         request = self._signed("PUT", path, self._headers(stored), stored.body)
-        connection = self._server.start("PUT", path, request.headers, stored.body)
+        try:
+            connection = self._server.start("PUT", path, request.headers, stored.body)
+        except OSError as error:
+            raise self._errors.of_trouble(error) from error
         return None if connection is None else Put(connection, partial(self._proceed, request, connection))
 
     def _proceed(self, request: Request, connection: Connection) -> bool:

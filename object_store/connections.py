@@ -69,9 +69,16 @@ class Connections:
         return answer
 
     def start(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Connection | None:
-        """Begins a request over a connection that is kept, for `proceed`; None where there is none. It never waits."""
+        """Begins a request over a connection that is kept, for `proceed`; None where there is none. It never waits.
+
+        Raises OSError if the request cannot be written down.
+        """
+        try:
+            data = self._data(method, path, headers, body)
+        except ValueError as error:
+            raise _cause(error) from error
         if (connection := self._kept()) is not None:
-            connection.start(method, self._data(method, path, headers, body), MAX_BYTES)
+            connection.start(method, data, MAX_BYTES)
         return connection
 
     def proceed(self, connection: Connection) -> Answer | None:

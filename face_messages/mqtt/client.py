@@ -21,6 +21,8 @@ from face_messages.mqtt.publish import pack, packet_size, publish_head, read_pub
 from face_messages.mqtt.wire import Packet, ProtocolError, Wire
 
 _PACKET_IDS = 65535
+# MQTT 5.0, section 2.1.4: the fixed header, and what it can tell the length of.
+_LARGEST_PACKET = 5 + 268_435_455
 
 #: A topic filter and how it is subscribed to.
 Subscription = tuple[str, SubscribeOptions]
@@ -192,7 +194,7 @@ class Link:
                 return self._client.send(message, properties, qos=1, retain=retain)
         except (ValueError, OverflowError) as error:
             raise UndeliverableError(f"no valid MQTT packet: {error}") from error
-        raise UndeliverableError(f"a packet of {size} bytes, the broker takes {self.max_packet}")
+        raise UndeliverableError(f"a packet of {size} bytes, the broker takes {self.max_packet or _LARGEST_PACKET}")
 
     def tell(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Sends with QoS 0, beside all windows; not what is larger than the broker takes."""
@@ -205,4 +207,4 @@ class Link:
         self._client.acknowledge(packet_id)
 
     def _fits(self, size: int) -> bool:
-        return self.max_packet is None or size <= self.max_packet
+        return size <= (self.max_packet or _LARGEST_PACKET)
