@@ -15,9 +15,9 @@ from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 from cloud_gallery.faces import FOLDER, UNATTRIBUTED, Face, by_arrival, folder_of, name_of
-from object_store.bucket import Bucket
 from object_store.errors import StoreError
 from object_store.listing import folders as folders_in
+from object_store.readable import ReadableBucket
 
 _ATTRIBUTES = ("id", "source", "time", "frame", "framesize", "facebox", "score", "track", "identity")
 _LIST = 1000
@@ -41,7 +41,7 @@ class History:
     Every method raises StoreError where the bucket cannot be read.
     """
 
-    def __init__(self, store: Bucket) -> None:
+    def __init__(self, store: ReadableBucket) -> None:
         self._store = store
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="list")
         self._lock = threading.Lock()

@@ -28,8 +28,8 @@ from cloud_gallery.live import MAX_VIEWERS, Hub
 from cloud_gallery.login import own_file, routes_of
 from cloud_gallery.settings import GallerySettings
 from face_messages.event import PNG_SIGNATURE
-from object_store.bucket import Bucket
 from object_store.errors import ObjectArchivedError, ObjectError, StoreError
+from object_store.readable import ReadableBucket
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _NO_FACE = "There is no such face: it may have been erased."
 class Pages:
     """Answers requests. Answers that need the store are made in threads."""
 
-    def __init__(self, settings: GallerySettings, store: Bucket, hub: Hub, access: Access) -> None:
+    def __init__(self, settings: GallerySettings, store: ReadableBucket, hub: Hub, access: Access) -> None:
         self._settings = settings
         self._store = store
         self._history = History(store)

@@ -20,7 +20,7 @@ from face_messages.service import program
 from face_messages.service.health import Listener
 from face_messages.service.monitor import show_session
 from face_messages.service.settings import broker_urls
-from object_store.bucket import Bucket
+from object_store.readable import ReadableBucket
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Impatient(H11Protocol):
 
 def work(settings: GallerySettings, stop: program.Stop) -> int:
     """Runs until `stop` is set."""
-    store, access = Bucket(settings), Access(settings)
+    store, access = ReadableBucket(settings), Access(settings)
     hub = Hub(lambda: session.connects if session.is_up else None)
     pages = Pages(settings, store, hub, access)
     session = Session(

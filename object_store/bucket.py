@@ -1,4 +1,4 @@
-"""The bucket: what is written to it and read from it.
+"""The bucket: what is written to it, and whether it is there.
 
 `ibm-cos-sdk` is its client. The saver's requests for each object, to write it and to look for it, are signed by the
 SDK's signer and sent without the SDK's client, at a third of the cost.
@@ -6,7 +6,6 @@ SDK's signer and sent without the SDK's client, at a third of the cost.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import time
@@ -16,12 +15,11 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from face_messages.message import MAX_MESSAGE_BYTES
 from object_store.answers import MAX_BYTES, Answer
-from object_store.client import Client, NoObjectError
+from object_store.client import Client
 from object_store.connection import Connection
 from object_store.connections import Connections
-from object_store.errors import MAYBE_THE_OBJECT, AskAgainError, Errors, ObjectError, Problem, StoreError
+from object_store.errors import AskAgainError, Errors, Problem, StoreError
 from object_store.keys import StoredObject
 from object_store.settings import BucketSettings, StoreSettings
 from object_store.signing import HmacKeys, Request
@@ -30,9 +28,6 @@ from object_store.tokens import Tokens
 # They would tell of signatures and tokens.
 for _name in ("ibm_botocore", "urllib3"):
     logging.getLogger(_name).setLevel(logging.ERROR)
-
-#: Storage classes whose objects must be restored before they can be read.
-ARCHIVES = ("GLACIER", "DEEP_ARCHIVE", "ACCELERATED")
 
 log = logging.getLogger(__name__)
 
@@ -45,21 +40,6 @@ _OF_SIGNATURES = (301, 307, 400, 401, 403)
 _SIGNATURES = 4
 # Some stores list an object a moment after they have it. In seconds.
 _LOOKS, _BETWEEN_LOOKS = 4, 0.5
-# Hosts that browsers elsewhere do not find: without a domain, or in networks of a provider's own.
-_PRIVATE = re.compile(r"(?!localhost$)[^.:]+|.*\.(internal|local|svc|lan)|s3\.(private|direct)\..*")
-
-
-class ReadObject(NamedTuple):
-    """An object as it was read. `body` is empty where only its head was asked for.
-
-    `archived` tells that a GET would raise ObjectArchivedError, and a link to it would not work.
-    """
-
-    body: bytes
-    bytes: int
-    metadata: dict[str, str]
-    storage_class: str = ""
-    archived: bool = False
 
 
 class Put(NamedTuple):
@@ -94,7 +74,6 @@ class Bucket:
             self._encryption = {_SSE: settings.cos_sse}
             if settings.cos_sse_kms_key_id:
                 self._encryption[f"{_SSE}-aws-kms-key-id"] = settings.cos_sse_kms_key_id
-        self._readable = ""
         self._answered = False
 
     def put(self, stored: StoredObject) -> None:
@@ -192,43 +171,6 @@ class Bucket:
             time.sleep(_BETWEEN_LOOKS)
         log.warning("%s is stored, but the store does not list it: is COS_ENDPOINT right?", key)
 
-    def read(self, key: str, *, only_head: bool = False) -> ReadObject | None:
-        """An object, of its body as much as a message may have; None where there is none.
-
-        ObjectArchivedError: the object lies in an archive. ObjectError: this object cannot be read for another reason;
-        others can. StoreError: it cannot be told.
-        """
-        try:
-            told = self.ask("head_object" if only_head else "get_object", Key=key)
-        except NoObjectError:
-            return None
-        except StoreError as error:
-            if error.problem is Problem.UNREACHABLE and not only_head and self._has_head(key):
-                raise ObjectError(f"this object cannot be read whole, though the store is well: {error}") from error
-            if error.problem not in MAYBE_THE_OBJECT:
-                raise
-            if only_head:
-                return self.read(key)  # only the answer to a GET tells why
-            if self._can_read_another(key):
-                raise ObjectError(f"this object cannot be read, though others can: {error}", code=error.code) from error
-            raise
-        self._readable = key
-        body = b"" if only_head else told["Body"].read(MAX_MESSAGE_BYTES)
-        metadata = {name.lower(): value for name, value in told.get("Metadata", {}).items()}
-        storage_class, restored = told.get("StorageClass", ""), 'ongoing-request="false"' in told.get("Restore", "")
-        archived = (storage_class in ARCHIVES or bool(told.get("ArchiveStatus"))) and not restored
-        return ReadObject(body, told.get("ContentLength", 0), metadata, storage_class, archived)
-
-    def link(self, key: str, *, seconds: int) -> str | None:
-        """A URL by which anybody can read the object for this long; None with IAM, or a private endpoint."""
-        endpoint = self._settings.cos_public_endpoint or self._settings.cos_endpoint
-        if not self._settings.cos_public_endpoint and _PRIVATE.fullmatch(urlsplit(endpoint).hostname or ""):
-            return None
-        if not (self._answered or self._settings.cos_region or isinstance(self._credentials, Tokens)):
-            with contextlib.suppress(StoreError):  # the store may name its region
-                self.ask("list_objects_v2", MaxKeys=1)
-        return self._credentials.link(f"{self._base(endpoint)}/{quote(key)}", seconds=seconds)
-
     def ask(self, operation: str, **what: Any) -> dict[str, Any]:
         """Asks the SDK's client for something that concerns the bucket; see `Client.ask`."""
         return self._client.ask(operation, **what)
@@ -239,15 +181,6 @@ class Bucket:
         if self._settings.cos_addressing == "virtual":
             return f"{scheme}://{self._settings.cos_bucket}.{netloc}{path.rstrip('/')}"
         return f"{scheme}://{netloc}{path.rstrip('/')}/{self._settings.cos_bucket}"
-
-    def _has_head(self, key: str) -> bool:
-        return self._ask("HEAD", "/" + quote(key), {}).status == 200
-
-    def _can_read_another(self, key: str) -> bool:
-        keys = [self._readable]
-        if not self._readable:
-            keys = [each.get("Key", "") for each in self.ask("list_objects_v2", MaxKeys=5).get("Contents", ())]
-        return any(each and each != key and self._has_head(each) for each in keys)
 
     def _ask(self, *request: Any, **options: Any) -> Answer:
         """As `_ask_once`, for what may be done twice."""

@@ -13,8 +13,8 @@ import pytest
 
 from cloud_saver.retention import set_retention
 from object_store import bucket as bucket_module
-from object_store.bucket import Bucket
 from object_store.errors import Problem, StoreError
+from object_store.readable import ReadableBucket
 from tests.support.fake_http import Answer, FakeHttp, Request
 from tests.support.raw_http import Client, RawHttp, answering
 from tests.support.stores import FACE, SECRET, iam_store, refusal, running_moto, sdk, store_at, wait_for_the_end
@@ -23,11 +23,11 @@ EMPTY = b"<ListBucketResult/>"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(EMPTY), EMPTY)
 
 
-def listed(store: Bucket) -> dict[str, Any]:
+def listed(store: ReadableBucket) -> dict[str, Any]:
     return store.ask("list_objects_v2", Prefix="faces/")
 
 
-def error_of(store: Bucket) -> StoreError:
+def error_of(store: ReadableBucket) -> StoreError:
     with pytest.raises(StoreError) as caught:
         listed(store)
     assert "hush" not in str(caught.value)

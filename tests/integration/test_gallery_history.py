@@ -15,9 +15,9 @@ from cloud_gallery.history import History
 from cloud_gallery.latest import Latest
 from dev.stack.s3 import S3Server
 from face_messages import Message
-from object_store.bucket import Bucket
 from object_store.errors import StoreError
 from object_store.keys import camera_folder, object_for
+from object_store.readable import ReadableBucket
 from tests.support.gallery import NOON, face, png, put
 from tests.support.stores import real_store, running_moto, store_at
 
@@ -25,7 +25,7 @@ DOOR, YARD = camera_folder("tx2", "door"), camera_folder("tx2", "yard")
 
 
 @pytest.fixture
-def store(s3: S3Server) -> Bucket:
+def store(s3: S3Server) -> ReadableBucket:
     return real_store(s3)
 
 
@@ -54,7 +54,7 @@ def link_many(s3: S3Server, times: Sequence[datetime], folder: str = DOOR) -> li
     return keys
 
 
-def test_faces_come_the_newest_first_over_days_and_cameras(store: Bucket) -> None:
+def test_faces_come_the_newest_first_over_days_and_cameras(store: ReadableBucket) -> None:
     """Page by page, each once, whatever the size of a page."""
     times = [NOON + timedelta(hours=7 * i) for i in range(12)]
     keys = put(store, [face(time, camera="yard" if i % 3 else "door") for i, time in enumerate(times)])
@@ -66,7 +66,7 @@ def test_faces_come_the_newest_first_over_days_and_cameras(store: Bucket) -> Non
     assert history.days([DOOR, YARD])[-1] == "2026/05/01"
 
 
-def test_a_list_begins_at_any_moment(store: Bucket) -> None:
+def test_a_list_begins_at_any_moment(store: ReadableBucket) -> None:
     """Given by the beginning of a name, as a person chooses an hour."""
     keys = put(store, [face(NOON + timedelta(minutes=20 * i)) for i in range(9)])
     history = History(store)
@@ -85,7 +85,7 @@ def short_lists(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short_lists")
 @pytest.mark.parametrize("seed", range(3))
-def test_days_of_any_density_are_listed_whole(s3: S3Server, store: Bucket, seed: int) -> None:
+def test_days_of_any_density_are_listed_whole(s3: S3Server, store: ReadableBucket, seed: int) -> None:
     """Bursts of several answers within a second, hours without anybody, and the edges of the day."""
     choose = random.Random(seed)
     day = NOON.replace(hour=0)
@@ -102,18 +102,18 @@ def test_days_of_any_density_are_listed_whole(s3: S3Server, store: Bucket, seed:
 def lists(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Of what a list was asked."""
     asked: list[str] = []
-    ask = Bucket.ask
+    ask = ReadableBucket.ask
 
-    def counted(store: Bucket, operation: str, **what: Any) -> dict[str, Any]:
+    def counted(store: ReadableBucket, operation: str, **what: Any) -> dict[str, Any]:
         asked.append(what["Prefix"])
         return ask(store, operation, **what)
 
-    monkeypatch.setattr(Bucket, "ask", counted)
+    monkeypatch.setattr(ReadableBucket, "ask", counted)
     return asked
 
 
 def test_the_first_view_of_a_full_day_costs_one_list_of_its_objects(
-    s3: S3Server, store: Bucket, lists: list[str]
+    s3: S3Server, store: ReadableBucket, lists: list[str]
 ) -> None:
     """Besides those of the years, months and days; so it does not matter how many there are."""
     link_many(s3, [NOON.replace(hour=0) + timedelta(seconds=4.319) * i for i in range(20_000)])
@@ -122,7 +122,7 @@ def test_the_first_view_of_a_full_day_costs_one_list_of_its_objects(
 
 
 def test_a_day_of_few_faces_costs_three_lists_and_the_days_before_it_one_each(
-    s3: S3Server, store: Bucket, lists: list[str]
+    s3: S3Server, store: ReadableBucket, lists: list[str]
 ) -> None:
     """What it has learnt of a camera is of use for all its days."""
     link_many(s3, [NOON.replace(hour=0) + timedelta(days=i / 4) for i in range(40)])
@@ -133,7 +133,7 @@ def test_a_day_of_few_faces_costs_three_lists_and_the_days_before_it_one_each(
 
 
 def test_who_asks_the_same_at_the_same_time_gets_the_same(
-    store: Bucket, lists: list[str], monkeypatch: pytest.MonkeyPatch
+    store: ReadableBucket, lists: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many look; a little later the store is asked again."""
     keys = put(store, [face(NOON)])
@@ -154,7 +154,7 @@ def test_who_asks_the_same_at_the_same_time_gets_the_same(
 class Told:
     """What is known of the newest, while a connection is there that may be another one."""
 
-    def __init__(self, store: Bucket) -> None:
+    def __init__(self, store: ReadableBucket) -> None:
         self.connection: int | None = 1
         self.latest = Latest(History(store), lambda: self.connection)
 
@@ -162,7 +162,7 @@ class Told:
         return [each.key for each in self.latest.known([DOOR], count)]
 
 
-def test_the_newest_are_known_without_a_list_as_long_as_all_is_told(store: Bucket, lists: list[str]) -> None:
+def test_the_newest_are_known_without_a_list_as_long_as_all_is_told(store: ReadableBucket, lists: list[str]) -> None:
     """Of the cameras that were asked for, in the order of their names, each once, and no more than were asked for."""
     keys = put(store, [face(NOON + timedelta(seconds=i)) for i in range(6)])
     told = Told(store)
@@ -182,7 +182,7 @@ def test_the_newest_are_known_without_a_list_as_long_as_all_is_told(store: Bucke
 
 @pytest.mark.parametrize("missed", ["another connection", "no connection", "a long time", "more than is kept"])
 def test_they_are_listed_where_something_may_not_have_been_told(
-    store: Bucket, monkeypatch: pytest.MonkeyPatch, missed: str
+    store: ReadableBucket, monkeypatch: pytest.MonkeyPatch, missed: str
 ) -> None:
     monkeypatch.setattr("cloud_gallery.history._KEPT_SECONDS", -1.0)
     monkeypatch.setattr("cloud_gallery.latest._MAX_NEWS", 3)
@@ -201,7 +201,7 @@ def test_they_are_listed_where_something_may_not_have_been_told(
     assert told.keys() == [key, *old[:4]]
 
 
-def test_where_there_are_few_they_are_listed(store: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_are_few_they_are_listed(store: ReadableBucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cloud_gallery.history._KEPT_SECONDS", -1.0)
     told = Told(store)
     assert told.keys() == []
@@ -210,7 +210,7 @@ def test_where_there_are_few_they_are_listed(store: Bucket, monkeypatch: pytest.
 
 
 def test_while_the_store_is_away_what_is_known_is_told(
-    s3: S3Server, store: Bucket, monkeypatch: pytest.MonkeyPatch
+    s3: S3Server, store: ReadableBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However old it is, and whether the broker was there when it was learnt. Who asks for the newest hears why not."""
     monkeypatch.setattr("cloud_gallery.history._KEPT_SECONDS", -1.0)
@@ -233,7 +233,7 @@ def test_while_the_store_is_away_what_is_known_is_told(
         Told(store).keys()
 
 
-def test_an_error_is_not_kept(s3: S3Server, store: Bucket) -> None:
+def test_an_error_is_not_kept(s3: S3Server, store: ReadableBucket) -> None:
     """It is for those who waited for it."""
     (key,) = put(store, [face(NOON)])
     history = History(store)
@@ -245,13 +245,13 @@ def test_an_error_is_not_kept(s3: S3Server, store: Bucket) -> None:
 
 
 @pytest.mark.usefixtures("short_lists")
-def test_more_at_one_moment_than_a_store_tells_at_once_are_all_listed(s3: S3Server, store: Bucket) -> None:
+def test_more_at_one_moment_than_a_store_tells_at_once_are_all_listed(s3: S3Server, store: ReadableBucket) -> None:
     """Nothing can tell them apart but their ids."""
     keys = link_many(s3, [NOON] * 210)
     assert walked(History(store), [DOOR], count=50) == sorted(keys, reverse=True)
 
 
-def test_what_has_no_sender_is_apart(store: Bucket) -> None:
+def test_what_has_no_sender_is_apart(store: ReadableBucket) -> None:
     """It has a day and no time, and sorts by its content within."""
     plain = [object_for(Message("t", png(i)), received_at=NOON + timedelta(days=i % 2)) for i in range(9)]
     keys = put(store, [*plain, face(NOON)])
@@ -263,7 +263,7 @@ def test_what_has_no_sender_is_apart(store: Bucket) -> None:
     )
 
 
-def test_among_others_what_has_no_sender_comes_at_the_end_of_its_day(store: Bucket) -> None:
+def test_among_others_what_has_no_sender_comes_at_the_end_of_its_day(store: ReadableBucket) -> None:
     """Page by page, each once, and from any moment on."""
     plain = [object_for(Message("t", png(i)), received_at=NOON + timedelta(days=i % 2)) for i in range(10)]
     seen = [face(NOON + timedelta(hours=6 * i)) for i in range(6)]
@@ -278,7 +278,7 @@ def test_among_others_what_has_no_sender_comes_at_the_end_of_its_day(store: Buck
     ]
 
 
-def test_what_is_no_face_is_passed_over(s3: S3Server, store: Bucket) -> None:
+def test_what_is_no_face_is_passed_over(s3: S3Server, store: ReadableBucket) -> None:
     """Somebody may have put it there by hand."""
     key = put(store, [face(NOON)])[0]
     for name in ("faces/tx2/door/2026/05/01/note.txt", "faces/tx2/door/thumbs/a.png", "faces/readme", "other/a.png"):
@@ -297,7 +297,7 @@ def test_it_works_with_s3_as_aws_defines_it() -> None:
         assert walked(History(store), [DOOR], count=7) == keys[::-1]
 
 
-def test_attributes_and_tracks_are_those_of_the_event(store: Bucket) -> None:
+def test_attributes_and_tracks_are_those_of_the_event(store: ReadableBucket) -> None:
     with_track, without = put(store, [face(NOON, track="run-7"), face(NOON + timedelta(seconds=1))])
     history = History(store)
     about = history.attributes(with_track)

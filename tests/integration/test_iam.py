@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from object_store import tokens
-from object_store.bucket import Bucket
 from object_store.errors import Problem, StoreError
+from object_store.readable import ReadableBucket
 from tests.support.fake_http import Answer, FakeHttp, Request, stored
 from tests.support.raw_http import RawHttp, answering
 from tests.support.stores import FACE, iam_store, refusal
@@ -228,7 +228,7 @@ def test_a_refused_token_that_cannot_be_replaced_is_told() -> None:
         eventually(lambda: puts(store))
 
 
-def puts(store: Bucket) -> bool:
+def puts(store: ReadableBucket) -> bool:
     try:
         store.put(FACE)
     except StoreError:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from object_store.bucket import Bucket
 from object_store.errors import ObjectArchivedError, ObjectError, Problem, StoreError
 from object_store.listing import objects
+from object_store.readable import ReadableBucket
 from tests.support.fake_http import Answer, FakeHttp, Request
 from tests.support.stores import FACE, running_moto, sdk, store_at
 
@@ -17,7 +17,7 @@ BAD = FACE.key
 GOOD = FACE.key.replace("0190-abc", "0190-abd")
 
 
-def error_of(store: Bucket, key: str, *, only_head: bool = False) -> StoreError:
+def error_of(store: ReadableBucket, key: str, *, only_head: bool = False) -> StoreError:
     with pytest.raises(StoreError) as caught:
         store.read(key, only_head=only_head)
     return caught.value

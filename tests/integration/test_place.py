@@ -20,10 +20,10 @@ from dev.stack.s3 import S3Server
 from face_messages.message import RECEIPTS_TOPIC, TOPIC
 from face_messages.service.settings import SettingsError
 from object_store import bucket as bucket_module
-from object_store.bucket import Bucket
 from object_store.errors import Problem, StoreError
 from object_store.keys import StoredObject
 from object_store.listing import objects
+from object_store.readable import ReadableBucket
 from object_store.settings import StoreSettings
 from tests.support.fake_http import Answer, FakeHttp, Request, stored
 from tests.support.plain import listening, plain_client, publish
@@ -45,9 +45,9 @@ from tests.support.waiting import eventually
 HERE = "garage"
 
 
-def bucket_at(endpoint: str, **more: str) -> Bucket:
+def bucket_at(endpoint: str, **more: str) -> ReadableBucket:
     keys = {"cos_hmac_access_key_id": "access-key", "cos_hmac_secret_access_key": SECRET}
-    return Bucket(StoreSettings.model_validate({"cos_endpoint": endpoint, "cos_bucket": "faces"} | keys | more))
+    return ReadableBucket(StoreSettings.model_validate({"cos_endpoint": endpoint, "cos_bucket": "faces"} | keys | more))
 
 
 # Region
@@ -127,7 +127,7 @@ def test_the_region_that_the_store_names_is_adopted(wrong: Answer, caplog: pytes
     ],
     ids=["list", "read", "head", "lifecycle", "link"],
 )
-def test_whatever_is_asked_first_learns_the_region(ask: Callable[[Bucket], object]) -> None:
+def test_whatever_is_asked_first_learns_the_region(ask: Callable[[ReadableBucket], object]) -> None:
     """The gallery never writes, and `retention` may be the first command of all."""
     with FakeHttp(checking(named())) as fake:
         store = store_at(fake.url)

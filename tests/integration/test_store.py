@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from dev.stack.s3 import S3Server
 from face_messages import FaceEvent
 from object_store import bucket as bucket_module
-from object_store.bucket import Bucket
 from object_store.errors import Problem
 from object_store.keys import StoredObject, object_for
+from object_store.readable import ReadableBucket
 from object_store.settings import StoreSettings
 from tests.support.fake_http import Answer, FakeHttp, Request, stored
 from tests.support.stores import FACE, SECRET, real_store, refusal, running_moto, sdk, store_at
@@ -90,7 +90,7 @@ NASTY = st.sampled_from(
 )
 @given(event_id=HOSTILE | NASTY, edge=HOSTILE | NASTY, camera=HOSTILE | NASTY)
 def test_no_name_of_an_event_makes_an_object_that_a_store_refuses(
-    moto_and_rclone: list[Bucket], event_id: str, edge: str, camera: str
+    moto_and_rclone: list[ReadableBucket], event_id: str, edge: str, camera: str
 ) -> None:
     """Else one message would be tried for ever."""
     event = FaceEvent(event_id, edge, camera, datetime(2026, 1, 2, tzinfo=UTC), 7, (640, 480), (1, 2, 3, 4), 0.9)
@@ -160,7 +160,7 @@ def test_an_endpoint_may_have_a_path_and_its_scheme_s_own_port() -> None:
 
 
 @pytest.fixture
-def moto_and_rclone(moto: str, s3: S3Server) -> list[Bucket]:
+def moto_and_rclone(moto: str, s3: S3Server) -> list[ReadableBucket]:
     return [store_at(moto), real_store(s3)]
 
 
@@ -219,10 +219,10 @@ def test_only_a_store_s_own_yes_counts(answer: Answer, problem: Problem | None) 
         assert "x-amz-trailer" not in puts[0].headers
 
 
-def encrypting(endpoint: str, **settings: str) -> Bucket:
+def encrypting(endpoint: str, **settings: str) -> ReadableBucket:
     keys = {"cos_hmac_access_key_id": "access-key", "cos_hmac_secret_access_key": SECRET}
     asked = {"cos_endpoint": endpoint, "cos_bucket": "faces", **keys, **settings}
-    return Bucket(StoreSettings.model_validate(asked))
+    return ReadableBucket(StoreSettings.model_validate(asked))
 
 
 @pytest.mark.parametrize("key", ["", "arn:aws:kms:us-east-1:1:key/k"])

@@ -14,8 +14,8 @@ import numpy as np
 from dev.stack.ports import free_port
 from dev.stack.s3 import S3Server
 from face_messages import FaceEvent, Message, new_id
-from object_store.bucket import Bucket
 from object_store.keys import StoredObject, object_for
+from object_store.readable import ReadableBucket
 from tests.support.programs import AS_IN_THE_FIELD, Program
 from tests.support.stores import environment
 
@@ -37,7 +37,7 @@ def face(time: datetime, **names: str) -> StoredObject:
     return object_for(message(time, **names), received_at=time)
 
 
-def put(store: Bucket, objects: Iterable[StoredObject]) -> list[str]:
+def put(store: ReadableBucket, objects: Iterable[StoredObject]) -> list[str]:
     """Their keys."""
     keys = []
     for each in objects:

@@ -18,9 +18,9 @@ from ibm_botocore.config import Config
 from cloud_saver.settings import SaverSettings
 from dev.stack.s3 import S3Server
 from face_messages import FaceEvent
-from object_store.bucket import Bucket
 from object_store.errors import StoreError
 from object_store.keys import StoredObject, object_for
+from object_store.readable import ReadableBucket
 from tests.support.waiting import eventually
 
 # What the SDK knows of S3 is a megabyte of JSON, which each new session would parse again. In this process one does.
@@ -35,8 +35,8 @@ FACE = object_for(
 )
 
 
-def store_at(endpoint: str, *, bucket: str = "faces", keys: tuple[str, str] = ("access-key", SECRET)) -> Bucket:
-    return Bucket(
+def store_at(endpoint: str, *, bucket: str = "faces", keys: tuple[str, str] = ("access-key", SECRET)) -> ReadableBucket:
+    return ReadableBucket(
         SaverSettings(
             mqtt_url="mqtt://unused",
             cos_endpoint=endpoint,
@@ -47,8 +47,8 @@ def store_at(endpoint: str, *, bucket: str = "faces", keys: tuple[str, str] = ("
     )
 
 
-def iam_store(endpoint: str, auth: str) -> Bucket:
-    return Bucket(
+def iam_store(endpoint: str, auth: str) -> ReadableBucket:
+    return ReadableBucket(
         SaverSettings(
             mqtt_url="mqtt://unused",
             cos_endpoint=endpoint,
@@ -60,7 +60,7 @@ def iam_store(endpoint: str, auth: str) -> Bucket:
     )
 
 
-def real_store(s3: S3Server, **options: str) -> Bucket:
+def real_store(s3: S3Server, **options: str) -> ReadableBucket:
     return store_at(s3.endpoint, keys=(s3.access_key_id, s3.secret_access_key), **options)
 
 
@@ -120,14 +120,14 @@ def environment(endpoint: str, access_key_id: str = "access-key", secret_access_
     }
 
 
-def refusal(store: Bucket, stored_object: StoredObject = FACE) -> StoreError:
+def refusal(store: ReadableBucket, stored_object: StoredObject = FACE) -> StoreError:
     with pytest.raises(StoreError) as caught:
         store.put(stored_object)
     assert "hush" not in str(caught.value)
     return caught.value
 
 
-def wait_for_the_end(store: Bucket) -> None:
+def wait_for_the_end(store: ReadableBucket) -> None:
     """Until the end that the server made of a kept connection has arrived here."""
     (kept,) = store._server.idle
     eventually(lambda: kept.over)
