@@ -7,7 +7,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +19,7 @@ from face_messages.message import TOPIC
 from face_messages.mqtt.client import Link
 from object_store import bucket as bucket_module
 from object_store.bucket import Bucket
+from object_store.errors import Problem, StoreError
 from object_store.keys import StoredObject
 from tests.support.certificates import Authority
 from tests.support.raw_http import OK, Client, RawHttp
@@ -72,10 +73,11 @@ def warm_saver(
         yield saver, bucket
 
 
-def take(saver: Saver, body: bytes = b"face") -> threading.Event:
-    """Hands a face of this moment over; tells when it is safe."""
+def take(saver: Saver, body: bytes = b"face", *, age: float = 0.0) -> threading.Event:
+    """Hands a face over that was captured so many seconds ago; tells when it is safe."""
     safe = threading.Event()
-    message = FaceEvent(new_id(), "tx2", "door", datetime.now(UTC), frame=1).to_message(TOPIC, body)
+    captured_at = datetime.now(UTC) - timedelta(seconds=age)
+    message = FaceEvent(new_id(), "tx2", "door", captured_at, frame=1).to_message(TOPIC, body)
     saver.take(Taken(message, cast("Link", None), None, lambda _taken, _refused: safe.set()))
     return safe
 
@@ -103,6 +105,13 @@ def test_no_thread_waits_for_it(
         monkeypatch.setattr(bucket, "put", never)
         wait(*[take(saver, bytes([n]) * 3_000_000) for n in range(5)])
     assert store.asked == ["PUT"] * 5
+
+
+def test_a_face_of_before_the_start_is_looked_for_first(store: Store) -> None:
+    """Another saver, or this one before its restart, may have written it."""
+    with warm_saver(store) as (saver, _):
+        wait(take(saver, age=3600))
+    assert store.asked == ["HEAD", "PUT"]
 
 
 def test_as_many_are_written_at_a_time_as_there_are_workers(store: Store) -> None:
@@ -160,6 +169,47 @@ def test_a_failure_counts_once_and_is_trouble_until_the_store_works(store: Store
         assert saver.failed == 2
         assert [trouble is None for trouble in troubles] == [True, True, False]  # one failure alone is none
         assert saver.trouble is None
+
+
+def test_a_store_in_trouble_is_left_to_those_with_patience(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with warm_saver(store, workers=2) as (saver, bucket):
+        store.put = lambda _client: FAILING
+        first = take(saver)
+        eventually(lambda: saver.trouble)
+        began: list[StoredObject] = []
+        monkeypatch.setattr(bucket, "start_put", began.append)
+        second = take(saver)
+        eventually(lambda: saver.failed >= 3)
+        assert not began
+        store.put = lambda _client: OK
+        wait(first, second)
+
+
+def test_nothing_is_safe_before_the_place_was_looked_at(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not either over a connection that there is by then."""
+    with RawHttp(store.serve) as server:
+        bucket = store_at(server.url)
+        looks, began = threading.Semaphore(0), list[StoredObject]()
+
+        def look(key: str) -> None:
+            del key
+            if not looks.acquire(blocking=False):
+                raise StoreError(Problem.FAILING, "not yet")
+
+        monkeypatch.setattr(bucket, "check_place", look)
+        monkeypatch.setattr(bucket, "start_put", began.append)
+        saver = Saver(bucket, workers=2)
+        monkeypatch.setattr(saver._state, "fails", lambda *_: None)  # as where each failure stands alone
+        first = take(saver)
+        eventually(lambda: saver.failed >= 1)
+        assert bucket._server.idle
+        second = take(saver)
+        eventually(lambda: saver.failed >= 3)
+        assert not began
+        assert not first.is_set()
+        assert not second.is_set()
+        looks.release()
+        wait(first, second)
 
 
 def test_an_answer_that_does_not_come(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
