@@ -245,6 +245,20 @@ def test_a_long_answer_does_not_become_the_next_one_s() -> None:
         store = store_at(server.url)
         store.put(FACE)
         store.put(FACE)
+        assert server.connections == 2
+
+
+def test_an_answer_that_never_stops_coming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faster than it can be read: nothing is waited for, and yet it ends."""
+
+    def serve(client: Client) -> None:
+        client.request()
+        while True:
+            client.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000)
+
+    monkeypatch.setattr(bucket_module, "_READ_SECONDS", 1)
+    with RawHttp(serve) as server:
+        assert refusal(store_at(server.url)).problem is Problem.SILENT
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
