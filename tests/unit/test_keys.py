@@ -88,12 +88,15 @@ def test_no_message_writes_outside_the_scheme(
 @given(event_id=HOSTILE, edge=HOSTILE, camera=HOSTILE, time=st.datetimes(timezones=st.just(UTC)))
 def test_no_event_writes_outside_the_scheme(event_id: str, edge: str, camera: str, time: datetime) -> None:
     """Names of any kind, times from the year 1 to 9999."""
-    message = FaceEvent(event_id, edge, camera, time).to_message("t", PNG)
+    event = FaceEvent(event_id, edge, camera, time)
+    message = event.to_message("t", PNG)
     stored = object_for(message, received_at=NOW)
     assert segments_are_safe(stored.key)
     assert FACE_KEY.fullmatch(stored.key) or OTHER_KEY.fullmatch(stored.key)
     assert all(v.isascii() and v.isprintable() and len(v) <= 256 for v in stored.metadata.values())
     assert sum(len(k) + len(v) for k, v in stored.metadata.items()) < 2048, "S3 takes no more metadata"
+    whole = {name: unquote(value) for name, value in stored.metadata.items() if len(value) < 256}
+    assert whole.items() <= event.attributes().items() or stored.captured_at is None
 
 
 @given(name=HOSTILE.filter(bool))
