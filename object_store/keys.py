@@ -15,7 +15,7 @@ from face_messages.names import bounded, safe_name
 
 _SAFE = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"
 # Nothing to be encoded, as nearly always: to find that out so costs a tenth.
-PLAIN = re.compile(r"[ -$&-\[\]-~]*").fullmatch
+_PLAIN = re.compile(r"[ -$&-\[\]-~]*").fullmatch
 _MAX_METADATA = 256
 
 
@@ -76,7 +76,7 @@ def note_about(stored: StoredObject, refused: str) -> StoredObject:
 def _metadata(values: dict[str, str]) -> dict[str, str]:
     """Values travel as HTTP headers: percent-encoded but for most of what is printable, and bounded."""
     return {
-        name: bounded(value if PLAIN(value) else quote(value, safe=_SAFE), _MAX_METADATA)
+        name: bounded(value if _PLAIN(value) else quote(value, safe=_SAFE), _MAX_METADATA)
         for name, value in values.items()
     }
 
