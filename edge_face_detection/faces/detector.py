@@ -125,6 +125,9 @@ class Finder(Protocol):
     look_span: ClassVar[float]
     """Side of the square picture that `look` gets, in units of `look_side`."""
 
+    swells: ClassVar[bool]
+    """Whether it may take a face for larger, the more of its surroundings it is shown."""
+
     leans: ClassVar[bool]
     """Whether it tells another frontality of a face's mirror image, so that the mean of both is nearer the truth."""
 

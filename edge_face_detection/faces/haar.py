@@ -52,6 +52,7 @@ class HaarFinder:
     rough_side: ClassVar = 20
     look_side: ClassVar = 40
     look_span: ClassVar = 1.6
+    swells: ClassVar = False
     leans: ClassVar = False
 
     def __init__(

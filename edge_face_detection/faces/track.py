@@ -24,6 +24,8 @@ _MIDDLE = 0.8
 _PLAY = 2
 # A window of which less lies in the frame (sides of the face) is not looked at.
 _LEAST_SHOWN = 0.5
+# A face that is larger than expected by this factor is looked at again, as if its box were smaller by that one.
+_SWOLLEN, _CLOSER = 1.1, 0.85
 
 
 class Window:
@@ -85,6 +87,20 @@ class Window:
             return -1.0, (0.0, 0.0)
         _, best, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(self._grey, template, cv2.TM_CCOEFF_NORMED))
         return best, (self._x + (x + width / 2) / self._scale, self._y + (y + height / 2) / self._scale)
+
+
+def closer(
+    frame: Frame, finder: Finder, window: Window, sighting: Sighting, near: Box, *, sure: bool
+) -> tuple[Window, Sighting]:
+    """The face from closer by, where it seems to have grown and the finder `swells`; else what was given.
+
+    Otherwise the box of a head held at a slant would grow from look to look, up to twice its size.
+    """
+    if not finder.swells or sighting.box.side <= _SWOLLEN * near.side:
+        return window, sighting
+    inner = Window.of(frame, Box.at(*near.centre, near.width * _CLOSER, near.height * _CLOSER), finder)
+    again = inner and inner.detect(near, sure=sure)
+    return (inner, again) if inner and again and again.box.side < sighting.box.side else (window, sighting)
 
 
 def _nearness(box: Box, near: Box, play: float) -> float:

@@ -9,7 +9,7 @@ from time import monotonic
 from edge_face_detection.faces.change import ChangeWatch, Region
 from edge_face_detection.faces.detector import Box, Face, Finder, Sighting
 from edge_face_detection.faces.scan import Scan
-from edge_face_detection.faces.track import Claim, Track, Window
+from edge_face_detection.faces.track import Claim, Track, Window, closer
 from edge_face_detection.sources.frame import Frame
 
 __all__ = ["Tracker"]
@@ -224,7 +224,7 @@ class Tracker:
             is_unproved = track.detections < _PROOF and not track.is_sure
             sighting = window.detect(near, sure=is_unproved, play=self._play)
             if sighting is not None:
-                return track.detected(window, sighting)
+                return track.detected(*closer(frame, self.finder, window, sighting, near, sure=is_unproved))
         may_follow = is_proved or (track.is_sure and not track.away)
         if may_follow and followed.likeness >= _FOLLOW and track.undetected < _BRIDGE_FRAMES:
             return followed

@@ -53,6 +53,8 @@ class YuNetFinder:
     rough_side: ClassVar = 18
     look_side: ClassVar = 64
     look_span: ClassVar = 1.5
+    # Of a head that is held at a slant, say.
+    swells: ClassVar = True
     # It puts the landmarks of the mirror image elsewhere, which is most of their error.
     leans: ClassVar = True
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_face_detection.faces.detector import DetectorError
+from edge_face_detection.faces.detector import DetectorError, Sighting
+from edge_face_detection.faces.track import Window, closer
 from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.faces.yunet import YuNetFinder, frontality
 from tests.support.scenes import box, frame, make_finder, scene
@@ -65,6 +66,19 @@ def test_with_care_the_mirror_image_of_a_face_is_looked_at_as_well() -> None:
     (reflected,) = Tracker(make_finder("yunet")).faces(mirror)
     assert told == pytest.approx(reflected.frontality, abs=0.1)
     assert tracker.frontality(shown, face) == pytest.approx((face.frontality + told) / 2)
+
+
+def test_a_face_that_seems_to_have_grown_is_looked_at_from_closer_by() -> None:
+    """The network sees a head held at a slant as large as its window, so that its box would grow from look to look."""
+    shown, finder, near = frame(scene([(160, 120, 80)])), make_finder("yunet"), box(160, 120, 80)
+    window = Window.of(shown, near, finder)
+    assert window is not None
+    grown, alike = (Sighting(box(160, 120, 80 * times), 0.7, 1.0) for times in (1.4, 1.05))
+    _, sighting = closer(shown, finder, window, grown, near, sure=False)
+    assert sighting.box.iou(near) > 0.7
+    assert closer(shown, finder, window, alike, near, sure=False) == (window, alike)
+    far = box(30, 30, 40)  # nothing is there to be seen again
+    assert closer(shown, finder, window, grown, far, sure=False) == (window, grown)
 
 
 def test_a_scan_finds_faces_of_every_size_in_its_octave() -> None:
