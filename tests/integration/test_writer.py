@@ -202,7 +202,7 @@ def test_nothing_is_safe_before_the_place_was_looked_at(store: Store, monkeypatc
         monkeypatch.setattr(saver._state, "fails", lambda *_: None)  # as where each failure stands alone
         first = take(saver)
         eventually(lambda: saver.failed >= 1)
-        assert bucket._server.idle
+        eventually(lambda: bucket._server.idle)
         second = take(saver)
         eventually(lambda: saver.failed >= 3)
         assert not began
