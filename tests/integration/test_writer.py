@@ -214,14 +214,14 @@ def test_nothing_is_safe_before_the_place_was_looked_at(store: Store, monkeypatc
 
 def test_an_answer_that_does_not_come(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others are written meanwhile."""
-    monkeypatch.setattr(bucket_module, "_READ_SECONDS", 1)
+    monkeypatch.setattr(bucket_module, "_READ_SECONDS", 4)
     with warm_saver(store, workers=2) as (saver, _):
-        silent = threading.Event()
+        silent, over = threading.Event(), threading.Event()
 
         def put(_client: Client) -> bytes:
             store.put = lambda _client: OK
             silent.set()
-            threading.Event().wait(3)
+            over.wait(60)
             return OK
 
         store.put = put
@@ -230,6 +230,7 @@ def test_an_answer_that_does_not_come(store: Store, monkeypatch: pytest.MonkeyPa
         wait(take(saver))
         assert not first.is_set()
         wait(first)
+        over.set()
         assert saver.failed == 1
 
 
