@@ -133,7 +133,7 @@ class Saver:
             # Some stores let nothing be written over, so what was refused may be there.
             job.in_doubt = job.refusals > 0 or self._may_be_stored(job.stored)
             if self._place_is_right and self._state.trouble is None and not job.in_doubt:
-                with contextlib.suppress(StoreError):  # it will be found once more
+                with contextlib.suppress(StoreError):  # a worker meets it again, and deals with it
                     if (put := self._store.start_put(job.stored)) is not None:
                         return job, put
             self._patient.put(job)
@@ -143,7 +143,7 @@ class Saver:
         """Called by the writer."""
         if error is None:
             self._state.works()
-            self._keep_no_more(job)
+            self._let_go(job)
         else:
             job.in_doubt = True
             job.failed = None if isinstance(error, AskAgainError) else (error, began)
@@ -157,11 +157,11 @@ class Saver:
             except StoreError as error:
                 self._park(job, error)
             else:
-                self._keep_no_more(job)
+                self._let_go(job)
             self._writer.wake()
 
-    def _keep_no_more(self, job: _Job) -> None:
-        """It is stored."""
+    def _let_go(self, job: _Job) -> None:
+        """Forgets a job whose object is stored, and tells so."""
         with self._lock:
             self._busy -= 1
             del self._pending[job.name]

@@ -14,7 +14,7 @@ from face_messages.event import PNG_SIGNATURE
 from face_messages.names import bounded, safe_name
 
 _SAFE = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~"
-# Nothing to be encoded, as nearly always: to find that out so costs a tenth.
+# Nothing to be encoded, as nearly always. To see that is far cheaper than to encode.
 _PLAIN = re.compile(r"[ -$&-\[\]-~]*").fullmatch
 _MAX_METADATA = 256
 

@@ -29,9 +29,8 @@ _SMOOTH = 0.8
 # What a face counts that is cut by the frame's edge: a whole one is better even if it is smaller or turned a little. So
 # does one that comes as near to the edge as this (sides of the face), as boxes are not that exact.
 _CUT, _EDGE = 0.3, 0.05
-# Frontality counts as its square, since landmarks of turned faces lie too near to those of a frontal one. The
-# first look at a face may tell this much too little of it: further looks are left out only for a shot that would be
-# worse even so.
+# Frontality counts as its square, since landmarks of turned faces lie too near to those of a frontal one. The first
+# look at a face may tell this much too little of it. A shot that would be worse even so gets no second look.
 _DOUBT = 0.15
 
 

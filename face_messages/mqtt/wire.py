@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 # Room for what comes; it grows for a larger packet.
 _BUFFER_BYTES = 256 * 1024
-# Pieces that one call sends, of the 1024 that it may.
+# Pieces that one call of sendmsg is given; systems take 1024 (IOV_MAX).
 _PARTS = 512
 # Bytes that one call takes at most: receiving must not starve sending.
 _RECEIVE_AT_ONCE = 2 * 1024 * 1024
@@ -106,10 +106,12 @@ class Wire:
     def _make_room(self) -> None:
         """Moves what is there to the buffer's beginning, or to a buffer twice as large where it fills this one."""
         rest = self._in[self._begin : self._end]
-        if 2 * len(rest) > len(self._in):
+        if len(rest) == len(self._in):
             self._in = memoryview(bytearray(2 * len(self._in)))
         elif len(self._in) > _BUFFER_BYTES >= 2 * len(rest):
             self._in = memoryview(bytearray(_BUFFER_BYTES))
+        elif not self._begin:
+            return  # with each piece of a large packet
         self._in[: len(rest)] = rest
         self._begin, self._end = 0, len(rest)
 
