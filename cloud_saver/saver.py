@@ -53,7 +53,7 @@ class _Job:
 class Saver:
     """Writes messages, `workers` of them at the same time. A message is safe when the store has said so.
 
-    One thread writes over connections that there are. What takes patience has a thread of its own: a new connection, a
+    One thread writes over open connections. What has to wait is a worker's, in a thread of its own: a new connection, a
     store in trouble, an object that may be there already or that the store has refused.
     """
 
@@ -63,7 +63,7 @@ class Saver:
         self.window = workers * _AHEAD
         self._workers = workers
         self._jobs: deque[_Job] = deque()
-        self._patient: SimpleQueue[_Job] = SimpleQueue()
+        self._blocking: SimpleQueue[_Job] = SimpleQueue()
         self._busy = 0  # jobs that are being written, in either way
         self._writer = Writer(self._next, self._ended)
         self._parked = sched.scheduler(time.monotonic)
@@ -136,7 +136,7 @@ class Saver:
                 with contextlib.suppress(StoreError):  # a worker meets it again, and deals with it
                     if (put := self._store.start_put(job.stored)) is not None:
                         return job, put
-            self._patient.put(job)
+            self._blocking.put(job)
         return None
 
     def _ended(self, job: _Job, began: float, error: StoreError | None) -> None:
@@ -147,11 +147,11 @@ class Saver:
         else:
             job.in_doubt = True
             job.failed = None if isinstance(error, AskAgainError) else (error, began)
-            self._patient.put(job)
+            self._blocking.put(job)
 
     def _work(self) -> None:
         while True:
-            job = self._patient.get()
+            job = self._blocking.get()
             try:
                 self._put_until_stored(job)
             except StoreError as error:

@@ -1,4 +1,4 @@
-"""The saver writes over connections that there are, in one thread. Whatever becomes of one, its face is stored once."""
+"""The saver writes over open connections, in one thread. Whatever becomes of a write, its face is stored once."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_failure_counts_once_and_is_trouble_until_the_store_works(store: Store
         assert saver.trouble is None
 
 
-def test_a_store_in_trouble_is_left_to_those_with_patience(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_in_trouble_is_left_to_the_workers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with warm_saver(store, workers=2) as (saver, bucket):
         store.put = lambda _client: FAILING
         first = take(saver)
@@ -186,7 +186,7 @@ def test_a_store_in_trouble_is_left_to_those_with_patience(store: Store, monkeyp
 
 
 def test_nothing_is_safe_before_the_place_was_looked_at(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not either over a connection that there is by then."""
+    """Nor over a connection that is open by then."""
     with RawHttp(store.serve) as server:
         bucket = store_at(server.url)
         looks, began = threading.Semaphore(0), list[StoredObject]()
