@@ -27,6 +27,8 @@ PYTHON = "3.12"
 BIN = Path(sys.executable).parent
 # Of these there are no wheels; they are pure Python, and built in the image's build stage.
 SOURCES = ("ibm-cos-sdk", "ibm-cos-sdk-core", "ibm-cos-sdk-s3transfer")
+# Alpine's own packages in the image, as OpenCV has no wheels for musl.
+ALPINES = ("numpy", "opencv-python-headless")
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)[^\n]*\\\n((?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
 
 
@@ -36,8 +38,8 @@ def wanted() -> dict[Path, list[str]]:
     project = told["project"]
     extras, common = project["optional-dependencies"], project["dependencies"]
     return {
-        # NumPy and OpenCV are Alpine's own packages there, as OpenCV has no wheels for musl.
-        ROOT / "edge_face_detection/requirements.lock": common,
+        ROOT / "edge_face_detection/requirements.lock": common
+        + [each for each in extras["edge_face_detection"] if Requirement(each).name not in ALPINES],
         ROOT / "edge_forwarder/requirements.lock": common + extras["edge_forwarder"],
         ROOT / "cloud_saver/requirements.lock": common + extras["cloud_saver"],
         ROOT / "cloud_gallery/requirements.lock": common + extras["cloud_gallery"],

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from edge_face_detection.faces.detector import FaceDetector
 from edge_face_detection.pictures.best import BestShots, Shot, sharpness
-from edge_face_detection.pictures.crops import encode_png
+from edge_face_detection.pictures.png import encode_png
 from edge_face_detection.sources.frame import Frame
 from face_messages import FaceEvent, new_id
 from face_messages.message import MAX_MESSAGE_BYTES

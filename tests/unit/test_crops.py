@@ -1,15 +1,18 @@
 """Cutting faces out, and PNGs of them."""
 
+import io
 import math
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_face_detection.faces.detector import Face
-from edge_face_detection.pictures.crops import crop, encode_png
+from edge_face_detection.pictures.crops import crop
+from edge_face_detection.pictures.png import encode_png
 from edge_face_detection.sources.frame import Image
 
 
@@ -73,7 +76,19 @@ def test_a_png_holds_the_crop_bit_for_bit() -> None:
     assert np.array_equal(decoded, cut)
 
 
-@pytest.mark.parametrize("shape", [(0, 5, 3), (5, 5, 2)])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (300, 1), (2, 3), (720, 1280)])
+def test_every_size_comes_back_from_strict_readers(height: int, width: int) -> None:
+    image = _noise(height, width)
+    png = encode_png(image)
+    decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded is not None
+    assert np.array_equal(decoded, image)
+    with PIL.Image.open(io.BytesIO(png)) as picture:
+        picture.verify()  # all checksums
+    assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (width, height))
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (5, 5, 2), (5, 5)])
 def test_no_png_is_made_of_what_is_no_picture(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="no PNG"):
         encode_png(np.zeros(shape, np.uint8))
