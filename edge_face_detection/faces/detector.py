@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from edge_face_detection.sources.frame import Frame, Image
 
-__all__ = ["Box", "DetectorError", "Face", "FaceDetector", "Finder", "Sighting"]
+__all__ = ["Box", "DetectorError", "Face", "FaceDetector", "Finder", "Place", "Sighting"]
 
 
 class DetectorError(Exception):
@@ -43,6 +43,10 @@ class Box(NamedTuple):
         left, top = (min(max(0.0, place), edge) for place, edge in zip(self[:2], size, strict=True))
         right, bottom = min(self.x + self.width, size[0]), min(self.y + self.height, size[1])
         return Box(left, top, max(0.0, right - left), max(0.0, bottom - top))
+
+    def is_inside(self, size: tuple[int, int]) -> bool:
+        """Whether all of it lies in a picture of that width and height."""
+        return min(self.x, self.y, size[0] - self.x - self.width, size[1] - self.y - self.height) >= 0
 
     def iou(self, other: Box) -> float:
         """Intersection over union: 0 for boxes apart, 1 for the same box."""
@@ -93,13 +97,24 @@ class FaceDetector(Protocol):
         """How frontal a face is that was seen in this frame, with more care than `faces` takes."""
 
 
+class Place(NamedTuple):
+    """Where a face may be, tilted clockwise by so many degrees."""
+
+    box: Box
+    tilt: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A face in a picture that was looked at; `score` and `frontality` as in Face."""
+    """A face in a picture that was looked at; `score` and `frontality` as in Face.
+
+    `tilt`: degrees clockwise that it was held to be tilted by, so that the finder saw it.
+    """
 
     box: Box
     score: float
     frontality: float
+    tilt: float = 0.0
 
 
 class Finder(Protocol):
@@ -127,6 +142,9 @@ class Finder(Protocol):
 
     swells: ClassVar[bool]
     """Whether it may take a face for larger, the more of its surroundings it is shown."""
+
+    tilts: ClassVar[Sequence[float]]
+    """Degrees clockwise by which faces may be tilted that it sees only in a picture that is turned back."""
 
     leans: ClassVar[bool]
     """Whether it tells another frontality of a face's mirror image, so that the mean of both is nearer the truth."""

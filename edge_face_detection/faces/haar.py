@@ -53,6 +53,8 @@ class HaarFinder:
     look_side: ClassVar = 40
     look_span: ClassVar = 1.6
     swells: ClassVar = False
+    # It sees faces that are tilted by up to about 12 degrees.
+    tilts: ClassVar[Sequence[float]] = (-18.0, 18.0)
     leans: ClassVar = False
 
     def __init__(

@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edge_face_detection.faces.detector import Box, Finder
+from edge_face_detection.faces.change import Region
+from edge_face_detection.faces.detector import Box, Finder, Place
+from edge_face_detection.faces.tilt import Upright
 from edge_face_detection.sources.frame import Frame
 
-__all__ = ["Scan"]
+__all__ = ["Scan", "rough"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
     """A part of the frame, and the scale and sizes of faces for which it is searched."""
 
-    #: x, y, width and height in the frame, in pixels.
-    region: tuple[int, int, int, int]
+    region: Region
     #: Width and height of the picture that is searched, in pixels.
     size: tuple[int, int]
     #: The smallest and the largest of `scan_sides`.
     sides: tuple[float, float]
-    #: In pixels that are looked at.
-    cost: float
+    #: In pixels that are looked at; needed only where slices share turns.
+    cost: float = 0.0
+
+
+def rough(finder: Finder, frame: Frame, region: Region, *, smallest: float, tilt: float = 0.0) -> Iterator[Place]:
+    """What a rough scan sees in a part of the frame that may be a face from the smallest side (pixels) on."""
+    scale, largest, room = min(1.0, finder.rough_side / smallest), 0.0, min(region[2:])
+    sides = finder.scan_sides[0], finder.scan_sides[-1]
+    while largest < room and room * scale >= sides[0]:
+        size = round(region[2] * scale), round(region[3] * scale)
+        yield from _scanned(finder, frame, _Slice(region, size, sides), tilt)
+        largest = sides[1] * finder.reach / scale
+        scale /= finder.octave
+
+
+def _scanned(finder: Finder, frame: Frame, part: _Slice, tilt: float) -> Iterator[Place]:
+    """What a scan of that part sees, in pixels of the frame."""
+    (left, top, *extent), size = part.region, part.size
+    across, down = extent[0] / size[0], extent[1] / size[1]
+    picture = frame.view(part.region, size, grey=finder.grey)
+    upright = Upright.of(picture, tilt) if tilt else None
+    for found in finder.scan(upright.picture if upright else picture, *part.sides):
+        x, y, width, height = upright.box(found) if upright else found
+        yield Place(Box(left + x * across, top + y * down, width * across, height * down), tilt)
 
 
 class Scan:
@@ -36,12 +59,20 @@ class Scan:
     """
 
     def __init__(
-        self, finder: Finder, size: tuple[int, int], *, min_face_size: float, max_side: float, turns: int
+        self,
+        finder: Finder,
+        size: tuple[int, int],
+        *,
+        min_face_size: float,
+        max_side: float,
+        turns: int,
+        tilts: Sequence[float] = (0.0,),
     ) -> None:
         self.size = size
         #: Of the largest picture that is searched.
         self.scale = min(1.0, finder.scan_sides[0] / min_face_size, max_side / max(size))
         self._finder = finder
+        self._tilts = tilts
         self._turn = 0
         scales: list[float] = []
         scale, largest = self.scale, 0.0
@@ -63,23 +94,22 @@ class Scan:
         """Turns of a pass: fewer where there is little to do, none where no face has room."""
         return len(self._slices)
 
-    def next(self, frame: Frame) -> Iterator[Box]:
-        """Places of possible faces, in pixels of the frame, by the pass's next turn."""
-        slices = self._slices[self._turn]
-        self._turn = (self._turn + 1) % len(self._slices)
-        return self._search(frame, slices)
+    def next(self, frame: Frame) -> Iterator[Place]:
+        """Possible faces, in pixels of the frame, by the next turn of a pass; each pass is for the next of `tilts`."""
+        if not self._slices or not self._tilts:
+            return iter(())
+        passes, turn = divmod(self._turn, len(self._slices))
+        self._turn += 1
+        return self._search(frame, self._slices[turn], self._tilts[passes % len(self._tilts)])
 
-    def whole(self, frame: Frame) -> Iterator[Box]:
-        """Places of possible faces, by a whole pass in this one frame."""
-        return self._search(frame, [part for slices in self._slices for part in slices])
+    def whole(self, frame: Frame) -> Iterator[Place]:
+        """Possible faces, by passes for all `tilts` in this one frame."""
+        for tilt in self._tilts:
+            yield from self._search(frame, [part for slices in self._slices for part in slices], tilt)
 
-    def _search(self, frame: Frame, slices: list[_Slice]) -> Iterator[Box]:
+    def _search(self, frame: Frame, slices: list[_Slice], tilt: float) -> Iterator[Place]:
         for part in slices:
-            x, y, width, height = part.region
-            across, down = width / part.size[0], height / part.size[1]
-            picture = frame.view(part.region, part.size, grey=self._finder.grey)
-            for box in self._finder.scan(picture, *part.sides):
-                yield Box(x + box.x * across, y + box.y * down, box.width * across, box.height * down)
+            yield from _scanned(self._finder, frame, part, tilt)
 
     def _levels(self, scale: float) -> list[tuple[float, float]]:
         """The sides searched for at this scale, and the cost of each."""

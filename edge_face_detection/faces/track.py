@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 
 from edge_face_detection.faces.detector import Box, Face, Finder, Sighting
+from edge_face_detection.faces.tilt import Upright
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.frame import Frame, Image
 
@@ -51,19 +52,24 @@ class Window:
         picture = frame.view((left, top, right - left, bottom - top), size, grey=finder.grey)
         return cls(finder, picture, (left, top), size[0] / (right - left))
 
-    def detect(self, near: Box, *, sure: bool, play: float = 0.0, mirrored: bool = False) -> Sighting | None:
+    def detect(
+        self, near: Box, *, sure: bool, play: float = 0.0, tilt: float = 0.0, mirrored: bool = False
+    ) -> Sighting | None:
         """The face that overlaps most with the box, else the nearest within `play` of the box's sides; in pixels of the
-        frame. None where there is none. `mirrored`: the finder is shown the mirror image.
+        frame. None where there is none. `tilt`: the finder is shown the picture turned back by so many degrees;
+        `mirrored`: its mirror image.
         """
         best, most = None, 0.0
         picture = cast("Image", cv2.flip(self._picture, 1)) if mirrored else self._picture
-        for sighting in self._finder.look(picture, sure=sure):
-            x, y, width, height = (value / self._scale for value in sighting.box)
+        upright = Upright.of(picture, tilt) if tilt else None
+        for sighting in self._finder.look(upright.picture if upright else picture, sure=sure):
+            found = upright.box(sighting.box) if upright else sighting.box
+            x, y, width, height = (value / self._scale for value in found)
             if mirrored:
                 x = picture.shape[1] / self._scale - x - width
             box = Box(self._x + x, self._y + y, width, height)
             if (nearness := _nearness(box, near, play)) > most:
-                best, most = Sighting(box, sighting.score, sighting.frontality), nearness
+                best, most = replace(sighting, box=box, tilt=tilt), nearness
         return best
 
     def patch(self, box: Box, *, margin: int = 0) -> Image:
@@ -139,6 +145,11 @@ class Track:
         self._speed = (0.0, 0.0)
         self._sighting = sighting
         self._template = patch
+
+    @property
+    def tilt(self) -> float:
+        """Degrees clockwise at which it was detected last."""
+        return self._sighting.tilt
 
     @property
     def expected(self) -> Box:

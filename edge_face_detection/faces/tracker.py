@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from time import monotonic
 
 from edge_face_detection.faces.change import ChangeWatch, Region
-from edge_face_detection.faces.detector import Box, Face, Finder, Sighting
-from edge_face_detection.faces.scan import Scan
+from edge_face_detection.faces.detector import Box, Face, Finder, Place, Sighting
+from edge_face_detection.faces.scan import Scan, rough
 from edge_face_detection.faces.track import Claim, Track, Window, closer
 from edge_face_detection.sources.frame import Frame
 
@@ -28,6 +29,8 @@ _KEEN_FRAMES, _SELDOM = 5, 3
 # How far from its expected place a lost face may come back: sides of its box, at once and for each frame away.
 _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
+# A head that is followed has not tilted further than this since it was detected last, in degrees.
+_TILTING = 20.0
 # Searching what has changed costs no more, on average, than the whole frame in so many ticks (see Change). It begins
 # anew when the smallest region, this share of the frame, can be paid.
 _NEWS_TICKS, _LEAST_NEWS = 24, 1 / 16
@@ -36,8 +39,13 @@ _ROUGH_SHARE = 0.3
 # With few frames a second a face goes further from one to the next: it is looked for so many sides further off for each
 # tick, above so many ticks.
 _PLAY, _PLAY_MOST, _PLAY_FROM = 0.25, 1.5, 1.5
-# Turns in which a pass of the scan is done.
-_TURNS = 2
+# Turns in which a pass of the scan is done, and one of that for tilted faces.
+_TURNS, _TILTED_TURNS = 2, 4
+# Tilted faces are looked for from this multiple of the smallest size on, as small ones cost most, and none of fewer
+# pixels than this: in smaller ones round things such as stones and letters look like tilted faces.
+_TILTED, _TILTED_LEAST = 1.3, 40
+# Of so many places that have changed and show no upright face, one is searched for tilted ones, of one tilt.
+_TILTED_NEWS = 2
 # Pictures that stand alone are searched up to this multiple of `max_side`.
 _CARE = 3
 
@@ -54,6 +62,9 @@ class Tracker:
 
     A frame that stands alone (see Change) is searched as a whole, with all the care there is. What is found there
     counts.
+
+    A finder that sees no tilted faces is also shown pictures that are turned by its `tilts`: now and then where nothing
+    is upright, and where a known face is not, or may not be any more.
 
     A track that is not seen goes on at its speed for `patience` frames. It keeps its number when its face is found
     near there. If two tracks claim one face, it goes to the one that is like it and expected it there.
@@ -80,6 +91,7 @@ class Tracker:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
         self._scan: Scan | None = None
+        self._tilted_scan: Scan
         self._watch = ChangeWatch()
         self._waited = 0.0
         self._budget = 1.0
@@ -88,6 +100,8 @@ class Tracker:
         self._alike = _ALIKE
         self._tracks: list[Track] = []
         self._last_number = 0
+        # Places that have changed and showed no upright face.
+        self._faceless = 0
 
     @property
     def tracks(self) -> frozenset[int]:
@@ -98,8 +112,10 @@ class Tracker:
         """The faces in the next frame, oldest track first. Raises UnreadableFrameError."""
         began = monotonic()
         if self._scan is None or frame.size != self._scan.size:
-            sizes = {"min_face_size": self.min_face_size, "max_side": self.max_side}
-            self._scan = Scan(self.finder, frame.size, **sizes, turns=_TURNS)
+            scan = partial(Scan, self.finder, frame.size, max_side=self.max_side)
+            self._scan = scan(min_face_size=self.min_face_size, turns=_TURNS)
+            tilts = self.finder.tilts
+            self._tilted_scan = scan(min_face_size=self._least_tilted, turns=_TILTED_TURNS, tilts=tilts)
         change = self._watch.next(frame, shrink=1 / self._scan.scale, spent=self._spent, busy=self._busy)
         self._spent = 0.0
         self._waited += change.ticks
@@ -113,15 +129,17 @@ class Tracker:
                 track.miss(hidden=False)
             whole = (0, 0, *frame.size)
             self._search(frame, whole, is_alone=True)
+            self._try(frame, list(self._tilted_scan.whole(frame)))
             self._watch.searched(whole, found=True)
             self._spent = monotonic() - began
         else:
-            rough = self._follow(frame)
+            places = [Place(box) for box in self._follow(frame)]
             self._search_news(frame)
             if self.scan_ticks <= self._waited * self._scan.turns:
                 self._waited = 0.0
-                rough.extend(self._scan.next(frame))
-            self._try(frame, rough)
+                places.extend(self._scan.next(frame))
+                places.extend(self._tilted_scan.next(frame))
+            self._try(frame, places)
         self._tracks = [track for track in self._tracks if track.away <= self.patience]
         self._busy = monotonic() - began
         faces = [track.face(frame.size) for track in self._tracks if not track.away]
@@ -145,23 +163,17 @@ class Tracker:
                 continue
             known = self._last_number
             self._budget -= share * _ROUGH_SHARE
-            if self._is_suspect(frame, region):
+            if next(rough(self.finder, frame, region, smallest=self.min_face_size), None):
                 self._budget -= share * (1 - _ROUGH_SHARE)
                 self._search(frame, region, is_alone=False)
+            elif self.finder.tilts:
+                self._faceless += 1
+                if self._faceless % _TILTED_NEWS == 0:
+                    self._budget -= share * _ROUGH_SHARE
+                    tilt = self.finder.tilts[self._faceless // _TILTED_NEWS % len(self.finder.tilts)]
+                    seen = rough(self.finder, frame, region, smallest=self._least_tilted, tilt=tilt)
+                    self._try(frame, list(seen))
             self._watch.searched(region, found=self._last_number > known)
-
-    def _is_suspect(self, frame: Frame, region: Region) -> bool:
-        """Whether a rough scan sees anything there that may be a face."""
-        finder, room = self.finder, min(region[2:])
-        scale, largest = min(1.0, finder.rough_side / self.min_face_size), 0.0
-        while largest < room and room * scale >= finder.scan_sides[0]:
-            size = round(region[2] * scale), round(region[3] * scale)
-            picture = frame.view(region, size, grey=finder.grey)
-            if finder.scan(picture, finder.scan_sides[0], finder.scan_sides[-1]):
-                return True
-            largest = finder.scan_sides[-1] * finder.reach / scale
-            scale /= finder.octave
-        return False
 
     def _search(self, frame: Frame, region: Region, *, is_alone: bool) -> None:
         """Find all faces there, with all the care there is."""
@@ -173,18 +185,23 @@ class Tracker:
         for sighting in self.finder.whole(picture, self.min_face_size * scale):
             x, y, width, height = (value / scale for value in sighting.box)
             box = Box(region[0] + x, region[1] + y, width, height)
-            if not is_alone and self.finder.again and self._look(frame, box) is None:
+            if not is_alone and self.finder.again and self._look(frame, Place(box)) is None:
                 continue
             window = Window.of(frame, box, self.finder)
             if window and not any(box.iou(other) >= _SAME or _is_same(box, other) for other in self._present()):
                 self._admit(window, replace(sighting, box=box), sure=True)
 
-    def _try(self, frame: Frame, rough: list[Box]) -> None:
+    def _try(self, frame: Frame, places: list[Place]) -> None:
         tried: list[Box] = []
-        for box in rough:
-            if not any(_is_same(box, other) for other in [*tried, *self._present()]):
-                tried.append(box)
-                self._discover(frame, box)
+        for place in places:
+            if not any(_is_same(place.box, other) for other in [*tried, *self._present()]):
+                tried.append(place.box)
+                self._discover(frame, place)
+
+    @property
+    def _least_tilted(self) -> float:
+        """Side of the smallest faces that are looked for in turned pictures, in pixels of the frame."""
+        return max(_TILTED_LEAST, _TILTED * self.min_face_size)
 
     def _present(self) -> list[Box]:
         return [track.box for track in self._tracks if not track.away]
@@ -218,23 +235,31 @@ class Tracker:
         if window is None:
             return None
         followed = track.followed(window)
+        is_alike = followed.likeness >= _FOLLOW
         is_proved = track.detections >= _PROOF and not track.away
-        if not is_proved or followed.likeness < _FOLLOW or track.undetected + 1 >= self.refresh:
-            near = followed.box if followed.likeness >= _FOLLOW else track.expected
-            is_unproved = track.detections < _PROOF and not track.is_sure
-            sighting = window.detect(near, sure=is_unproved, play=self._play)
-            if sighting is not None:
-                return track.detected(*closer(frame, self.finder, window, sighting, near, sure=is_unproved))
         may_follow = is_proved or (track.is_sure and not track.away)
-        if may_follow and followed.likeness >= _FOLLOW and track.undetected < _BRIDGE_FRAMES:
-            return followed
-        return None
+        follows = may_follow and is_alike and track.undetected < _BRIDGE_FRAMES
+        if not is_proved or not is_alike or track.undetected + 1 >= self.refresh:
+            near = followed.box if is_alike else track.expected
+            is_unproved = track.detections < _PROOF and not track.is_sure
+            # A face that is cut by the frame's edge looks tilted.
+            is_whole = near.is_inside(frame.size)
+            for tilt in self._tilts_near(track.tilt) if is_whole and not follows else [track.tilt]:
+                sighting = window.detect(near, sure=is_unproved, play=self._play, tilt=tilt)
+                if sighting is not None:
+                    return track.detected(*closer(frame, self.finder, window, sighting, near, sure=is_unproved))
+        return followed if follows else None
 
-    def _discover(self, frame: Frame, rough: Box) -> None:
+    def _tilts_near(self, tilt: float) -> list[float]:
+        """How a face may be tilted that was tilted so, the likeliest first."""
+        by_distance = sorted((0.0, *self.finder.tilts), key=lambda other: abs(other - tilt))
+        return [other for other in by_distance if abs(other - tilt) <= _TILTING]
+
+    def _discover(self, frame: Frame, place: Place) -> None:
         """Look thoroughly where a new face may be, or a lost one."""
-        seen = self._look(frame, rough)
+        seen = self._look(frame, place)
         # Again, centred on the find: what is no face often looks like one from one place only.
-        seen = seen and self._look(frame, seen[1].box)
+        seen = seen and self._look(frame, Place(seen[1].box, place.tilt))
         if not seen:
             return
         self._admit(*seen, sure=False)
@@ -251,10 +276,10 @@ class Tracker:
             patch = window.patch(sighting.box)
             self._tracks.append(Track(self._last_number, sighting, patch, is_sure=sure))
 
-    def _look(self, frame: Frame, near: Box) -> tuple[Window, Sighting] | None:
+    def _look(self, frame: Frame, near: Place) -> tuple[Window, Sighting] | None:
         """A face at that place, unless a known one is there."""
-        window = Window.of(frame, near, self.finder)
-        sighting = window and window.detect(near, sure=True)
+        window = Window.of(frame, near.box, self.finder)
+        sighting = window and window.detect(near.box, sure=True, tilt=near.tilt)
         if not window or not sighting or any(sighting.box.iou(box) >= _SAME for box in self._present()):
             return None
         return window, sighting

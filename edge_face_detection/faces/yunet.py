@@ -55,6 +55,7 @@ class YuNetFinder:
     look_span: ClassVar = 1.5
     # Of a head that is held at a slant, say.
     swells: ClassVar = True
+    tilts: ClassVar[Sequence[float]] = ()
     # It puts the landmarks of the mirror image elsewhere, which is most of their error.
     leans: ClassVar = True
 
