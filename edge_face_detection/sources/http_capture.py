@@ -11,8 +11,7 @@ from http.client import HTTPException, HTTPResponse, IncompleteRead
 import numpy as np
 
 from edge_face_detection.opencv import cv2
-from edge_face_detection.sources.camera import CameraError
-from edge_face_detection.sources.capture import LiveCapture
+from edge_face_detection.sources.camera import CameraError, LiveCapture
 from edge_face_detection.sources.frame import Image, Jpeg, to_bgr
 from edge_face_detection.sources.multipart import MAX_PICTURE_BYTES, NoPictureError, Parts
 from edge_face_detection.sources.web import Web, content_type

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from edge_face_detection.sources.address import is_address
-from edge_face_detection.sources.camera import DeviceCamera
+from edge_face_detection.sources.device_camera import DeviceCamera
 from edge_face_detection.sources.live import LiveSource
 from edge_face_detection.sources.recorded import RecordedSource, open_recording, unusable
 from edge_face_detection.sources.source import Source

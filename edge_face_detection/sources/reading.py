@@ -6,8 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from edge_face_detection.opencv import cv2
-from edge_face_detection.sources.camera import Camera, CameraError
-from edge_face_detection.sources.capture import LiveCapture
+from edge_face_detection.sources.camera import Camera, CameraError, LiveCapture
 from edge_face_detection.sources.frame import Image, Jpeg
 
 # Some cameras begin with broken frames, and radio links spoil a few; so many in a row are no accident.

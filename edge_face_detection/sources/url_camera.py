@@ -9,8 +9,7 @@ import time
 
 from edge_face_detection.opencv import USERS_FFMPEG_OPTIONS, cv2
 from edge_face_detection.sources.address import Address, shown_place
-from edge_face_detection.sources.camera import CameraError
-from edge_face_detection.sources.capture import Capture, LiveCapture, leave_jpegs_to_us, size_complaint
+from edge_face_detection.sources.camera import CameraError, Capture, LiveCapture, leave_jpegs_to_us, size_complaint
 from edge_face_detection.sources.http_capture import open_http
 from edge_face_detection.sources.web import remedy_for, shown_status
 

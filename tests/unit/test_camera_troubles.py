@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_face_detection.sources import live
-from edge_face_detection.sources.capture import LiveCapture
+from edge_face_detection.sources.camera import LiveCapture
 from edge_face_detection.sources.frame import Frame, Jpeg, SourceError, UnreadableFrameError
 from edge_face_detection.sources.http_capture import HttpCapture
 from edge_face_detection.sources.live import LiveSource

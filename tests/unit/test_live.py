@@ -14,8 +14,8 @@ import pytest
 
 from edge_face_detection.sources import outage
 from edge_face_detection.sources import url_camera as cameras
-from edge_face_detection.sources.camera import DeviceCamera
-from edge_face_detection.sources.capture import Capture
+from edge_face_detection.sources.camera import Capture
+from edge_face_detection.sources.device_camera import DeviceCamera
 from edge_face_detection.sources.live import LiveSource
 from edge_face_detection.sources.url_camera import UrlCamera
 from face_messages.service.backoff import Backoff
