@@ -30,16 +30,14 @@ class LiveCapture(ABC):
     is_same = False
     #: For how long we ask the camera for nothing, in seconds.
     rest_seconds = 0.0
-    #: Why the last picture was None.
-    complaint = ""
 
     @abstractmethod
     def grab(self) -> bool:
         """Go to the next picture; False when there is none, or none yet. Raises CameraError."""
 
     @abstractmethod
-    def retrieve(self) -> Image | Jpeg | None:
-        """The grabbed picture; None when it cannot be decoded or is no JPEG."""
+    def retrieve(self) -> Image | Jpeg:
+        """The grabbed picture. Raises ValueError, which says why there is none."""
 
     @abstractmethod
     def release(self) -> None:
@@ -71,16 +69,11 @@ class Capture(LiveCapture):
         self.seen_at = time.monotonic()
         return grabbed
 
-    def retrieve(self) -> Image | Jpeg | None:
+    def retrieve(self) -> Image | Jpeg:
         decoded, image = self.video.retrieve()
         if not decoded or image is None:  # a packet without data counts as decoded
-            self.complaint = "no picture"
-            return None
-        try:
-            return Jpeg(image.tobytes()) if self.is_raw else to_bgr(image)
-        except ValueError as error:
-            self.complaint = str(error)
-            return None
+            raise ValueError("no picture")
+        return Jpeg(image.tobytes()) if self.is_raw else to_bgr(image)
 
     def release(self) -> None:
         self.video.release()

@@ -75,7 +75,7 @@ class Reading:
         self._wake()
 
     def _read(self, capture: LiveCapture) -> str:
-        unreadable = 0
+        unreadable, why_none = 0, ""
         while not self._left:
             asked_at = time.monotonic()
             if not capture.grab():
@@ -88,15 +88,19 @@ class Reading:
             if capture.is_same:
                 self.changed_at = self.heard_at
                 continue
-            picture = capture.retrieve()
+            try:
+                picture: Image | Jpeg | None = capture.retrieve()
+                unreadable = 0
+            except ValueError as error:
+                picture, why_none = None, str(error)
+                unreadable += 1
             if self._last is None:
                 self.opened_at = self.heard_at  # the first picture is no change
             if self._is_new(picture):
                 self.changed_at = self.heard_at
             self._give(self, picture, captured_at, seen_at)
-            unreadable = unreadable + 1 if picture is None else 0
             if unreadable >= UNDECODABLE_FRAMES:
-                return undecodable(capture.complaint)
+                return undecodable(why_none)
         return "left"
 
     def _is_new(self, picture: Image | Jpeg | None) -> bool:

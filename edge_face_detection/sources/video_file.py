@@ -68,7 +68,10 @@ class VideoFile:
         return True
 
     def retrieve(self) -> Image | Jpeg | None:
-        return self._capture.retrieve()
+        try:
+            return self._capture.retrieve()
+        except ValueError:
+            return None
 
     def release(self) -> None:
         self._capture.release()
