@@ -17,48 +17,36 @@ SLOW_GRAB_SECONDS = 0.9
 ROWS = 8
 
 
-class Reading:
-    """Opens the camera and reads it until told to leave, or until the camera gives no more.
+class Reading(threading.Thread):
+    """Opens the camera and reads it until told to leave, or until the camera gives no more; then it lets it go.
 
-    Nobody needs to wait for its thread. Times are those of `time.monotonic()`. `give` is called for each frame, with
-    None for one that cannot be decoded, and both times at which it was seen; `wake` when it has ended.
+    Nobody needs to wait for this thread. Times are those of `time.monotonic()`. `give` is called for each frame, with
+    None for one that cannot be decoded, and both times at which it was seen.
     """
 
-    def __init__(
-        self,
-        camera: Camera,
-        give: Callable[["Reading", Image | Jpeg | None, datetime, float], None],
-        wake: Callable[[], None],
-    ) -> None:
+    def __init__(self, camera: Camera, give: Callable[["Reading", Image | Jpeg | None, datetime, float], None]) -> None:
+        super().__init__(name="camera", daemon=True)
         self._camera = camera
         self._give = give
-        self._wake = wake
-        self._left = False
         self._last: bytes | None = None
         self._capture: LiveCapture | None = None
+        #: Whether `leave()` was called.
+        self.is_left = False
         #: When the camera was open; when it last answered, and with another picture. Both last until it is asked again.
         self.opened_at: float | None = None
         self.heard_at = self.changed_at = self.began_at = self.left_at = time.monotonic()
         #: Why it gives no more frames, or the mistake that ended it; and how long the camera wants to be left alone.
         self.end: str | Exception | None = None
         self.retry_after = 0.0
-        #: Whether the camera has been let go.
-        self.is_over = False
-        self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
-        self._thread.start()
 
     def leave(self) -> None:
         """Let the camera go as soon as its driver returns."""
         self.left_at = time.monotonic()
-        self._left = True
+        self.is_left = True
         if self._capture is not None:
             self._capture.cancel()
 
-    def join(self, seconds: float) -> None:
-        """Wait for the end of its thread, for so long at most."""
-        self._thread.join(seconds)
-
-    def _run(self) -> None:
+    def run(self) -> None:
         try:
             self._capture = self._camera.open()
             try:
@@ -71,12 +59,10 @@ class Reading:
             self.retry_after = getattr(error, "retry_after", 0.0)
         except Exception as error:  # noqa: BLE001 - nobody waits for this thread: LiveSource raises it
             self.end = error
-        self.is_over = True
-        self._wake()
 
     def _read(self, capture: LiveCapture) -> str:
         unreadable, why_none = 0, ""
-        while not self._left:
+        while not self.is_left:
             asked_at = time.monotonic()
             if not capture.grab():
                 if time.monotonic() - asked_at > SLOW_GRAB_SECONDS:
