@@ -204,6 +204,18 @@ def test_a_paused_camera_is_closed_and_opened_at_once_when_resumed(
     assert caplog.records == []
 
 
+def test_a_pause_that_ends_at_once_is_no_outage_either(source: LiveSource, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    threading.Thread(target=lambda: [None for _ in source.frames()], daemon=True).start()
+    for _ in range(5):
+        at_least(lambda: source.frames_read, source.frames_read + 5)
+        source.pause()
+        source.resume()
+    at_least(lambda: source.frames_read, source.frames_read + 5)
+    assert (source.reconnects, source.stalls, source.trouble) == (0, 0, None)
+    assert caplog.records == []
+
+
 def test_a_camera_paused_before_its_first_frame_is_not_opened(server: MjpegServer, source: LiveSource) -> None:
     source.pause()
     threading.Thread(target=lambda: next(source.frames()), daemon=True).start()
