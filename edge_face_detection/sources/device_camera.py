@@ -28,13 +28,12 @@ class DeviceCamera:
 
     def __init__(self, path: str, *, size: tuple[int, int] = (640, 480), rate: float = 30.0) -> None:
         self.description = path
-        self._path = path
         self._size = size
         self._rate = rate
         self._told = ""
 
     def open(self) -> Capture:
-        path = self._path
+        path = self.description
         # OpenCV says nothing but "not opened", so what a person can mend is looked for first.
         try:
             status = Path(path).stat()
@@ -73,7 +72,7 @@ class DeviceCamera:
         gives = "" if is_as_asked else f"{code} {width}x{height} at {rate:g}"
         if gives != self._told:
             asked = f"MJPG {self._size[0]}x{self._size[1]} at {self._rate:g}"
-            _log.info("Camera %s: asked for %s, gives %s frames/s", self._path, asked, gives or asked)
+            _log.info("Camera %s: asked for %s, gives %s frames/s", self.description, asked, gives or asked)
             self._told = gives
 
 

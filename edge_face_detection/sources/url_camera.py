@@ -43,11 +43,10 @@ class UrlCamera:
         self._place = shown_place(self._address.host, self._address.port)
         self._timeout = timeout
         self._snapshot_seconds = snapshot_seconds
-        self._transport = transport
         # The first one is tried first: it worked last time, or the other one failed.
         self._ways = list(_WAYS[transport])
         if transport == "auto" and (chosen := _options().get("rtsp_transport")):
-            self._ways, self._transport = [("rtsp_transport", chosen)], chosen
+            self._ways = [("rtsp_transport", chosen)]
 
     def open(self) -> LiveCapture:
         try:
@@ -79,7 +78,7 @@ class UrlCamera:
                 return capture
             # The next opening begins with the other one.
             self._ways = [*self._ways[1:], way]
-            tried.append({_TCP_FIRST: "TCP", _TCP: "TCP", _UDP: "UDP"}.get(way, self._transport))
+            tried.append("TCP" if way == _TCP_FIRST else way[1].upper())
             is_quick = time.monotonic() - began < QUICK_SECONDS
             wants_login = self._check_server() == 401
             # A camera may lock a user out after some wrong passwords: no second try at once.

@@ -151,13 +151,16 @@ class Web:
 
     def _connect(self, parts: SplitResult) -> bool:
         """Connect to the URL's server, if we are not yet; return whether we were."""
-        if self._answer is not None and not self._answer.isclosed():
-            self._drain(self._answer)
-        origin = _origin(parts)
+        answer, origin = self._answer, _origin(parts)
+        if answer is not None and not answer.will_close:
+            # Make way for the next answer on the same connection.
+            with contextlib.suppress(OSError, HTTPException):
+                answer.read(_MOST_LEFTOVER_BYTES)
+        if answer is not None and not answer.isclosed():
+            self.close()
         if origin == self._connected_to and self._connection is not None and self._connection.sock is not None:
             return True
-        if self._connection is not None:
-            self._connection.close()
+        self.close()
         scheme, host, port = origin
         if scheme == "https":
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -179,16 +182,6 @@ class Web:
                 message = f"cannot reach {place} ({error}): is the camera on, and are host and port right?"
             raise CameraError(message) from error
         return False
-
-    def _drain(self, answer: HTTPResponse) -> None:
-        """Make way for the next answer on the same connection."""
-        if not answer.will_close:
-            with contextlib.suppress(OSError, HTTPException):
-                answer.read(_MOST_LEFTOVER_BYTES)
-        if not answer.isclosed():
-            answer.close()
-            assert self._connection is not None
-            self._connection.close()
 
 
 def shown_status(status: int) -> str:
