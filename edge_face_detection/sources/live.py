@@ -59,7 +59,6 @@ class LiveSource(Source):
         self._changed = threading.Condition()
         self._newest: Frame | None = None
         self._failure: Exception | None = None
-        self._closed = threading.Event()
         self._watcher = threading.Thread(target=self._run, name="camera watcher", daemon=True)
         # The one whose frames count, and all whose threads have not ended.
         self._reading: Reading | None = None
@@ -112,7 +111,7 @@ class LiveSource(Source):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End `frames()`, from whichever thread; the camera is let go as soon as its driver returns."""
+        """As a Source's; the camera is let go as soon as its driver returns."""
         deadline = time.monotonic() + CLOSING_SECONDS
         with self._changed:
             self._closed.set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -40,7 +39,6 @@ class RecordedSource(Source):
         self._recording = recording
         self._realtime = realtime
         self._loop = loop
-        self._closed = threading.Event()
         # When the first frame was due, and when the consumer last asked for a frame.
         self._began = self._asked = 0.0
         # Pictures stand alone, and none is skipped.
@@ -83,10 +81,6 @@ class RecordedSource(Source):
         finally:
             self._is_running = False
             recording.release()
-
-    def close(self) -> None:
-        """End `frames()`, from whichever thread."""
-        self._closed.set()
 
     def _moment(self, number: int) -> float:
         if self._stills:

@@ -24,6 +24,8 @@ QUICK_SECONDS = 5.0
 # FFmpeg's options for RTP over each transport. `prefer_tcp`: after TCP it tries UDP if the server has no TCP (461).
 _TCP_FIRST, _TCP, _UDP = ("rtsp_flags", "prefer_tcp"), ("rtsp_transport", "tcp"), ("rtsp_transport", "udp")
 _WAYS = {"auto": [_TCP_FIRST, _UDP], "tcp": [_TCP], "udp": [_UDP]}
+_USERS_PAIRS = (pair.partition(";") for pair in USERS_FFMPEG_OPTIONS.split("|"))
+_USERS_OPTIONS = {key: value for key, _, value in _USERS_PAIRS if key}
 # FFmpeg gives a frame of these when it sees the next one begin, so a frame late. The numbers are MPEG-TS's.
 _ENDED_BY_THE_NEXT = {b"h264", b"hevc", b"\x1b\0\0\0", b"\x24\0\0\0"}
 
@@ -45,7 +47,7 @@ class UrlCamera:
         self._snapshot_seconds = snapshot_seconds
         # The first one is tried first: it worked last time, or the other one failed.
         self._ways = list(_WAYS[transport])
-        if transport == "auto" and (chosen := _options().get("rtsp_transport")):
+        if transport == "auto" and (chosen := _USERS_OPTIONS.get("rtsp_transport")):
             self._ways = [("rtsp_transport", chosen)]
 
     def open(self) -> LiveCapture:
@@ -121,7 +123,7 @@ class UrlCamera:
 
     def _look(self, option: str, value: str) -> Capture | None:
         # We do not need the rate, for which FFmpeg would look at twenty frames. Cameras are near: no proxy.
-        options = {"fpsprobesize": "0", "http_proxy": "none"} | _options()
+        options = {"fpsprobesize": "0", "http_proxy": "none"} | _USERS_OPTIONS
         if option == "rtsp_flags" and option in options:
             value = f"{options[option]}+{value}"
         # OpenCV reads the variable at each opening, and has no other way to tell FFmpeg of the transport.
@@ -175,9 +177,3 @@ class _Stream(Capture):
             if waited >= self._wait_seconds or asked_at >= self._old_until:
                 self._old_until = 0.0
                 return True
-
-
-def _options() -> dict[str, str]:
-    """What the user told FFmpeg."""
-    pairs = (pair.partition(";") for pair in USERS_FFMPEG_OPTIONS.split("|"))
-    return {key: value for key, _, value in pairs if key}

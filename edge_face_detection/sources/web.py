@@ -45,6 +45,8 @@ class Web:
         parts = urlsplit(url)
         self._login = None if parts.username is None else Login(unquote(parts.username), unquote(parts.password or ""))
         self._home = _origin(parts)
+        #: Host and port, for messages.
+        self.place = shown_place(*self._home[1:])
         self._connection: HTTPConnection | None = None
         self._connected_to: tuple[str, str, int] | None = None
         self._socket: socket.socket | None = None
@@ -118,11 +120,6 @@ class Web:
         else:
             why = "its answer is no HTTP"
         return CameraError(f"{self.place} is there but gives no video: {why}. Are scheme, port and path right?")
-
-    @property
-    def place(self) -> str:
-        """Host and port, for messages."""
-        return shown_place(*self._home[1:])
 
     def _ask(self, parts: SplitResult, headers: dict[str, str]) -> HTTPResponse:
         kept = self._connect(parts)
