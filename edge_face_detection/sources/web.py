@@ -25,8 +25,6 @@ _LONGEST_RETRY_AFTER = 300.0
 _REMEDIES = {
     401: "are user and password right?",
     403: "may this user see the video?",
-    404: "is the path right?",
-    410: "is the path right?",
     429: "is it asked too often?",
     503: "is it still starting, or do too many watch it already?",
 }
