@@ -111,7 +111,7 @@ class LiveSource(Source):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """As a Source's; the camera is let go as soon as its driver returns."""
+        """As a Source's. The camera's threads get a moment to let it go."""
         deadline = time.monotonic() + CLOSING_SECONDS
         with self._changed:
             self._closed.set()
@@ -156,7 +156,7 @@ class LiveSource(Source):
 
     def _reason_to_leave(self, reading: Reading) -> str | None:
         """Wait until the camera is not to be read any more; return why, or None where that was wanted."""
-        while not (self._closed.is_set() or self.paused or reading.is_left):
+        while not (self._closed.is_set() or self.paused or reading.is_leaving):
             if isinstance(reading.end, Exception):
                 raise reading.end
             if reason := reading.end or self._stall(reading):

@@ -31,7 +31,7 @@ class Reading(threading.Thread):
         self._last: bytes | None = None
         self._capture: LiveCapture | None = None
         #: Whether `leave()` was called.
-        self.is_left = False
+        self.is_leaving = False
         #: When the camera was open; when it last answered, and with another picture. Both last until it is asked again.
         self.opened_at: float | None = None
         self.heard_at = self.changed_at = self.began_at = self.left_at = time.monotonic()
@@ -42,7 +42,7 @@ class Reading(threading.Thread):
     def leave(self) -> None:
         """Let the camera go as soon as its driver returns."""
         self.left_at = time.monotonic()
-        self.is_left = True
+        self.is_leaving = True
         if self._capture is not None:
             self._capture.cancel()
 
@@ -62,7 +62,7 @@ class Reading(threading.Thread):
 
     def _read(self, capture: LiveCapture) -> str:
         unreadable, why_none = 0, ""
-        while not self.is_left:
+        while not self.is_leaving:
             asked_at = time.monotonic()
             if not capture.grab():
                 if time.monotonic() - asked_at > SLOW_GRAB_SECONDS:
