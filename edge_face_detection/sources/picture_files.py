@@ -47,7 +47,6 @@ class Pictures:
         self.description = shown_path(place)
         self._unreadable = 0
         self._paths = [path for path in paths if self._is_file(path)]
-        self.rewind()
         if not any(map(picture_kind, self._paths)):
             raise SourceError(
                 f"no pictures in {self.description}: png, jpg, jpeg and bmp files are looked for there, and webp, tiff,"
