@@ -167,7 +167,10 @@ class Preview:
             "number": frame.number,
             "size": frame.size,
             "picture": "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode(),
-            "faces": [_shown(face, frame) for face in [*faces, *self._smaller(frame, faces)]],
+            "faces": [
+                {"box": face.box, "track": face.track, "score": face.score, "sharpness": sharpness(frame, face)}
+                for face in [*faces, *self._smaller(frame, faces)]
+            ],
         }
 
     def _smaller(self, frame: Frame, faces: list[Face]) -> list[Face]:
@@ -202,7 +205,3 @@ class Preview:
 
 def _refusal(text: str, status: HTTPStatus = HTTPStatus.FORBIDDEN) -> Answer:
     return Answer(f"{text}\n".encode(), status=status, headers=_HEADERS)
-
-
-def _shown(face: Face, frame: Frame) -> dict[str, Any]:
-    return {"box": face.box, "track": face.track, "score": face.score, "sharpness": sharpness(frame, face)}

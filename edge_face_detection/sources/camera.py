@@ -1,20 +1,13 @@
-"""What a live camera is; and a Video4Linux device as one."""
+"""What a camera is, and what one gives once it is opened."""
 
-import logging
-import os
-import stat
-from pathlib import Path
+import time
+from abc import ABC, abstractmethod
 from typing import Protocol
 
-from edge_face_detection.opencv import cv2
-from edge_face_detection.sources.capture import MJPG, Capture, LiveCapture
-from edge_face_detection.sources.devices import why_not_opened
+from edge_face_detection.opencv import MAX_PIXELS, cv2
+from edge_face_detection.sources.frame import Image, Jpeg, to_bgr
 
-VIDEO4LINUX_MAJOR = 81  # Linux, Documentation/admin-guide/devices.txt
-# We show one while the camera fills the other. More of them would make the picture older.
-BUFFERS = 2
-
-_log = logging.getLogger(__name__)
+MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 
 
 class CameraError(Exception):
@@ -28,6 +21,33 @@ class CameraError(Exception):
         self.retry_after = retry_after
 
 
+class LiveCapture(ABC):
+    """An opened camera. One thread reads it."""
+
+    #: When the grabbed picture was seen, on `time.monotonic()`.
+    seen_at = 0.0
+    #: Whether the camera only said that the picture is as before.
+    is_same = False
+    #: For how long we ask the camera for nothing, in seconds.
+    rest_seconds = 0.0
+
+    @abstractmethod
+    def grab(self) -> bool:
+        """Go to the next picture; False when there is none, or none yet. Raises CameraError."""
+
+    @abstractmethod
+    def retrieve(self) -> Image | Jpeg:
+        """The grabbed picture. Raises ValueError, which says why there is none."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let the camera go."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """End a `grab()`, from whichever thread, where that can be done."""
+
+
 class Camera(Protocol):
     @property
     def description(self) -> str:
@@ -37,59 +57,39 @@ class Camera(Protocol):
         """The camera, opened. Raises CameraError."""
 
 
-class DeviceCamera:
-    """A Video4Linux device such as `/dev/video0` or a link to it in `/dev/v4l/by-id/`, looked up at each opening.
+class Capture(LiveCapture):
+    """OpenCV's `video`, giving JPEGs where `is_raw`, or else decoded pictures."""
 
-    It is asked for Motion-JPEG of this size (width and height in pixels) and rate (frames a second), and may choose
-    otherwise.
-    """
+    def __init__(self, video: cv2.VideoCapture, *, is_raw: bool) -> None:
+        self.video = video
+        self.is_raw = is_raw
 
-    def __init__(self, path: str, *, size: tuple[int, int] = (640, 480), rate: float = 30.0) -> None:
-        self.description = path
-        self._path = path
-        self._size = size
-        self._rate = rate
-        self._told = ""
+    def grab(self) -> bool:
+        grabbed = self.video.grab()
+        self.seen_at = time.monotonic()
+        return grabbed
 
-    def open(self) -> Capture:
-        path = self._path
-        # OpenCV says nothing but "not opened", so what a person can mend is looked for first.
-        try:
-            status = Path(path).stat()
-        except FileNotFoundError:
-            raise CameraError(
-                f"no such camera {path}: is it plugged in, and given to the container? See ls /dev/video*"
-            ) from None
-        except OSError as error:
-            raise CameraError(f"cannot look at {path}: {error.strerror}") from None
-        if not stat.S_ISCHR(status.st_mode) or os.major(status.st_rdev) != VIDEO4LINUX_MAJOR:
-            raise CameraError(f"{path} is no camera: choose one of ls /dev/video*")
-        if not os.access(path, os.R_OK | os.W_OK):
-            raise CameraError(f"no permission to use {path}: add the user to the group video")
-        capture = cv2.VideoCapture(path, cv2.CAP_V4L2)
-        # Each of these may be refused. The format comes first, since most cameras are fast and large in JPEG only.
-        for name, value in (
-            (cv2.CAP_PROP_FOURCC, MJPG),
-            (cv2.CAP_PROP_FRAME_WIDTH, self._size[0]),
-            (cv2.CAP_PROP_FRAME_HEIGHT, self._size[1]),
-            (cv2.CAP_PROP_FPS, self._rate),
-            (cv2.CAP_PROP_BUFFERSIZE, BUFFERS),
-        ):
-            capture.set(name, value)
-        if not capture.isOpened():
-            raise CameraError(why_not_opened(path, status.st_rdev))
-        self._tell_of_choice(capture)
-        is_jpeg = capture.get(cv2.CAP_PROP_FOURCC) == MJPG
-        return Capture(capture, is_raw=is_jpeg and capture.set(cv2.CAP_PROP_CONVERT_RGB, 0))
+    def retrieve(self) -> Image | Jpeg:
+        decoded, image = self.video.retrieve()
+        if not decoded or image is None:  # a packet without data counts as decoded
+            raise ValueError("no picture")
+        return Jpeg(image.tobytes()) if self.is_raw else to_bgr(image)
 
-    def _tell_of_choice(self, capture: cv2.VideoCapture) -> None:
-        """Say what the camera gives instead of what it was asked for, when that is news."""
-        width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        rate, fourcc = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FOURCC))
-        is_as_asked = (width, height, fourcc) == (*self._size, MJPG) and abs(rate - self._rate) < 1
-        code = (fourcc & 0xFFFFFFFF).to_bytes(4, "little").decode("ascii", "replace")
-        gives = "" if is_as_asked else f"{code} {width}x{height} at {rate:g}"
-        if gives != self._told:
-            asked = f"MJPG {self._size[0]}x{self._size[1]} at {self._rate:g}"
-            _log.info("Camera %s: asked for %s, gives %s frames/s", self._path, asked, gives or asked)
-            self._told = gives
+    def release(self) -> None:
+        self.video.release()
+
+    def cancel(self) -> None:
+        """Nothing: OpenCV cannot."""
+
+
+def leave_jpegs_to_us(video: cv2.VideoCapture) -> bool:
+    """Keep FFmpeg from decoding Motion-JPEG, for which it needs twice OpenCV's time; False if it is none."""
+    return video.get(cv2.CAP_PROP_FOURCC) == MJPG and video.set(cv2.CAP_PROP_FORMAT, -1)
+
+
+def size_complaint(video: cv2.VideoCapture) -> str | None:
+    """Why its pictures are too large to be decoded; None if they are not."""
+    width, height = (int(video.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height <= MAX_PIXELS:
+        return None
+    return f"its pictures have {width}x{height} pixels, more than {MAX_PIXELS // 10**6} megapixels"

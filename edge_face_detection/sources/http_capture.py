@@ -11,8 +11,7 @@ from http.client import HTTPException, HTTPResponse, IncompleteRead
 import numpy as np
 
 from edge_face_detection.opencv import cv2
-from edge_face_detection.sources.camera import CameraError
-from edge_face_detection.sources.capture import LiveCapture
+from edge_face_detection.sources.camera import CameraError, LiveCapture
 from edge_face_detection.sources.frame import Image, Jpeg, to_bgr
 from edge_face_detection.sources.multipart import MAX_PICTURE_BYTES, NoPictureError, Parts
 from edge_face_detection.sources.web import Web, content_type
@@ -42,12 +41,16 @@ class HttpCapture(LiveCapture):
         self.is_same = not self._data
         return True
 
-    def retrieve(self) -> Image | Jpeg | None:
+    def retrieve(self) -> Image | Jpeg:
+        if self._data.startswith(b"\xff\xd8"):
+            return Jpeg(self._data)
         try:
-            return _decoded(self._data)
-        except (ValueError, cv2.error) as error:
-            self.complaint = " ".join(str(error).split())
-            return None
+            image = cv2.imdecode(np.frombuffer(self._data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error as error:
+            raise ValueError(" ".join(str(error).split())) from None
+        if image is None:
+            raise ValueError("no picture")
+        return to_bgr(image)
 
     def release(self) -> None:
         self._web.close()
@@ -79,19 +82,18 @@ class PolledCapture(HttpCapture):
         self._seconds = seconds
 
     def _read(self) -> Iterator[bytes]:
-        asked_at, last = time.monotonic(), b""
+        asked_at = time.monotonic()
+        picture, last = b"", b""
         known: dict[str, str] = {}
         while True:
             if self._answer.status != 304:
                 picture = self._whole()
                 names = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
                 known = {ask: value for ask, name in names.items() if (value := self._answer.headers.get(name))}
-                is_new, last = picture != last, picture
-            else:
-                is_new = False
             due_at = asked_at + self._seconds
             self.rest_seconds = max(0.0, due_at - time.monotonic())
-            yield last if is_new else b""
+            yield picture if picture != last else b""
+            last = picture
             if self._web.cancelled.wait(max(0.0, due_at - time.monotonic())):
                 return
             asked_at = time.monotonic()
@@ -168,13 +170,3 @@ def _kind(web: Web, answer: HTTPResponse) -> str:
 def _boundary(answer: HTTPResponse) -> str:
     named = re.search(r'(?i)boundary\s*=\s*("[^"]*"|[^;\s]+)', answer.headers.get("Content-Type") or "")
     return named[1] if named else ""
-
-
-def _decoded(data: bytes) -> Image | Jpeg:
-    """Raises ValueError for what is no picture."""
-    if data.startswith(b"\xff\xd8"):
-        return Jpeg(data)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if image is None:
-        raise ValueError("no picture")
-    return to_bgr(image)

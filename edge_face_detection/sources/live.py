@@ -8,7 +8,6 @@ from datetime import datetime
 
 from edge_face_detection.sources.camera import Camera
 from edge_face_detection.sources.frame import Frame, Image, Jpeg, SourceError
-from edge_face_detection.sources.outage import Outage
 from edge_face_detection.sources.reading import UNDECODABLE_FRAMES, Reading, undecodable
 from edge_face_detection.sources.source import Source
 from face_messages.service.backoff import Backoff
@@ -32,6 +31,8 @@ LONGEST_DOUBT_SECONDS = 3600.0
 CLOSING_SECONDS = 0.5
 # How soon we see a stall, and a close() that a signal handler made just as this thread went to wait.
 WAKE_SECONDS = 0.2
+# A camera that comes and goes is reported no more often than this.
+WARNING_INTERVAL_SECONDS = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -51,15 +52,14 @@ class LiveSource(Source):
         super().__init__(camera.description)
         self._camera = camera
         self._stall_seconds = self._doubt_seconds = stall_seconds
-        self._outage = Outage(camera.description)
+        self._outage = _Outage(camera.description)
         self._was_up = False
         self._up_since = 0.0
         # Guards what follows, and the counts.
         self._changed = threading.Condition()
         self._newest: Frame | None = None
         self._failure: Exception | None = None
-        self._closed = threading.Event()
-        self._watcher: threading.Thread | None = None
+        self._watcher = threading.Thread(target=self._run, name="camera watcher", daemon=True)
         # The one whose frames count, and all whose threads have not ended.
         self._reading: Reading | None = None
         self._readings: list[Reading] = []
@@ -73,13 +73,12 @@ class LiveSource(Source):
 
         Raises SourceError when the camera's driver hangs, which only the end of the process may mend.
         """
-        if self._watcher is None:
-            self._watcher = threading.Thread(target=self._run, name="camera watcher", daemon=True)
+        if self._watcher.ident is None:  # not started yet
             self._watcher.start()
         damaged = 0
         while True:
+            self._wait(lambda: self._newest is not None or self._failure is not None, seconds=WAKE_SECONDS)
             with self._changed:
-                self._changed.wait_for(self._has_news, timeout=WAKE_SECONDS)
                 if self._failure is not None:
                     raise self._failure
                 frame, self._newest = self._newest, None
@@ -102,6 +101,8 @@ class LiveSource(Source):
             if self._newest is not None:
                 self.frames_skipped += 1
                 self._newest = None
+            if self._reading is not None:
+                self._reading.leave()
             self._changed.notify_all()
 
     def resume(self) -> None:
@@ -110,7 +111,7 @@ class LiveSource(Source):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End `frames()`, from whichever thread; the camera is let go as soon as its driver returns."""
+        """As a Source's. The camera's threads get a moment to let it go."""
         deadline = time.monotonic() + CLOSING_SECONDS
         with self._changed:
             self._closed.set()
@@ -120,9 +121,6 @@ class LiveSource(Source):
             reading.leave()
         for reading in readings:
             reading.join(max(0.0, deadline - time.monotonic()))
-
-    def _has_news(self) -> bool:
-        return self._newest is not None or self._failure is not None or self._closed.is_set()
 
     def _run(self) -> None:
         try:
@@ -139,8 +137,9 @@ class LiveSource(Source):
             with self._changed:
                 if self._closed.is_set():
                     return
-                reading = self._reading = Reading(self._camera, self._take, self._wake)
-                self._readings = [*(r for r in self._readings if not r.is_over), reading]
+                reading = self._reading = Reading(self._camera, self._take)
+                self._readings = [*(r for r in self._readings if r.is_alive()), reading]
+                reading.start()
             reason = self._reason_to_leave(reading)
             if self.is_up and time.monotonic() - self._up_since > STEADY_SECONDS:
                 retries.reset()
@@ -157,12 +156,12 @@ class LiveSource(Source):
 
     def _reason_to_leave(self, reading: Reading) -> str | None:
         """Wait until the camera is not to be read any more; return why, or None where that was wanted."""
-        while not self._closed.is_set() and not self.paused:
+        while not (self._closed.is_set() or self.paused or reading.is_leaving):
             if isinstance(reading.end, Exception):
                 raise reading.end
             if reason := reading.end or self._stall(reading):
                 return reason
-            self._wait(lambda: self.paused or reading.end is not None, seconds=WAKE_SECONDS)
+            reading.join(WAKE_SECONDS)
         return None
 
     def _stall(self, reading: Reading) -> str | None:
@@ -188,9 +187,10 @@ class LiveSource(Source):
 
     def _see_off(self, reading: Reading) -> None:
         """Give it time to let the camera go. Raises SourceError when threads are stuck in the driver for good."""
-        if self._wait(lambda: reading.is_over, seconds=LEAVING_SECONDS) and not reading.is_over:
+        reading.join(LEAVING_SECONDS)
+        if reading.is_alive() and not self._closed.is_set():
             _log.warning("Camera %s is not let go by its driver, which is left behind", self.description)
-        hung = [time.monotonic() - reading.left_at for reading in self._readings if not reading.is_over]
+        hung = [time.monotonic() - reading.left_at for reading in self._readings if reading.is_alive()]
         if len(hung) > MOST_HUNG or min(max(hung, default=0.0), self._outage.seconds) > HUNG_SECONDS:
             raise SourceError(
                 f"the driver of {self.description} hangs and holds the camera: only this program's end may free it."
@@ -223,6 +223,34 @@ class LiveSource(Source):
             self._changed.wait_for(lambda: self._closed.is_set() or until(), seconds)
         return not self._closed.is_set()
 
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+
+class _Outage:
+    """What the log says of a camera that is away: a line when it goes, and one when it is back."""
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._since: float | None = None
+        self._is_told = False
+        self._told_at = float("-inf")
+        #: Why the camera is away; None while it is not.
+        self.reason: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has lasted; 0 while there is none."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
+
+    def failed(self, reason: str) -> None:
+        self.reason = reason
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        if not self._is_told and now - self._told_at >= WARNING_INTERVAL_SECONDS:
+            self._is_told, self._told_at = True, now
+            _log.warning("Camera %s is down, retrying until it is back: %s", self._description, reason)
+
+    def ended(self, *, silently: bool = False) -> None:
+        if self._is_told and not silently:
+            _log.info("Camera %s is up after %.1f s", self._description, self.seconds)
+        self._since = self.reason = None
+        self._is_told = False

@@ -68,7 +68,9 @@ class Login:
             "uri": path,
             "cnonce": own,
             "response": digest(secret, *middle, digest("GET", path)),
-        } | {key: challenge[key] for key in ("opaque",) if key in challenge}
+        }
+        if "opaque" in challenge:
+            quoted["opaque"] = challenge["opaque"]
         escaped = {key: re.sub(r'(["\\])', r"\\\1", value) for key, value in quoted.items()}
         fields = [f'{key}="{value}"' for key, value in escaped.items()] + [f"{k}={v}" for k, v in plain.items()]
         return "Digest " + ", ".join(fields)

@@ -47,7 +47,6 @@ class Pictures:
         self.description = shown_path(place)
         self._unreadable = 0
         self._paths = [path for path in paths if self._is_file(path)]
-        self.rewind()
         if not any(map(picture_kind, self._paths)):
             raise SourceError(
                 f"no pictures in {self.description}: png, jpg, jpeg and bmp files are looked for there, and webp, tiff,"
@@ -117,8 +116,7 @@ def picture_kind(path: Path) -> str | None:
 
 
 def _kind(content: bytes) -> str | None:
-    head = content[:_HEAD_BYTES]
-    return next((name for name, begin in _KINDS.items() if re.match(begin, head, re.DOTALL)), None)
+    return next((name for name, begin in _KINDS.items() if re.match(begin, content, re.DOTALL)), None)
 
 
 def _content(path: Path, most: int | None = None) -> bytes:
@@ -137,7 +135,6 @@ def _decoded(content: bytes) -> Image:
     """H×W×3 uint8, BGR, turned as its EXIF data say. Raises ValueError, which says what is wrong."""
     if not content:
         raise ValueError("it is empty")
-    kind = _kind(content)
     try:
         # By content, since OpenCV crashes on names that are no UTF-8. IMREAD_COLOR makes BGR of 8 bits of grey
         # pictures, of 16 bits and of those with alpha.
@@ -148,7 +145,7 @@ def _decoded(content: bytes) -> Image:
         raise ValueError(" ".join(str(error).split())) from None
     if image is not None:
         return to_bgr(image)
-    if kind is None:
+    if (kind := _kind(content)) is None:
         raise ValueError("it is no picture")
     raise ValueError(f"it is broken, or a {kind} that this OpenCV cannot decode: convert it to PNG or JPEG")
 

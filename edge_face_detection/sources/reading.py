@@ -6,8 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from edge_face_detection.opencv import cv2
-from edge_face_detection.sources.camera import Camera, CameraError
-from edge_face_detection.sources.capture import LiveCapture
+from edge_face_detection.sources.camera import Camera, CameraError, LiveCapture
 from edge_face_detection.sources.frame import Image, Jpeg
 
 # Some cameras begin with broken frames, and radio links spoil a few; so many in a row are no accident.
@@ -18,48 +17,36 @@ SLOW_GRAB_SECONDS = 0.9
 ROWS = 8
 
 
-class Reading:
-    """Opens the camera and reads it until told to leave, or until the camera gives no more.
+class Reading(threading.Thread):
+    """Opens the camera and reads it until told to leave, or until the camera gives no more; then it lets it go.
 
-    Nobody needs to wait for its thread. Times are those of `time.monotonic()`. `give` is called for each frame, with
-    None for one that cannot be decoded, and both times at which it was seen; `wake` when it has ended.
+    Nobody needs to wait for this thread. Times are those of `time.monotonic()`. `give` is called for each frame, with
+    None for one that cannot be decoded, and both times at which it was seen.
     """
 
-    def __init__(
-        self,
-        camera: Camera,
-        give: Callable[["Reading", Image | Jpeg | None, datetime, float], None],
-        wake: Callable[[], None],
-    ) -> None:
+    def __init__(self, camera: Camera, give: Callable[["Reading", Image | Jpeg | None, datetime, float], None]) -> None:
+        super().__init__(name="camera", daemon=True)
         self._camera = camera
         self._give = give
-        self._wake = wake
-        self._left = False
         self._last: bytes | None = None
         self._capture: LiveCapture | None = None
+        #: Whether `leave()` was called.
+        self.is_leaving = False
         #: When the camera was open; when it last answered, and with another picture. Both last until it is asked again.
         self.opened_at: float | None = None
         self.heard_at = self.changed_at = self.began_at = self.left_at = time.monotonic()
         #: Why it gives no more frames, or the mistake that ended it; and how long the camera wants to be left alone.
         self.end: str | Exception | None = None
         self.retry_after = 0.0
-        #: Whether the camera has been let go.
-        self.is_over = False
-        self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
-        self._thread.start()
 
     def leave(self) -> None:
         """Let the camera go as soon as its driver returns."""
         self.left_at = time.monotonic()
-        self._left = True
+        self.is_leaving = True
         if self._capture is not None:
             self._capture.cancel()
 
-    def join(self, seconds: float) -> None:
-        """Wait for the end of its thread, for so long at most."""
-        self._thread.join(seconds)
-
-    def _run(self) -> None:
+    def run(self) -> None:
         try:
             self._capture = self._camera.open()
             try:
@@ -72,12 +59,10 @@ class Reading:
             self.retry_after = getattr(error, "retry_after", 0.0)
         except Exception as error:  # noqa: BLE001 - nobody waits for this thread: LiveSource raises it
             self.end = error
-        self.is_over = True
-        self._wake()
 
     def _read(self, capture: LiveCapture) -> str:
-        unreadable = 0
-        while not self._left:
+        unreadable, why_none = 0, ""
+        while not self.is_leaving:
             asked_at = time.monotonic()
             if not capture.grab():
                 if time.monotonic() - asked_at > SLOW_GRAB_SECONDS:
@@ -89,15 +74,19 @@ class Reading:
             if capture.is_same:
                 self.changed_at = self.heard_at
                 continue
-            picture = capture.retrieve()
+            try:
+                picture: Image | Jpeg | None = capture.retrieve()
+                unreadable = 0
+            except ValueError as error:
+                picture, why_none = None, str(error)
+                unreadable += 1
             if self._last is None:
                 self.opened_at = self.heard_at  # the first picture is no change
             if self._is_new(picture):
                 self.changed_at = self.heard_at
             self._give(self, picture, captured_at, seen_at)
-            unreadable = unreadable + 1 if picture is None else 0
             if unreadable >= UNDECODABLE_FRAMES:
-                return undecodable(capture.complaint)
+                return undecodable(why_none)
         return "left"
 
     def _is_new(self, picture: Image | Jpeg | None) -> bool:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import stat
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TypeAlias
 
-from edge_face_detection.sources.address import URL_SCHEMES, may_hold_secret, shown_path
-from edge_face_detection.sources.frame import Frame, SourceError
-from edge_face_detection.sources.picture_files import Pictures, is_picture_name, picture_kind
+from edge_face_detection.sources.frame import Frame
+from edge_face_detection.sources.picture_files import Pictures
 from edge_face_detection.sources.source import Source
 from edge_face_detection.sources.video_file import VideoFile
 
@@ -43,7 +39,6 @@ class RecordedSource(Source):
         self._recording = recording
         self._realtime = realtime
         self._loop = loop
-        self._closed = threading.Event()
         # When the first frame was due, and when the consumer last asked for a frame.
         self._began = self._asked = 0.0
         # Pictures stand alone, and none is skipped.
@@ -87,10 +82,6 @@ class RecordedSource(Source):
             self._is_running = False
             recording.release()
 
-    def close(self) -> None:
-        """End `frames()`, from whichever thread."""
-        self._closed.set()
-
     def _moment(self, number: int) -> float:
         if self._stills:
             return number * (STILLS_PACED_SECONDS if self._realtime else STILLS_SECONDS)
@@ -110,29 +101,3 @@ class RecordedSource(Source):
             pass
         self._began += time.monotonic() - paused_at
         return not self._closed.is_set()
-
-
-def open_recording(path: Path, mode: int) -> Recording:
-    """What the path names; `mode` is its `st_mode`, 0 where there is nothing. Raises SourceError."""
-    try:
-        if stat.S_ISDIR(mode):
-            return Pictures.of_folder(path)
-        if stat.S_ISREG(mode):
-            path.open("rb").close()  # for the reason, which FFmpeg does not tell
-            # FFmpeg shows all pictures of a GIF.
-            is_picture = is_picture_name(path) or picture_kind(path) is not None
-            return Pictures(path, [path]) if is_picture and path.suffix.lower() != ".gif" else VideoFile(path)
-    except OSError as error:
-        raise unusable(path, f"cannot be read ({error.strerror})") from None
-    raise unusable(path, "is neither a file, a folder nor a camera" if mode else "does not exist")
-
-
-def unusable(path: Path, reason: str) -> SourceError:
-    """The error for a path that cannot be used. It may be a URL that was cut: then it is not shown."""
-    secret = may_hold_secret(str(path))
-    shown = "what VIDEO_SOURCE names (not shown here, it may hold a password)" if secret else shown_path(path)
-    remedy = ". In a URL, write special characters percent-encoded: # is %23" if secret else ""
-    return SourceError(
-        f"{shown} {reason}: give a camera's number (0), a device (/dev/video0), a video file, a folder of pictures, or"
-        f" a URL that begins with {', '.join(f'{scheme}://' for scheme in URL_SCHEMES)}{remedy}"
-    )

@@ -1,5 +1,6 @@
 """What cameras and recordings have in common."""
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Literal
@@ -31,6 +32,7 @@ class Source(ABC):
         #: Whether it was told to `pause()`.
         self.paused = False
         self._is_running = False
+        self._closed = threading.Event()
 
     @property
     def is_up(self) -> bool:
@@ -58,6 +60,6 @@ class Source(ABC):
         """Take the camera up again, from whichever thread; a recording goes on where it was."""
         self.paused = False
 
-    @abstractmethod
     def close(self) -> None:
         """End `frames()` within a second, from whichever thread."""
+        self._closed.set()

@@ -9,8 +9,7 @@ import time
 
 from edge_face_detection.opencv import USERS_FFMPEG_OPTIONS, cv2
 from edge_face_detection.sources.address import Address, shown_place
-from edge_face_detection.sources.camera import CameraError
-from edge_face_detection.sources.capture import Capture, LiveCapture, leave_jpegs_to_us, size_complaint
+from edge_face_detection.sources.camera import CameraError, Capture, LiveCapture, leave_jpegs_to_us, size_complaint
 from edge_face_detection.sources.http_capture import open_http
 from edge_face_detection.sources.web import remedy_for, shown_status
 
@@ -25,6 +24,8 @@ QUICK_SECONDS = 5.0
 # FFmpeg's options for RTP over each transport. `prefer_tcp`: after TCP it tries UDP if the server has no TCP (461).
 _TCP_FIRST, _TCP, _UDP = ("rtsp_flags", "prefer_tcp"), ("rtsp_transport", "tcp"), ("rtsp_transport", "udp")
 _WAYS = {"auto": [_TCP_FIRST, _UDP], "tcp": [_TCP], "udp": [_UDP]}
+_USERS_PAIRS = (pair.partition(";") for pair in USERS_FFMPEG_OPTIONS.split("|"))
+_USERS_OPTIONS = {key: value for key, _, value in _USERS_PAIRS if key}
 # FFmpeg gives a frame of these when it sees the next one begin, so a frame late. The numbers are MPEG-TS's.
 _ENDED_BY_THE_NEXT = {b"h264", b"hevc", b"\x1b\0\0\0", b"\x24\0\0\0"}
 
@@ -44,11 +45,10 @@ class UrlCamera:
         self._place = shown_place(self._address.host, self._address.port)
         self._timeout = timeout
         self._snapshot_seconds = snapshot_seconds
-        self._transport = transport
         # The first one is tried first: it worked last time, or the other one failed.
         self._ways = list(_WAYS[transport])
-        if transport == "auto" and (chosen := _options().get("rtsp_transport")):
-            self._ways, self._transport = [("rtsp_transport", chosen)], chosen
+        if transport == "auto" and (chosen := _USERS_OPTIONS.get("rtsp_transport")):
+            self._ways = [("rtsp_transport", chosen)]
 
     def open(self) -> LiveCapture:
         try:
@@ -80,7 +80,7 @@ class UrlCamera:
                 return capture
             # The next opening begins with the other one.
             self._ways = [*self._ways[1:], way]
-            tried.append({_TCP_FIRST: "TCP", _TCP: "TCP", _UDP: "UDP"}.get(way, self._transport))
+            tried.append("TCP" if way == _TCP_FIRST else way[1].upper())
             is_quick = time.monotonic() - began < QUICK_SECONDS
             wants_login = self._check_server() == 401
             # A camera may lock a user out after some wrong passwords: no second try at once.
@@ -123,7 +123,7 @@ class UrlCamera:
 
     def _look(self, option: str, value: str) -> Capture | None:
         # We do not need the rate, for which FFmpeg would look at twenty frames. Cameras are near: no proxy.
-        options = {"fpsprobesize": "0", "http_proxy": "none"} | _options()
+        options = {"fpsprobesize": "0", "http_proxy": "none"} | _USERS_OPTIONS
         if option == "rtsp_flags" and option in options:
             value = f"{options[option]}+{value}"
         # OpenCV reads the variable at each opening, and has no other way to tell FFmpeg of the transport.
@@ -177,9 +177,3 @@ class _Stream(Capture):
             if waited >= self._wait_seconds or asked_at >= self._old_until:
                 self._old_until = 0.0
                 return True
-
-
-def _options() -> dict[str, str]:
-    """What the user told FFmpeg."""
-    pairs = (pair.partition(";") for pair in USERS_FFMPEG_OPTIONS.split("|"))
-    return {key: value for key, _, value in pairs if key}

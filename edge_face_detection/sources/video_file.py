@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.address import shown_path
-from edge_face_detection.sources.capture import Capture, leave_jpegs_to_us, size_complaint
+from edge_face_detection.sources.camera import Capture, leave_jpegs_to_us, size_complaint
 from edge_face_detection.sources.frame import Image, Jpeg, SourceError
 
 DEFAULT_FRAMES_PER_SECOND = 30.0
@@ -68,7 +68,10 @@ class VideoFile:
         return True
 
     def retrieve(self) -> Image | Jpeg | None:
-        return self._capture.retrieve()
+        try:
+            return self._capture.retrieve()
+        except ValueError:
+            return None
 
     def release(self) -> None:
         self._capture.release()

@@ -25,8 +25,6 @@ _LONGEST_RETRY_AFTER = 300.0
 _REMEDIES = {
     401: "are user and password right?",
     403: "may this user see the video?",
-    404: "is the path right?",
-    410: "is the path right?",
     429: "is it asked too often?",
     503: "is it still starting, or do too many watch it already?",
 }
@@ -45,6 +43,8 @@ class Web:
         parts = urlsplit(url)
         self._login = None if parts.username is None else Login(unquote(parts.username), unquote(parts.password or ""))
         self._home = _origin(parts)
+        #: Host and port, for messages.
+        self.place = shown_place(*self._home[1:])
         self._connection: HTTPConnection | None = None
         self._connected_to: tuple[str, str, int] | None = None
         self._socket: socket.socket | None = None
@@ -119,11 +119,6 @@ class Web:
             why = "its answer is no HTTP"
         return CameraError(f"{self.place} is there but gives no video: {why}. Are scheme, port and path right?")
 
-    @property
-    def place(self) -> str:
-        """Host and port, for messages."""
-        return shown_place(*self._home[1:])
-
     def _ask(self, parts: SplitResult, headers: dict[str, str]) -> HTTPResponse:
         kept = self._connect(parts)
         assert self._connection is not None
@@ -151,13 +146,16 @@ class Web:
 
     def _connect(self, parts: SplitResult) -> bool:
         """Connect to the URL's server, if we are not yet; return whether we were."""
-        if self._answer is not None and not self._answer.isclosed():
-            self._drain(self._answer)
-        origin = _origin(parts)
+        answer, origin = self._answer, _origin(parts)
+        if answer is not None and not answer.will_close:
+            # Make way for the next answer on the same connection.
+            with contextlib.suppress(OSError, HTTPException):
+                answer.read(_MOST_LEFTOVER_BYTES)
+        if answer is not None and not answer.isclosed():
+            self.close()
         if origin == self._connected_to and self._connection is not None and self._connection.sock is not None:
             return True
-        if self._connection is not None:
-            self._connection.close()
+        self.close()
         scheme, host, port = origin
         if scheme == "https":
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -179,16 +177,6 @@ class Web:
                 message = f"cannot reach {place} ({error}): is the camera on, and are host and port right?"
             raise CameraError(message) from error
         return False
-
-    def _drain(self, answer: HTTPResponse) -> None:
-        """Make way for the next answer on the same connection."""
-        if not answer.will_close:
-            with contextlib.suppress(OSError, HTTPException):
-                answer.read(_MOST_LEFTOVER_BYTES)
-        if not answer.isclosed():
-            answer.close()
-            assert self._connection is not None
-            self._connection.close()
 
 
 def shown_status(status: int) -> str:

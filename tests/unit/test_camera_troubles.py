@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_face_detection.sources import live
-from edge_face_detection.sources.capture import LiveCapture
+from edge_face_detection.sources.camera import LiveCapture
 from edge_face_detection.sources.frame import Frame, Jpeg, SourceError, UnreadableFrameError
 from edge_face_detection.sources.http_capture import HttpCapture
 from edge_face_detection.sources.live import LiveSource
@@ -200,6 +200,18 @@ def test_a_paused_camera_is_closed_and_opened_at_once_when_resumed(
         source.resume()
         assert not source.paused
         eventually(lambda: source.is_up)
+    assert (source.reconnects, source.stalls, source.trouble) == (0, 0, None)
+    assert caplog.records == []
+
+
+def test_a_pause_that_ends_at_once_is_no_outage_either(source: LiveSource, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    threading.Thread(target=lambda: [None for _ in source.frames()], daemon=True).start()
+    for _ in range(5):
+        at_least(lambda: source.frames_read, source.frames_read + 5)
+        source.pause()
+        source.resume()
+    at_least(lambda: source.frames_read, source.frames_read + 5)
     assert (source.reconnects, source.stalls, source.trouble) == (0, 0, None)
     assert caplog.records == []
 

@@ -12,10 +12,10 @@ from socket import create_server, socket
 import numpy as np
 import pytest
 
-from edge_face_detection.sources import outage
+from edge_face_detection.sources import live
 from edge_face_detection.sources import url_camera as cameras
-from edge_face_detection.sources.camera import DeviceCamera
-from edge_face_detection.sources.capture import Capture
+from edge_face_detection.sources.camera import Capture
+from edge_face_detection.sources.device_camera import DeviceCamera
 from edge_face_detection.sources.live import LiveSource
 from edge_face_detection.sources.url_camera import UrlCamera
 from face_messages.service.backoff import Backoff
@@ -137,7 +137,7 @@ def test_a_camera_that_comes_and_goes_does_not_fill_the_log(
     eventually(lambda: source.is_up)
     assert source.reconnects == 3
     assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
-    monkeypatch.setattr(outage, "WARNING_INTERVAL_SECONDS", 0)
+    monkeypatch.setattr(live, "WARNING_INTERVAL_SECONDS", 0)
     server.kill()
     eventually(lambda: len(caplog.records) == 3)
     source.close()

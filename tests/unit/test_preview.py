@@ -20,7 +20,7 @@ from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.preview import server as preview
 from edge_face_detection.preview.server import MAX_VIEWERS, Preview
 from edge_face_detection.settings import DetectorSettings
-from edge_face_detection.sources.camera import DeviceCamera
+from edge_face_detection.sources.device_camera import DeviceCamera
 from edge_face_detection.sources.frame import UnreadableFrameError
 from edge_face_detection.sources.live import LiveSource
 from face_messages.service.monitor import Answer

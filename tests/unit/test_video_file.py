@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_face_detection.sources import capture
+from edge_face_detection.sources import camera
 from edge_face_detection.sources.frame import SourceError
 from edge_face_detection.sources.open_source import open_source
 from edge_face_detection.sources.source import Source
@@ -49,7 +49,7 @@ def test_what_is_wrong_with_a_video_of_an_odd_name_is_said_in_one_line(tmp_path:
 def test_a_video_whose_frames_are_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such frames would fill the memory; here the limit is lower."""
     _write(tmp_path / "a.avi", np.zeros((1500, 1000, 3), np.uint8))
-    monkeypatch.setattr(capture, "MAX_PIXELS", 10**6)
+    monkeypatch.setattr(camera, "MAX_PIXELS", 10**6)
     with pytest.raises(SourceError, match=r"1000x1500 pixels, more than 1 megapixels\. Make them smaller"):
         _open(tmp_path / "a.avi")
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from edge_face_detection.sources import devices
-from edge_face_detection.sources.devices import why_not_opened
+from edge_face_detection.sources import device_camera
+from edge_face_detection.sources.device_camera import why_not_opened
 
 DEVICE, NUMBER = "/dev/video0", os.makedev(81, 0)
 
 
 @pytest.fixture
 def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(devices, "SYSFS", tmp_path)
-    monkeypatch.setattr(devices, "BY_ID", tmp_path / "by-id")
+    monkeypatch.setattr(device_camera, "SYSFS", tmp_path)
+    monkeypatch.setattr(device_camera, "BY_ID", tmp_path / "by-id")
     return tmp_path
 
 
