@@ -91,13 +91,18 @@ class Proxy:
             raise ProxyError(f"the proxy {self} {self._why(status, reason, _authority(host, port))}")
         return sock
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to the proxy says of its user."""
+        if self.username is None:
+            return {}
+        pair = base64.b64encode(f"{self.username}:{self.password or ''}".encode()).decode()
+        return {"Proxy-Authorization": f"Basic {pair}"}
+
     def _request(self, host: str, port: int) -> bytes:
         target = _authority(host.encode("idna").decode(), port)
-        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
-        if self.username is not None:
-            pair = base64.b64encode(f"{self.username}:{self.password or ''}".encode()).decode()
-            lines.append(f"Proxy-Authorization: Basic {pair}")
-        return "\r\n".join([*lines, "", ""]).encode()
+        headers = [f"{name}: {value}" for name, value in {"Host": target, **self.headers}.items()]
+        return "\r\n".join([f"CONNECT {target} HTTP/1.1", *headers, "", ""]).encode()
 
     def _why(self, status: int, reason: str, target: str) -> str:
         said = f"({status} {reason})"
