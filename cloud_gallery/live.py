@@ -1,7 +1,5 @@
 """What the broker tells: faces as they are stored, and how each edge, camera and saver is."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

@@ -1,7 +1,5 @@
 """What the gallery does from its start to its end."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import socket

@@ -1,7 +1,5 @@
 """What the saver does from its start to its end."""
 
-from __future__ import annotations
-
 import logging
 import threading
 

@@ -1,7 +1,5 @@
 """Takes messages from the cloud broker, writes each to the bucket, and only then lets go."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import sched

@@ -1,7 +1,5 @@
 """The saver's settings."""
 
-from __future__ import annotations
-
 import socket
 from pathlib import Path
 from typing import Annotated

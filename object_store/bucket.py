@@ -4,8 +4,6 @@
 SDK's signer and sent without the SDK's client, at a third of the cost.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import time

@@ -4,8 +4,6 @@ That costs a third of what `http.client` costs, an answer must be whole in time,
 way.
 """
 
-from __future__ import annotations
-
 import contextlib
 import select
 import socket

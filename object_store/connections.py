@@ -1,7 +1,5 @@
 """One HTTP or HTTPS server, asked over connections that are kept."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket

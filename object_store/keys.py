@@ -1,7 +1,5 @@
 """Where in the bucket a message belongs. The key follows from the message alone, so saving it twice is harmless."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """What goes out to a node, and why there is none."""
 
-from __future__ import annotations
-
 from pika import exceptions
 from pika.channel import Channel
 

@@ -7,8 +7,6 @@ Two connections, run by one thread. RabbitMQ reads nothing more from a connectio
 memory is short; acknowledgements, which make room there, must not wait behind that.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import random

@@ -1,7 +1,5 @@
 """Where a node is and how to get in: `amqp://host:5672`, `amqps://user:password@host:5671`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -6,8 +6,7 @@ No message is kept: paho's `publish` would send it again by itself, and that is 
 those in use. A client lives as long as its connection, without a thread; one thread calls it.
 """
 
-from __future__ import annotations
-
+import socket
 from collections.abc import Callable
 
 import paho.mqtt.client as paho
@@ -119,7 +118,7 @@ class Client(paho.Client):
 
     # -- paho's own, overridden ---------------------------------------------------------------
 
-    def _create_socket(self) -> paho.SocketLike:
+    def _create_socket(self) -> socket.socket:
         return self.wire.socket
 
     def _mid_generate(self) -> int:

@@ -1,7 +1,5 @@
 """What sessions by MQTT and by AMQP have in common: a thread keeps up a connection to one of several brokers."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -4,8 +4,6 @@ Both names are read in lower case first, as curl does, and `ALL_PROXY` where the
 names without a dot, such as those of a compose network, are never reached through a proxy.
 """
 
-from __future__ import annotations
-
 import base64
 import ipaddress
 import os
@@ -16,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from face_messages.message import printable
@@ -46,7 +45,7 @@ class Proxy:
     password: str | None = field(default=None, repr=False)
 
     @classmethod
-    def parse(cls, text: str, variable: str) -> Proxy:
+    def parse(cls, text: str, variable: str) -> Self:
         """From `http://user:password@host:port`, where all but the host may be left out.
 
         ProxyError: what is wrong, without repeating the text.

@@ -1,7 +1,5 @@
 """Where a broker is and how to get in: `mqtt://host:1883`, `mqtts://user:password@host:8883`."""
 
-from __future__ import annotations
-
 import re
 import socket
 import ssl

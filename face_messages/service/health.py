@@ -1,13 +1,11 @@
 """How a program is: it says so as retained JSON, and others listen. docs/topic-and-qos.md has the fields."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -72,7 +70,7 @@ class OutboxHealth(Fields):
     why: Text | None = None
 
     @classmethod
-    def of(cls, outbox: Outbox) -> OutboxHealth:
+    def of(cls, outbox: Outbox) -> Self:
         # A disk that fails must not end a link that can do without it.
         age = round(outbox.oldest_age(), 1) if outbox.totals.messages else 0.0
         return cls(

@@ -1,7 +1,5 @@
 """Settings from environment variables and secret files, checked at the start."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -57,6 +55,25 @@ Topic = Annotated[str, AfterValidator(_check_topic)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A setting as `--help` and the docs show it."""
+
+    variable: str
+    default: str
+    secret: bool
+    description: str
+
+    @classmethod
+    def of(cls, name: str, field: FieldInfo) -> Self:
+        default = "required" if field.is_required() else field.default
+        default = default.value if isinstance(default, Enum) else default
+        default = default.get_secret_value() if isinstance(default, SecretStr) else default
+        default = str(default).lower() if isinstance(default, bool) else default
+        secret = SecretStr in (field.annotation, *get_args(field.annotation))
+        return cls(name.upper(), "" if default is None else str(default), secret, field.description or "")
+
+
 class ProgramSettings(BaseSettings):
     """What every program can be told."""
 
@@ -110,25 +127,6 @@ class ProgramSettings(BaseSettings):
         own = [name for name in cls.__annotations__ if name in cls.model_fields]
         inherited = [name for name in cls.model_fields if name not in own]
         return [Listed.of(name, cls.model_fields[name]) for name in (*own, *inherited)]
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A setting as `--help` and the docs show it."""
-
-    variable: str
-    default: str
-    secret: bool
-    description: str
-
-    @classmethod
-    def of(cls, name: str, field: FieldInfo) -> Self:
-        default = "required" if field.is_required() else field.default
-        default = default.value if isinstance(default, Enum) else default
-        default = default.get_secret_value() if isinstance(default, SecretStr) else default
-        default = str(default).lower() if isinstance(default, bool) else default
-        secret = SecretStr in (field.annotation, *get_args(field.annotation))
-        return cls(name.upper(), "" if default is None else str(default), secret, field.description or "")
 
 
 class MqttSettings(ProgramSettings):
