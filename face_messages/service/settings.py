@@ -1,6 +1,6 @@
 """Settings from environment variables and secret files, checked at the start."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -29,14 +29,14 @@ class SettingsError(ValueError):
         self.lines = lines
 
 
-def _check_url(text: SecretStr) -> SecretStr:
-    BrokerUrl.parse(text.get_secret_value())
-    return text
+def understood_by(parse: Callable[[str], object]) -> AfterValidator:
+    """Refuses a secret that `parse` does not understand, and otherwise leaves it as it is."""
 
+    def check(text: SecretStr) -> SecretStr:
+        parse(text.get_secret_value())
+        return text
 
-def _check_urls(text: SecretStr) -> SecretStr:
-    BrokerUrl.parse_all(text.get_secret_value())
-    return text
+    return AfterValidator(check)
 
 
 def _check_topic(text: str) -> str:
@@ -47,9 +47,9 @@ def _check_topic(text: str) -> str:
 
 
 #: An MQTT URL. Secret as a whole, since it may hold a password.
-MqttUrl = Annotated[SecretStr, AfterValidator(_check_url)]
+MqttUrl = Annotated[SecretStr, understood_by(BrokerUrl.parse)]
 #: One or several, with commas between.
-MqttUrls = Annotated[SecretStr, AfterValidator(_check_urls)]
+MqttUrls = Annotated[SecretStr, understood_by(BrokerUrl.parse_all)]
 Topic = Annotated[str, AfterValidator(_check_topic)]
 #: A name that is safe in a topic, a client id, a URL and an object key alike.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
