@@ -58,7 +58,6 @@ def work(settings: GallerySettings, stop: program.Stop) -> int:
         broker_urls(settings.mqtt_url),
         client_id=settings.gallery_id,
         endpoint=Listener(FILTERS, hub.heard),
-        session_expiry=0,
         keep_session=False,
     )
     monitor = Monitor()
