@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from face_messages.amqp.url import AmqpUrl
-from face_messages.mqtt.url import TlsFiles
+from face_messages.mqtt.url import AmqpUrl, TlsFiles
 from face_messages.service.settings import MqttSettings, MqttUrl, Name, broker_urls, tls_contradictions, understood_by
 from object_store.settings import StoreSettings
 
