@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 from cloud_gallery.faces import Face, name_of
-from face_messages.message import STATUS_TOPIC, STORED_TOPIC
+from face_messages.message import STATUS_TOPIC
 from face_messages.service.health import (
     CLOCK_SECONDS,
     SILENT_SECONDS,
@@ -23,8 +23,6 @@ from face_messages.service.health import (
     clock_errors,
     read_health,
 )
-
-FILTERS = (f"{STORED_TOPIC}/#", f"{STATUS_TOPIC}/+", f"{STATUS_TOPIC}/+/health")
 
 MAX_VIEWERS = 100
 # Often enough for an edge to turn red within 30 s of its last word.
