@@ -1,7 +1,5 @@
 """`python -m cloud_gallery`."""
 
-from __future__ import annotations
-
 import getpass
 import os
 import signal

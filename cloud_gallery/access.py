@@ -1,7 +1,5 @@
 """Who may see the page: this machine, or whoever knows the password."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import re

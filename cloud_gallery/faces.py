@@ -1,7 +1,5 @@
 """What a face's key says, and in which order faces are shown."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """What every request passes before it is answered."""
 
-from __future__ import annotations
-
 import logging
 import re
 from http import HTTPStatus

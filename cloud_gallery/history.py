@@ -1,7 +1,5 @@
 """Faces in the bucket. The keys are made for listing: there is no other index."""
 
-from __future__ import annotations
-
 import math
 import re
 import threading

@@ -1,7 +1,5 @@
 """The last faces to arrive, at once: a list made a while ago, and the saver's announcements since."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import deque

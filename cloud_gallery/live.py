@@ -1,7 +1,5 @@
 """What the broker tells: faces as they are stored, and how each edge, camera and saver is."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
@@ -14,7 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 from cloud_gallery.faces import Face, name_of
-from face_messages.message import STATUS_TOPIC, STORED_TOPIC
+from face_messages.message import STATUS_TOPIC
 from face_messages.service.health import (
     CLOCK_SECONDS,
     SILENT_SECONDS,
@@ -25,8 +23,6 @@ from face_messages.service.health import (
     clock_errors,
     read_health,
 )
-
-FILTERS = (f"{STORED_TOPIC}/#", f"{STATUS_TOPIC}/+", f"{STATUS_TOPIC}/+/health")
 
 MAX_VIEWERS = 100
 # Often enough for an edge to turn red within 30 s of its last word.

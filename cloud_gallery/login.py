@@ -1,7 +1,5 @@
 """The page's own files, and the way in and out."""
 
-from __future__ import annotations
-
 import asyncio
 from functools import partial
 from http import HTTPStatus

@@ -1,7 +1,5 @@
 """The page, and the answers to its requests."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

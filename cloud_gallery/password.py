@@ -1,7 +1,5 @@
 """One password, kept as a hash only (scrypt, https://www.rfc-editor.org/rfc/rfc7914)."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import hashlib

@@ -1,7 +1,5 @@
 """What the gallery does from its start to its end."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import socket
@@ -12,12 +10,13 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cloud_gallery.access import Access
-from cloud_gallery.live import FILTERS, Hub
+from cloud_gallery.live import Hub
 from cloud_gallery.pages import Pages
 from cloud_gallery.settings import GallerySettings
 from face_messages import Monitor, Session
+from face_messages.message import STORED_TOPIC
 from face_messages.service import program
-from face_messages.service.health import Listener
+from face_messages.service.health import FILTERS, Listener
 from face_messages.service.monitor import show_session
 from face_messages.service.settings import broker_urls
 from object_store.readable import ReadableBucket
@@ -59,8 +58,7 @@ def work(settings: GallerySettings, stop: program.Stop) -> int:
     session = Session(
         broker_urls(settings.mqtt_url),
         client_id=settings.gallery_id,
-        endpoint=Listener(FILTERS, hub.heard),
-        session_expiry=0,
+        endpoint=Listener((f"{STORED_TOPIC}/#", *FILTERS), hub.heard),
         keep_session=False,
     )
     monitor = Monitor()

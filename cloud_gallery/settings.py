@@ -1,7 +1,5 @@
 """The gallery's settings, and what follows from its addresses."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`python -m cloud_saver`."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """What the saver tells of its work: each object as it is stored, and its health."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import OrderedDict, deque

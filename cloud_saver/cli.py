@@ -1,7 +1,5 @@
 """`python -m cloud_saver erase` and `retention`: what is done to the bucket by hand."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import sys

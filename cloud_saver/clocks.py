@@ -1,7 +1,5 @@
 """Whose clock is wrong, and by how much: faces are filed by the cameras' time, and latencies count from it."""
 
-from __future__ import annotations
-
 import logging
 import threading
 

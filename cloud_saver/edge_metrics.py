@@ -1,7 +1,5 @@
 """How the edges are, as figures for Prometheus, which cannot reach them behind their NAT."""
 
-from __future__ import annotations
-
 import math
 import re
 import threading

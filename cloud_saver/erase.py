@@ -1,7 +1,5 @@
 """Deletes what a camera saw between two times: people have the right to it."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What the saver does from its start to its end."""
 
-from __future__ import annotations
-
 import logging
 import threading
 
@@ -14,7 +12,6 @@ from cloud_saver.settings import SaverSettings, amqp_urls
 from face_messages import Monitor, Session, Taker
 from face_messages.mqtt.connection import Connection
 from face_messages.mqtt.endpoint import Endpoint, Multiplexer
-from face_messages.mqtt.session import NEVER
 from face_messages.service import program
 from face_messages.service.health import FILTERS, Listener, Reporter
 from face_messages.service.monitor import show_session, show_taker
@@ -27,7 +24,6 @@ log = logging.getLogger(__name__)
 _SETTLE_SECONDS = 4.0
 # The broker keeps giving an absent member of a group its share, and hands none of it on. So a member's session ends
 # with its connection, and the broker soon misses a silent member; in seconds.
-_GROUP_SESSION_SECONDS = 0
 _GROUP_KEEPALIVE = 10
 
 
@@ -50,7 +46,6 @@ def _session(settings: SaverSettings, endpoint: Endpoint, window: int) -> Connec
         client_id=settings.client_id,
         endpoint=endpoint,
         tls=settings.tls,
-        session_expiry=_GROUP_SESSION_SECONDS if settings.saver_group else NEVER,
         keep_session=not settings.saver_group,
         keepalive=_GROUP_KEEPALIVE if settings.saver_group else 30,
         receive_maximum=window,

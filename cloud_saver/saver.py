@@ -1,7 +1,5 @@
 """Takes messages from the cloud broker, writes each to the bucket, and only then lets go."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import sched
@@ -142,7 +140,6 @@ class Saver:
     def _ended(self, job: _Job, began: float, error: StoreError | None) -> None:
         """Called by the writer."""
         if error is None:
-            self._state.works()
             self._let_go(job)
         else:
             job.in_doubt = True
@@ -169,6 +166,7 @@ class Saver:
             if len(self._done) > _REMEMBERED:
                 self._done.popitem(last=False)
             self.stored += 1
+        self._state.works()  # whoever this wakes reads the count
         captured_at = job.stored.captured_at
         self.on_stored(job.stored, (datetime.now(UTC) - captured_at).total_seconds() if captured_at else None)
         for taken in job.waiting:
@@ -209,7 +207,6 @@ class Saver:
                     continue
                 last = error.problem
             else:
-                self._state.works()
                 return
             stored = self.stored
             self._state.wait(backoff.next_delay())

@@ -1,16 +1,13 @@
 """The saver's settings."""
 
-from __future__ import annotations
-
 import socket
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from face_messages.amqp.url import AmqpUrl
-from face_messages.mqtt.url import TlsFiles
-from face_messages.service.settings import MqttSettings, MqttUrl, Name, broker_urls, tls_contradictions
+from face_messages.mqtt.url import AmqpUrl, TlsFiles
+from face_messages.service.settings import MqttSettings, MqttUrl, Name, broker_urls, tls_contradictions, understood_by
 from object_store.settings import StoreSettings
 
 
@@ -19,12 +16,7 @@ def amqp_urls(setting: SecretStr) -> tuple[AmqpUrl, ...]:
     return AmqpUrl.parse_all(setting.get_secret_value())
 
 
-def _check_amqp_urls(text: SecretStr) -> SecretStr:
-    amqp_urls(text)
-    return text
-
-
-AmqpUrls = Annotated[SecretStr, AfterValidator(_check_amqp_urls)]
+AmqpUrls = Annotated[SecretStr, understood_by(AmqpUrl.parse_all)]
 
 
 class SaverSettings(StoreSettings, MqttSettings):

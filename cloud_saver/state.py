@@ -1,7 +1,5 @@
 """Whether the store takes anything at present."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -3,8 +3,6 @@
 A thread for each costs half as much again: they take turns at Python's lock, and each turn is a switch between threads.
 """
 
-from __future__ import annotations
-
 import select
 import threading
 import time

@@ -6,7 +6,8 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self, cast
+from typing import Any, Self
+from uuid import UUID
 
 from face_messages.message import Message
 
@@ -15,19 +16,33 @@ CONTENT_TYPE = "image/png"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _REQUIRED = ("specversion", "id", "source", "type", "time")
-_ATTRIBUTES = frozenset((*_REQUIRED, "frame", "framesize", "facebox", "score", "track"))
-
-# No control characters, and nothing that UTF-8 in MQTT or a log line would choke on.
-_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]+")
-_SOURCE = re.compile(r"/edges/(?P<edge>.+?)/cameras/(?P<camera>.+)")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|\+00:00)", re.ASCII)
-_COUNT = re.compile(r"0|[1-9]\d{0,14}", re.ASCII)
-_TRACK = re.compile(r"[0-9A-Za-z._-]{1,64}", re.ASCII)
-_SCORE = re.compile(r"-?\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 
 # In bytes, since it has to fit a correlation: without receipts it would be sent for ever.
 _MAX_ID = 256
-_MAX_SOURCE = 4096
+# Characters of any attribute.
+_LONGEST = 4096
+
+# No control characters, and nothing that UTF-8 in MQTT or a log line would choke on.
+_PRINTABLE = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]"
+_COUNT = r"(0|[1-9]\d{0,14})"
+_DATE_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|\+00:00)"
+
+# Each attribute, as a pattern and in words.
+_SHAPES = {
+    name: (re.compile(pattern, re.ASCII), words)
+    for name, pattern, words in (
+        ("specversion", r"1\.0", "1.0"),
+        ("id", f"{_PRINTABLE}+", f"1 to {_MAX_ID} bytes without control characters"),
+        ("source", f"/edges/({_PRINTABLE}+?)/cameras/({_PRINTABLE}+)", "/edges/<EDGE_ID>/cameras/<CAMERA_ID>"),
+        ("type", re.escape(EVENT_TYPE), EVENT_TYPE),
+        ("time", _DATE_TIME, "RFC 3339 in UTC, with microseconds at most"),
+        ("frame", _COUNT, "a count"),
+        ("framesize", f"{_COUNT},{_COUNT}", "two counts with a comma between"),
+        ("facebox", f"{_COUNT},{_COUNT},{_COUNT},{_COUNT}", "four counts with commas between"),
+        ("score", r"-?\d{1,9}(?:\.\d{1,9})?", "a decimal number"),
+        ("track", r"[0-9A-Za-z._-]{1,64}", "1 to 64 letters, digits, dots, hyphens and underscores"),
+    )
+}
 
 
 class InvalidEventError(ValueError):
@@ -86,75 +101,45 @@ class FaceEvent:
 
         InvalidEventError: the message is not a face event.
         """
-        found: dict[str, str] = {}
+        found: dict[str, re.Match[str]] = {}
         for name, value in message.user_properties:
-            if name in _ATTRIBUTES:
-                if name in found:
-                    raise InvalidEventError(f"attribute {name!r} is there twice")
-                found[name] = value
+            if name not in _SHAPES:
+                continue
+            if name in found:
+                raise InvalidEventError(f"attribute {name!r} is there twice")
+            pattern, words = _SHAPES[name]
+            match = pattern.fullmatch(value) if len(value) <= _LONGEST else None
+            if match is None or (name == "id" and len(value.encode()) > _MAX_ID):
+                raise InvalidEventError(f"{name} is not {words}")
+            found[name] = match
         for name in _REQUIRED:
             if name not in found:
                 raise InvalidEventError(f"attribute {name!r} is missing")
-        if found["specversion"] != "1.0":
-            raise InvalidEventError("specversion is not 1.0")
-        if found["type"] != EVENT_TYPE:
-            raise InvalidEventError(f"type is not {EVENT_TYPE}")
         if message.content_type != CONTENT_TYPE:
             raise InvalidEventError(f"content type is not {CONTENT_TYPE}")
-        if len(found["id"].encode()) > _MAX_ID or not _PRINTABLE.fullmatch(found["id"]):
-            raise InvalidEventError(f"id has control characters, nothing at all or more than {_MAX_ID} bytes")
-        edge_id, camera_id = _parse_source(found["source"])
-        frame, score, track = found.get("frame"), found.get("score"), found.get("track")
-        if track is not None and not _TRACK.fullmatch(track):
-            raise InvalidEventError("track is not 1 to 64 letters, digits, dots, hyphens and underscores")
+        edge_id, camera_id = found["source"].groups()
         return cls(
-            id=found["id"],
+            id=found["id"][0],
             edge_id=edge_id,
             camera_id=camera_id,
-            time=_parse_time(found["time"]),
-            frame=None if frame is None else _count("frame", frame),
-            framesize=cast("tuple[int, int] | None", _numbers(found, "framesize", 2)),
-            facebox=cast("tuple[int, int, int, int] | None", _numbers(found, "facebox", 4)),
-            score=None if score is None else _parse_score(score),
-            track=track,
+            time=_date_time(found["time"][0]),
+            frame=int(found["frame"][0]) if "frame" in found else None,
+            framesize=_counts(found.get("framesize")),
+            facebox=_counts(found.get("facebox")),
+            score=float(found["score"][0]) if "score" in found else None,
+            track=found["track"][0] if "track" in found else None,
         )
 
 
-def _parse_source(text: str) -> tuple[str, str]:
-    match = _SOURCE.fullmatch(text) if len(text) <= _MAX_SOURCE and _PRINTABLE.fullmatch(text) else None
-    if match is None:
-        raise InvalidEventError("source is not /edges/<EDGE_ID>/cameras/<CAMERA_ID>")
-    return match["edge"], match["camera"]
-
-
-def _parse_time(text: str) -> datetime:
-    if not _TIME.fullmatch(text):
-        raise InvalidEventError("time is not RFC 3339 in UTC, with microseconds at most")
+def _date_time(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidEventError(f"time is not a date: {error}") from error
 
 
-def _count(name: str, text: str) -> int:
-    if not _COUNT.fullmatch(text):
-        raise InvalidEventError(f"{name} holds something that is not a count")
-    return int(text)
-
-
-def _numbers(found: dict[str, str], name: str, how_many: int) -> tuple[int, ...] | None:
-    if name not in found:
-        return None
-    parts = found[name].split(",", how_many)
-    if len(parts) != how_many:
-        raise InvalidEventError(f"{name} is not {how_many} numbers")
-    return tuple(_count(name, part) for part in parts)
-
-
-def _parse_score(text: str) -> float:
-    if not _SCORE.fullmatch(text):
-        raise InvalidEventError("score is not a decimal number")
-    return float(text)
+def _counts(match: re.Match[str] | None) -> Any:
+    return None if match is None else tuple(map(int, match.groups()))
 
 
 _id_lock = threading.Lock()
@@ -174,5 +159,4 @@ def new_id() -> str:
         _last_stamp = stamp = max(stamp, _last_stamp + 1)
     value = (stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0b10 << 62
     value |= int.from_bytes(os.urandom(8)) >> 2
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return str(UUID(int=value))

@@ -1,7 +1,5 @@
 """Reads the answers of an HTTP server, strictly. It is given the bytes, and does no input or output itself."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Generator, Mapping
 from typing import NamedTuple, TypeVar

@@ -4,8 +4,6 @@
 SDK's signer and sent without the SDK's client, at a third of the cost.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import time
@@ -25,9 +23,8 @@ from object_store.settings import BucketSettings, StoreSettings
 from object_store.signing import HmacKeys, Request
 from object_store.tokens import Tokens
 
-# They would tell of signatures and tokens.
-for _name in ("ibm_botocore", "urllib3"):
-    logging.getLogger(_name).setLevel(logging.ERROR)
+# It would tell of signatures and tokens.
+logging.getLogger("ibm_botocore").setLevel(logging.ERROR)
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,6 @@ The requests are signed and sent by the bucket. An answer that is no yes becomes
 or follow a redirect.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import re

@@ -4,14 +4,11 @@ That costs a third of what `http.client` costs, an answer must be whole in time,
 way.
 """
 
-from __future__ import annotations
-
 import contextlib
 import select
+import socket
 import ssl
 import time
-
-from urllib3.connection import HTTPConnection
 
 from object_store.answers import Answer, Reader
 
@@ -27,12 +24,11 @@ class KeptConnectionClosedError(ConnectionError):
 
 
 class Connection:
-    """A connection that urllib3 has made, for one request at a time."""
+    """Over a socket that is connected, for one request at a time. `seconds` are for sending, and again for reading."""
 
-    def __init__(self, made: HTTPConnection, seconds: float) -> None:
-        self._made = made
+    def __init__(self, sock: socket.socket, seconds: float) -> None:
+        self._sock = sock
         self._seconds = seconds
-        self._sock = made.sock
         self._sock.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self._sock, select.POLLIN)
@@ -54,7 +50,7 @@ class Connection:
         return bool(self._poll.poll(0))
 
     def close(self) -> None:
-        self._made.close()
+        self._sock.close()
 
     def start(self, method: str, request: bytes, max_bytes: int) -> None:
         self.reusable = False

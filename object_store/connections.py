@@ -1,26 +1,20 @@
-"""One HTTP or HTTPS server, asked over connections that are kept. urllib3 makes each: name, TLS, proxy."""
-
-from __future__ import annotations
+"""One HTTP or HTTPS server, asked over connections that are kept."""
 
 import contextlib
 import os
+import socket
 import ssl
 import time
 import weakref
 from collections import deque
 from collections.abc import Mapping
 from functools import cached_property
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
-from urllib3.util import make_headers
-
-from face_messages.mqtt.proxy import proxy_for
-from object_store.answers import MAX_BYTES, NO_HTTP, Answer
+from face_messages.mqtt.proxy import Proxy, proxy_for
+from object_store.answers import MAX_BYTES, Answer
 from object_store.connection import Connection
 
 # A new connection looks the name up again and reads the CAs again. In seconds.
@@ -60,7 +54,7 @@ class Connections:
         try:
             data = self._data(method, path, headers, body)
             connection = self._kept() or self._connect()
-        except (HTTPError, HTTPException, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             self.close()  # the other connections will have met the same fate
             raise _cause(error) from error
         connection.start(method, data, max_bytes)
@@ -106,7 +100,7 @@ class Connections:
 
     def _data(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
         if self._proxy and not self._tls:
-            path, headers = self.origin + path, {**headers, **self._proxy[1]}
+            path, headers = self.origin + path, {**headers, **self._proxy.headers}
         return _request(method, path, headers, body)
 
     def _kept(self) -> Connection | None:
@@ -119,23 +113,24 @@ class Connections:
         return None
 
     def _connect(self) -> Connection:
-        host, headers = self._proxy or (self._address, {})
-        options: dict[str, Any] = {"timeout": self._connect_seconds}
-        if self._tls:
-            options["ssl_context"] = self._trusting()
-        made = HTTPSConnection(*host, **options) if self._tls else HTTPConnection(*host, **options)
         if self._proxy and self._tls:
-            made.set_tunnel(*self._address, headers)
-        made.connect()
-        return Connection(made, self._read_seconds)
+            sock = self._proxy.connect(*self._address, timeout=self._connect_seconds)
+            sock.settimeout(self._connect_seconds)
+        else:
+            address = (self._proxy.host, self._proxy.port) if self._proxy else self._address
+            sock = socket.create_connection(address, timeout=self._connect_seconds)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls:
+                sock = self._trusting().wrap_socket(sock, server_hostname=self._address[0])
+        except BaseException:
+            sock.close()
+            raise
+        return Connection(sock, self._read_seconds)
 
     @cached_property
-    def _proxy(self) -> tuple[tuple[str, int], dict[str, str]] | None:
-        """Address and headers of the proxy; None where there is none."""
-        if (proxy := proxy_for(*self._address, tls=self._tls)) is None:
-            return None
-        user = None if proxy.username is None else f"{proxy.username}:{proxy.password or ''}"
-        return (proxy.host, proxy.port), dict(make_headers(proxy_basic_auth=user))
+    def _proxy(self) -> Proxy | None:
+        return proxy_for(*self._address, tls=self._tls)
 
     def _trusting(self) -> ssl.SSLContext:
         """Made again when the file with the CAs has changed."""
@@ -174,11 +169,5 @@ def _request(method: str, path: str, headers: Mapping[str, str], body: bytes) ->
     return b"%s\r\n\r\n%s" % (head.encode("latin-1"), body)
 
 
-def _cause(error: BaseException) -> OSError:
-    """The trouble itself, out of the error that urllib3 wraps it in."""
-    if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
-        return TimeoutError("no answer in time")
-    for each in (error, error.__cause__):
-        if isinstance(each, OSError):
-            return each
-    return OSError(type(error).__name__ if isinstance(error, ValueError) else NO_HTTP)
+def _cause(error: Exception) -> OSError:
+    return error if isinstance(error, OSError) else OSError(type(error).__name__)

@@ -1,7 +1,5 @@
 """What can be wrong with a store, in words that say what to do."""
 
-from __future__ import annotations
-
 import re
 import ssl
 from datetime import UTC, datetime, timedelta

@@ -1,12 +1,11 @@
 """Where in the bucket a message belongs. The key follows from the message alone, so saving it twice is harmless."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from urllib.parse import quote
 
 from face_messages import FaceEvent, InvalidEventError, Message
@@ -19,7 +18,7 @@ _PLAIN = re.compile(r"[ -$&-\[\]-~]*").fullmatch
 _MAX_METADATA = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredObject:
     """An object as it is to be written."""
 
@@ -28,11 +27,11 @@ class StoredObject:
     content_type: str
     metadata: dict[str, str]
     captured_at: datetime | None
-    #: Of the body.
-    md5: bytes = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "md5", hashlib.md5(self.body, usedforsecurity=False).digest())
+    @cached_property
+    def md5(self) -> bytes:
+        """Of the body."""
+        return hashlib.md5(self.body, usedforsecurity=False).digest()
 
 
 def object_for(message: Message, *, received_at: datetime) -> StoredObject:

@@ -1,7 +1,5 @@
 """What is in the bucket, in the order of the keys."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from operator import itemgetter
 from os.path import commonprefix

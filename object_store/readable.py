@@ -1,7 +1,5 @@
 """A bucket whose objects are read, and linked to, as the gallery does."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from typing import NamedTuple

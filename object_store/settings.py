@@ -1,7 +1,5 @@
 """Where the bucket is, and who may use it: settings of saver and gallery."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit

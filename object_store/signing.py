@@ -1,7 +1,5 @@
 """Signs requests with HMAC keys, by the SDK's signer, and for the region that the store checks."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from dataclasses import dataclass, field

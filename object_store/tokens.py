@@ -1,7 +1,5 @@
 """IBM Cloud's IAM: an API key is exchanged for a token that is good for an hour."""
 
-from __future__ import annotations
-
 import json
 import re
 import threading

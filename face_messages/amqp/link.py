@@ -1,7 +1,5 @@
 """What goes out to a node, and why there is none."""
 
-from __future__ import annotations
-
 from pika import exceptions
 from pika.channel import Channel
 
@@ -24,37 +22,32 @@ class AmqpLink:
     may_publish = True
 
     def __init__(self, loop: Loop, taking: Channel, telling: Channel) -> None:
-        self._loop = loop
-        self._taking = taking
-        self._telling = telling
-
-    @property
-    def reading(self) -> bool:
-        return self._loop.reading
-
-    @reading.setter
-    def reading(self, wanted: bool) -> None:
-        self._loop.reading = wanted
+        #: What runs its two channels; messages come by the one, all else by the other.
+        self.loop = loop
+        self.taking = taking
+        self.telling = telling
+        #: Whether more is to be read from the broker; the session has the loop do so.
+        self.reading = True
 
     @property
     def unsent(self) -> int:
         """Bytes that wait for the socket. AMQPError: the connection is gone, whose end the session hears next."""
-        if not self._telling.is_open:
+        if not self.telling.is_open:
             raise exceptions.ChannelWrongStateError("the connection is gone")
-        return int(self._telling.connection._get_write_buffer_size())  # noqa: SLF001 - there is no other way
+        return int(self.telling.connection._get_write_buffer_size())  # noqa: SLF001 - there is no other way
 
     def publish(self, message: Message, *, reply: object = None, retain: bool = False) -> int:
         """Sends; no packet id comes back, and no acknowledgement."""
         del reply, retain
         if self.unsent < _MAX_UNSENT:
-            self._telling.basic_publish(EXCHANGE, routing_key(message.topic), message.payload, to_amqp(message))
+            self.telling.basic_publish(EXCHANGE, routing_key(message.topic), message.payload, to_amqp(message))
         return 0
 
     def tell(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         self.publish(Message(topic, payload), retain=retain)
 
     def acknowledge(self, packet_id: int) -> None:
-        self._taking.basic_ack(packet_id)
+        self.taking.basic_ack(packet_id)
 
 
 def why(error: BaseException | str) -> str:

@@ -1,7 +1,5 @@
 """pika's loop, whose sockets can be left unread for a while."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from pika.adapters.select_connection import IOLoop

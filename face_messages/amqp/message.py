@@ -3,8 +3,6 @@
 https://www.rabbitmq.com/docs/mqtt#implementation
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

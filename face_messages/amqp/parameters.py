@@ -1,7 +1,5 @@
 """What pika wants to know of a connection."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

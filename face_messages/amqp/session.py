@@ -7,8 +7,6 @@ Two connections, run by one thread. RabbitMQ reads nothing more from a connectio
 memory is short; acknowledgements, which make room there, must not wait behind that.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import random
@@ -134,32 +132,34 @@ class AmqpSession(Connection):
             taking, telling = connections
             taking.channel(
                 on_open_callback=lambda ours: telling.channel(
-                    on_open_callback=lambda theirs: self._declare(loop, ours, theirs)
+                    on_open_callback=lambda theirs: self._declare(AmqpLink(loop, ours, theirs))
                 )
             )
 
-    def _declare(self, loop: Loop, taking: Channel, telling: Channel) -> None:
+    def _declare(self, link: AmqpLink) -> None:
         """Makes the queue where there is none yet, then subscribes."""
-        taking.connection.channel(on_open_callback=lambda trial: self._try_to_declare(trial, loop, taking, telling))
 
-    def _try_to_declare(self, trial: Channel, loop: Loop, taking: Channel, telling: Channel) -> None:
+        def declare(trial: Channel) -> None:
+            def made(_: object) -> None:
+                trial.close()
+                self._subscribe(link)
+
+            trial.add_on_close_callback(refused)
+            trial.queue_declare(QUEUE, durable=True, arguments=ARGUMENTS, callback=made)
+
         # One that exists with other arguments ends the channel that asks for it, and may be used all the same.
         def refused(_: Channel, error: BaseException) -> None:
             if isinstance(error, exceptions.ChannelClosedByBroker):
                 if error.reply_code == 406:
                     log.warning("the queue %s was made otherwise and is used as it is: %s", QUEUE, error.reply_text)
-                    self._subscribe(loop, taking, telling)
+                    self._subscribe(link)
                 else:
                     self._failed(None, error)
 
-        def made(_: object) -> None:
-            trial.close()
-            self._subscribe(loop, taking, telling)
+        link.taking.connection.channel(on_open_callback=declare)
 
-        trial.add_on_close_callback(refused)
-        trial.queue_declare(QUEUE, durable=True, arguments=ARGUMENTS, callback=made)
-
-    def _subscribe(self, loop: Loop, taking: Channel, telling: Channel) -> None:
+    def _subscribe(self, link: AmqpLink) -> None:
+        taking, telling = link.taking, link.telling
         for channel in (taking, telling):
             channel.add_on_close_callback(self._failed)
             channel.add_on_cancel_callback(lambda _: self._failed(None, "the broker ended the subscription"))
@@ -175,26 +175,26 @@ class AmqpSession(Connection):
             for name in listened:
                 telling.queue_bind(queue, EXCHANGE, binding_key(name))
             telling.basic_consume(queue, self._received, auto_ack=True)
-            self._up(loop, taking, telling, queue)
+            self._up(link, queue)
 
         telling.queue_declare("", exclusive=True, auto_delete=True, arguments=_LISTENING, callback=listen)
 
-    def _up(self, loop: Loop, taking: Channel, telling: Channel, queue: str) -> None:
-        self._link = link = AmqpLink(loop, taking, telling)
+    def _up(self, link: AmqpLink, queue: str) -> None:
+        self._link = link
         self._say_up()
         link.publish(Message(status_topic(self.client_id), b"online"))
         self._linked(link)  # type: ignore[arg-type] # it is used as one
         self._work()
-        taking.basic_consume(QUEUE, self._received)
-        self._look_later(loop, telling, queue)
+        link.taking.basic_consume(QUEUE, self._received)
+        self._look_later(link, queue)
 
-    def _look_later(self, loop: Loop, telling: Channel, queue: str) -> None:
+    def _look_later(self, link: AmqpLink, queue: str) -> None:
         """Asks now and then for something that takes a majority of the nodes: a node that does not see the others
         delivers nothing and does not say why. One that delivers is busy and not cut off.
         """
 
         def look() -> None:
-            if not telling.is_open:
+            if not link.telling.is_open:
                 return
             taken = self._taken
             timer: Any = None
@@ -206,25 +206,24 @@ class AmqpSession(Connection):
                     self._failed(None, "it does not see the other nodes")
                 else:
                     taken = self._taken
-                    timer = loop.call_later(self._answer_within, late)
+                    timer = link.loop.call_later(self._answer_within, late)
+
+            def unbind(_: object) -> None:
+                if link.telling.is_open:
+                    link.telling.queue_unbind(queue, EXCHANGE, _PROBE, callback=answered)
 
             def answered(_: object) -> None:
-                loop.remove_timeout(timer)
+                link.loop.remove_timeout(timer)
                 self._answer_within = _ANSWER_SECONDS
-                self._look_later(loop, telling, queue)
+                self._look_later(link, queue)
 
-            timer = loop.call_later(self._answer_within, late)
+            timer = link.loop.call_later(self._answer_within, late)
+            link.telling.queue_bind(queue, EXCHANGE, _PROBE, callback=unbind)
 
-            telling.queue_bind(queue, EXCHANGE, _PROBE, callback=lambda _: unbind(answered))
-
-        def unbind(then: Any) -> None:
-            if telling.is_open:
-                telling.queue_unbind(queue, EXCHANGE, _PROBE, callback=then)
-
-        loop.call_later(_LOOK_SECONDS, look)
+        link.loop.call_later(_LOOK_SECONDS, look)
 
     def _received(self, channel: Channel, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-        is_face = self._link is not None and channel is self._link._taking  # noqa: SLF001 - one part of it
+        is_face = self._link is not None and channel is self._link.taking
         message = from_amqp(method.routing_key, properties, body)
         self.endpoint.received(Received(message, method.delivery_tag if is_face else None))
         if is_face:
@@ -239,7 +238,9 @@ class AmqpSession(Connection):
         if self._timer is not None:
             self._loop.remove_timeout(self._timer)
             self._timer = None
-        if (wait := self.endpoint.work(time.monotonic())) is not None:
+        wait = self.endpoint.work(time.monotonic())
+        self._loop.reading = self._link.reading
+        if wait is not None:
             self._timer = self._loop.call_later(wait, self._work)
 
     def _farewell(self) -> None:
@@ -253,7 +254,7 @@ class AmqpSession(Connection):
         self._error = LostError("stopped")
         assert self._loop is not None
         self._loop.call_later(FAREWELL_SECONDS, self._loop.stop)
-        for channel in (self._link._taking, self._link._telling):  # noqa: SLF001 - one part of it
+        for channel in (self._link.taking, self._link.telling):
             channel.connection.close()
 
 

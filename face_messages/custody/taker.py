@@ -1,7 +1,5 @@
 """The taking side of custody: from a broker into safety, with a receipt for a sender that asked for one."""
 
-from __future__ import annotations
-
 import logging
 import math
 import time
@@ -32,7 +30,7 @@ class Taken:
     #: The link that it came by, and what its acknowledgement there must carry.
     link: Link
     packet_id: int | None
-    _settle: Callable[[Taken, str | None], None]
+    _settle: "Callable[[Taken, str | None], None]"
 
     def safe(self) -> None:
         """Lets the broker forget the message and its sender discard it. Callable from any thread."""

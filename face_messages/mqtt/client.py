@@ -6,8 +6,7 @@ No message is kept: paho's `publish` would send it again by itself, and that is 
 those in use. A client lives as long as its connection, without a thread; one thread calls it.
 """
 
-from __future__ import annotations
-
+import socket
 from collections.abc import Callable
 
 import paho.mqtt.client as paho
@@ -119,7 +118,7 @@ class Client(paho.Client):
 
     # -- paho's own, overridden ---------------------------------------------------------------
 
-    def _create_socket(self) -> paho.SocketLike:
+    def _create_socket(self) -> socket.socket:
         return self.wire.socket
 
     def _mid_generate(self) -> int:
@@ -165,8 +164,8 @@ class Link:
         self.session_present = session_present
         #: PUBLISH packets that may be unacknowledged at a time.
         self.receive_maximum: int = getattr(connack, "ReceiveMaximum", _PACKET_IDS)
-        #: Bytes of a PUBLISH packet, or None where the broker names no limit.
-        self.max_packet: int | None = getattr(connack, "MaximumPacketSize", None)
+        #: Bytes of a PUBLISH packet that the broker takes at most.
+        self.max_packet: int = getattr(connack, "MaximumPacketSize", _LARGEST_PACKET)
         #: Whether more is to be read from the broker; a taker that holds too much turns it off for a while.
         self.reading = True
 
@@ -190,21 +189,18 @@ class Link:
         try:
             properties = pack(message, reply)
             size = packet_size(message, properties)
-            if self._fits(size):
+            if size <= self.max_packet:
                 return self._client.send(message, properties, qos=1, retain=retain)
         except (ValueError, OverflowError) as error:
             raise UndeliverableError(f"no valid MQTT packet: {error}") from error
-        raise UndeliverableError(f"a packet of {size} bytes, the broker takes {self.max_packet or _LARGEST_PACKET}")
+        raise UndeliverableError(f"a packet of {size} bytes, the broker takes {self.max_packet}")
 
     def tell(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Sends with QoS 0, beside all windows; not what is larger than the broker takes."""
         message = Message(topic, payload)
         properties = pack(message)
-        if self._fits(packet_size(message, properties)):
+        if packet_size(message, properties) <= self.max_packet:
             self._client.send(message, properties, qos=0, retain=retain)
 
     def acknowledge(self, packet_id: int) -> None:
         self._client.acknowledge(packet_id)
-
-    def _fits(self, size: int) -> bool:
-        return size <= (self.max_packet or _LARGEST_PACKET)

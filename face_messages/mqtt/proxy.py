@@ -4,8 +4,6 @@ Both names are read in lower case first, as curl does, and `ALL_PROXY` where the
 names without a dot, such as those of a compose network, are never reached through a proxy.
 """
 
-from __future__ import annotations
-
 import base64
 import ipaddress
 import os
@@ -16,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from face_messages.message import printable
@@ -46,7 +45,7 @@ class Proxy:
     password: str | None = field(default=None, repr=False)
 
     @classmethod
-    def parse(cls, text: str, variable: str) -> Proxy:
+    def parse(cls, text: str, variable: str) -> Self:
         """From `http://user:password@host:port`, where all but the host may be left out.
 
         ProxyError: what is wrong, without repeating the text.
@@ -91,13 +90,18 @@ class Proxy:
             raise ProxyError(f"the proxy {self} {self._why(status, reason, _authority(host, port))}")
         return sock
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to the proxy says of its user."""
+        if self.username is None:
+            return {}
+        pair = base64.b64encode(f"{self.username}:{self.password or ''}".encode()).decode()
+        return {"Proxy-Authorization": f"Basic {pair}"}
+
     def _request(self, host: str, port: int) -> bytes:
         target = _authority(host.encode("idna").decode(), port)
-        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
-        if self.username is not None:
-            pair = base64.b64encode(f"{self.username}:{self.password or ''}".encode()).decode()
-            lines.append(f"Proxy-Authorization: Basic {pair}")
-        return "\r\n".join([*lines, "", ""]).encode()
+        headers = [f"{name}: {value}" for name, value in {"Host": target, **self.headers}.items()]
+        return "\r\n".join([f"CONNECT {target} HTTP/1.1", *headers, "", ""]).encode()
 
     def _why(self, status: int, reason: str, target: str) -> str:
         said = f"({status} {reason})"

@@ -35,17 +35,16 @@ _STEADY_SECONDS = 60.0
 _MUCH = 64 * 1024
 # Larger PUBLISH packets are passed over, in bytes.
 _MAX_PACKET = 10 * 1024 * 1024
-#: A session expiry: brokers count by the wall clock, and one that jumps must not end the session of a program that
-#: restarts (MQTT 5.0, section 3.1.2.11.2).
-NEVER = 0xFFFFFFFF
+# A session expiry: brokers count by the wall clock, and one that jumps must not end the session of a program that
+# restarts (MQTT 5.0, section 3.1.2.11.2).
+_NEVER = 0xFFFFFFFF
 
 
 @dataclass(eq=False, repr=False)
 class Session(Connection):
     """Keeps one MQTT 5 session up. The session belongs to its client id."""
 
-    session_expiry: int = NEVER  #: how long the broker keeps the session of a client that is gone, in seconds
-    keep_session: bool = True  #: whether the session outlives an orderly stop
+    keep_session: bool = True  #: whether the broker keeps the session while this client is gone
     receive_maximum: int = 65535  #: unacknowledged messages that the broker may send at a time
     keepalive: int = 30  #: a silent connection is given up after this long, in seconds
 
@@ -95,9 +94,8 @@ class Session(Connection):
         client.will_set(status_topic(self.client_id), b"offline", qos=1, retain=True)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        asked = properties(
-            PacketTypes.CONNECT, SessionExpiryInterval=self.session_expiry, ReceiveMaximum=self.receive_maximum
-        )
+        expiry = _NEVER if self.keep_session else 0
+        asked = properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry, ReceiveMaximum=self.receive_maximum)
         check(client.connect(self.url.host, self.url.port, self.keepalive, clean_start=False, properties=asked))
         return client
 
@@ -198,8 +196,7 @@ class Session(Connection):
             # An older version that takes over the session does not know them, and would take what comes for faces.
             check(client.unsubscribe(passing)[0])
         self._link.publish(Message(status_topic(self.client_id), b"offline"), retain=True)
-        forget = None if self.keep_session else properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0)
-        check(client.disconnect(properties=forget))
+        check(client.disconnect())
         wire, deadline = client.wire, time.monotonic() + FAREWELL_SECONDS
         while wire.unsent and (left := deadline - time.monotonic()) > 0:
             _watch(selector, wire, selectors.EVENT_WRITE)

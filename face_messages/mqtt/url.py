@@ -1,7 +1,5 @@
 """Where a broker is and how to get in: `mqtt://host:1883`, `mqtts://user:password@host:8883`."""
 
-from __future__ import annotations
-
 import re
 import socket
 import ssl
@@ -131,3 +129,10 @@ class BrokerUrl:
             sock.close()
             raise
         return sock
+
+
+@dataclass(frozen=True, slots=True)
+class AmqpUrl(BrokerUrl):
+    """Where a node of RabbitMQ is: `amqp://host:5672`, `amqps://user:password@host:5671`."""
+
+    PORTS: ClassVar[dict[str, int]] = {"amqp": 5672, "amqps": 5671}

@@ -38,13 +38,12 @@ class _Files:
                 self.reading = opened.enter_context(contextlib.closing(OutboxFile(path)))
             except sqlite3.Error as error:
                 raise OSError(f"{path}: {error}") from error
-            opened.pop_all()
+            self._opened = opened.pop_all()
 
     def close(self) -> None:
         """Lets go of all of it, also on a disk that is gone."""
-        for each in (self.reading, self.writing, self.claim):
-            with contextlib.suppress(*BROKEN):
-                each.close()
+        with contextlib.suppress(*BROKEN):
+            self._opened.close()
 
 
 def _may_be_damage(error: Exception) -> bool:

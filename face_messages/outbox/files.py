@@ -1,7 +1,5 @@
 """Where an outbox lies: claimed by one program at a time, opened, and kept aside where it is damaged."""
 
-from __future__ import annotations
-
 import fcntl
 import logging
 import sqlite3

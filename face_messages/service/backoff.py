@@ -2,8 +2,6 @@
 
 import random
 
-from face_messages.service.tempo import TEMPO
-
 
 class Backoff:
     """Doubling delays with full jitter, so that many clients of one server do not come back in step.
@@ -16,7 +14,7 @@ class Backoff:
     """
 
     #: Tests set this to a small fraction to have retries without the waiting.
-    scale = TEMPO
+    scale = 1.0
 
     def __init__(self, first: float = 0.5, longest: float = 30.0) -> None:
         self._first = first

@@ -1,13 +1,11 @@
 """How a program is: it says so as retained JSON, and others listen. docs/topic-and-qos.md has the fields."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -17,7 +15,6 @@ from face_messages.mqtt.client import Link
 from face_messages.mqtt.endpoint import Endpoint
 from face_messages.outbox.outbox import Outbox
 from face_messages.service.settings import Name
-from face_messages.service.tempo import TEMPO
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +25,8 @@ VERSION = "0.1.0"
 FILTERS = (f"{STATUS_TOPIC}/+/health", f"{STATUS_TOPIC}/+")
 
 #: In seconds: how often a program says how it is, and after which time without a word it counts as silent.
-EVERY_SECONDS = 10.0 * TEMPO
-SILENT_SECONDS = 25.0 * TEMPO
+EVERY_SECONDS = 10.0
+SILENT_SECONDS = 25.0
 
 #: A clock counts as right within this many seconds: words travel for a while.
 CLOCK_SECONDS = 60.0
@@ -40,7 +37,7 @@ MAX_CAMERAS = 16
 #: Cameras that a saver tells of. A name in a key has 128 characters at most.
 MAX_STORED_CAMERAS = 32
 
-_LOOK_SECONDS = 1.0 * TEMPO
+_LOOK_SECONDS = 1.0
 _MAX_TEXT = 120
 
 Text = Annotated[str, AfterValidator(lambda text: printable(text)[:_MAX_TEXT])]
@@ -72,7 +69,7 @@ class OutboxHealth(Fields):
     why: Text | None = None
 
     @classmethod
-    def of(cls, outbox: Outbox) -> OutboxHealth:
+    def of(cls, outbox: Outbox) -> Self:
         # A disk that fails must not end a link that can do without it.
         age = round(outbox.oldest_age(), 1) if outbox.totals.messages else 0.0
         return cls(

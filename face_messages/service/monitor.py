@@ -1,7 +1,5 @@
 """Figures for Prometheus at /metrics, and /healthz for a supervisor that restarts the program."""
 
-from __future__ import annotations
-
 import json
 import logging
 import sys
@@ -38,6 +36,43 @@ class Answer:
     content_type: str = "text/plain; charset=utf-8"
     status: HTTPStatus = HTTPStatus.OK
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class MonitorServer(ThreadingHTTPServer):
+    """Answers GET requests with what `answer` makes of the path and the header Host, in threads of its own."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, answer: Callable[[str, str], Answer]) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 10
+
+            def do_GET(self) -> None:
+                told = answer(self.path, self.headers.get("Host", ""))
+                self.send_response(told.status)
+                self.send_header("Content-Type", told.content_type)
+                self.send_header("Content-Length", str(len(told.body)))
+                for name, value in told.headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(told.body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+                log.debug(format, *args)
+
+        super().__init__((host, port), Handler)
+        self.port = int(self.server_address[1])
+        threading.Thread(target=self.serve_forever, name="monitor", daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base class's
+        """Logs; the base class prints. A client that went away in mid-answer is no error."""
+        is_gone = isinstance(sys.exception(), OSError)
+        level = logging.DEBUG if is_gone else logging.ERROR
+        log.log(level, "an HTTP request from %s failed", client_address, exc_info=True)
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
 
 
 class Monitor(Collector):
@@ -106,7 +141,7 @@ class Monitor(Collector):
 
     def serve(self, host: str, port: int) -> MonitorServer | None:
         """Starts the HTTP server, unless `port` is 0. OSError: the port is taken, or the address is not ours."""
-        return MonitorServer(self, host, port) if port else None
+        return MonitorServer(host, port, self.answer) if port else None
 
 
 def show_outbox(monitor: Monitor, outbox: Outbox) -> None:
@@ -151,42 +186,3 @@ def show_session(monitor: Monitor, connection: Connection, name: str) -> None:
     monitor.check(f"{name} connection", lambda: connection.is_alive)
     monitor.state(f"{name}_broker", lambda: "up" if connection.is_up else "down")
     monitor.state(f"{name}_broker_trouble", lambda: connection.trouble)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base class's
-        """Logs; the base class prints. A client that went away in mid-answer is no error."""
-        is_gone = isinstance(sys.exception(), OSError)
-        level = logging.DEBUG if is_gone else logging.ERROR
-        log.log(level, "an HTTP request from %s failed", client_address, exc_info=True)
-
-
-class MonitorServer:
-    """The HTTP server, in a thread of its own."""
-
-    def __init__(self, monitor: Monitor, host: str, port: int) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            timeout = 10
-
-            def do_GET(self) -> None:
-                answer = monitor.answer(self.path, self.headers.get("Host", ""))
-                self.send_response(answer.status)
-                self.send_header("Content-Type", answer.content_type)
-                self.send_header("Content-Length", str(len(answer.body)))
-                for name, value in answer.headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(answer.body)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-                log.debug(format, *args)
-
-        self._server = _Server((host, port), Handler)
-        self.port = int(self._server.server_address[1])
-        threading.Thread(target=self._server.serve_forever, name="monitor", daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()

@@ -1,8 +1,6 @@
 """Settings from environment variables and secret files, checked at the start."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -31,14 +29,14 @@ class SettingsError(ValueError):
         self.lines = lines
 
 
-def _check_url(text: SecretStr) -> SecretStr:
-    BrokerUrl.parse(text.get_secret_value())
-    return text
+def understood_by(parse: Callable[[str], object]) -> AfterValidator:
+    """Refuses a secret that `parse` does not understand, and otherwise leaves it as it is."""
 
+    def check(text: SecretStr) -> SecretStr:
+        parse(text.get_secret_value())
+        return text
 
-def _check_urls(text: SecretStr) -> SecretStr:
-    BrokerUrl.parse_all(text.get_secret_value())
-    return text
+    return AfterValidator(check)
 
 
 def _check_topic(text: str) -> str:
@@ -49,12 +47,31 @@ def _check_topic(text: str) -> str:
 
 
 #: An MQTT URL. Secret as a whole, since it may hold a password.
-MqttUrl = Annotated[SecretStr, AfterValidator(_check_url)]
+MqttUrl = Annotated[SecretStr, understood_by(BrokerUrl.parse)]
 #: One or several, with commas between.
-MqttUrls = Annotated[SecretStr, AfterValidator(_check_urls)]
+MqttUrls = Annotated[SecretStr, understood_by(BrokerUrl.parse_all)]
 Topic = Annotated[str, AfterValidator(_check_topic)]
 #: A name that is safe in a topic, a client id, a URL and an object key alike.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A setting as `--help` and the docs show it."""
+
+    variable: str
+    default: str
+    secret: bool
+    description: str
+
+    @classmethod
+    def of(cls, name: str, field: FieldInfo) -> Self:
+        default = "required" if field.is_required() else field.default
+        default = default.value if isinstance(default, Enum) else default
+        default = default.get_secret_value() if isinstance(default, SecretStr) else default
+        default = str(default).lower() if isinstance(default, bool) else default
+        secret = SecretStr in (field.annotation, *get_args(field.annotation))
+        return cls(name.upper(), "" if default is None else str(default), secret, field.description or "")
 
 
 class ProgramSettings(BaseSettings):
@@ -110,25 +127,6 @@ class ProgramSettings(BaseSettings):
         own = [name for name in cls.__annotations__ if name in cls.model_fields]
         inherited = [name for name in cls.model_fields if name not in own]
         return [Listed.of(name, cls.model_fields[name]) for name in (*own, *inherited)]
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A setting as `--help` and the docs show it."""
-
-    variable: str
-    default: str
-    secret: bool
-    description: str
-
-    @classmethod
-    def of(cls, name: str, field: FieldInfo) -> Self:
-        default = "required" if field.is_required() else field.default
-        default = default.value if isinstance(default, Enum) else default
-        default = default.get_secret_value() if isinstance(default, SecretStr) else default
-        default = str(default).lower() if isinstance(default, bool) else default
-        secret = SecretStr in (field.annotation, *get_args(field.annotation))
-        return cls(name.upper(), "" if default is None else str(default), secret, field.description or "")
 
 
 class MqttSettings(ProgramSettings):

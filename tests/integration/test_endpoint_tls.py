@@ -133,7 +133,7 @@ def test_https_goes_through_a_tunnel(authority: Authority, monkeypatch: pytest.M
         store.put(FACE)
     (head,) = asked
     assert head.startswith(b"CONNECT 192.0.2.1:9 HTTP/1.")
-    assert b"proxy-authorization: Basic bWU6aHVzaC13b3Jk" in head
+    assert b"Proxy-Authorization: Basic bWU6aHVzaC13b3Jk" in head
 
 
 def test_a_proxy_that_refuses_a_tunnel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,8 @@ def test_a_proxy_that_refuses_a_tunnel_is_told(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("https_proxy", proxy.url.replace("//", "//me:hush-word@"))
         error = refusal(store_at("https://store.example"))
         assert error.problem is Problem.UNREACHABLE
-        assert "407 Who are you?" in str(error)
+        assert "(407 Who are you?): correct them in HTTPS_PROXY" in str(error)
+        assert "hush-word" not in str(error)
 
 
 def test_no_proxy_is_used_for_hosts_that_are_excepted(monkeypatch: pytest.MonkeyPatch) -> None:

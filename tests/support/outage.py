@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from face_messages import FaceEvent, new_id
 from face_messages.message import TOPIC
-from face_messages.service import tempo
+from tests.support import fork_server
 from tests.support.parts import SendingSide
 
 # Unconfirmed faces, so that what gathers does so behind the next keeper: less than a sender's window.
@@ -15,7 +15,7 @@ _AHEAD = 200
 
 
 # With which a program's retries wait for a twentieth of the time.
-HASTY = {tempo.SWITCH: "0.05"}
+HASTY = {fork_server.TEMPO: "0.05"}
 
 
 def feed(detector: SendingSide, count: int, *, size: int) -> list[str]:

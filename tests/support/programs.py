@@ -13,15 +13,14 @@ from dev.stack.ports import free_port
 from dev.stack.processes import Started
 from dev.stack.programs import ROOT, PythonProcess, python_path
 from dev.stack.s3 import BUCKET, S3Server
-from face_messages.service import tempo
 from tests.support import fork_server
 from tests.support.waiting import eventually
 
 __all__ = ["AS_IN_THE_FIELD", "BUCKET", "QUICK", "ROOT", "Program", "forwarder", "saver"]
 
 # A program's back-offs and its words of health take a fifth of their time, or all of it.
-QUICK = {tempo.SWITCH: "0.2", "PYTEST_CURRENT_TEST": "yes"}
-AS_IN_THE_FIELD = {tempo.SWITCH: ""}
+QUICK = {fork_server.TEMPO: "0.2"}
+AS_IN_THE_FIELD = {fork_server.TEMPO: "1"}
 
 
 # Seconds between two looks at a program's figures. A look takes some milliseconds of the processor, here and there,
@@ -33,7 +32,10 @@ class Program(PythonProcess):
     """`python -m <name>` with these settings and no others but `QUICK`."""
 
     def __init__(self, name: str, folder: Path, settings: dict[str, str], *, forked: bool = True) -> None:
-        """`forked`: a fork of a process that has the libraries already. Tests of the start itself do without."""
+        """`forked`: a fork of a process that has the libraries already. Tests of the start itself do without.
+
+        Only forks are quick.
+        """
         self.forked = forked
         self.metrics_port = free_port()
         self._asked_at = 0.0

@@ -19,9 +19,9 @@ from face_messages.amqp.link import AmqpLink
 from face_messages.amqp.loop import Loop
 from face_messages.amqp.message import binding_key, from_amqp, routing_key, to_amqp
 from face_messages.amqp.session import AmqpSession
-from face_messages.amqp.url import AmqpUrl
 from face_messages.message import refusal_of
 from face_messages.mqtt.endpoint import Endpoint
+from face_messages.mqtt.url import AmqpUrl
 from tests.support.waiting import eventually
 
 
