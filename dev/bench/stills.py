@@ -3,20 +3,21 @@
 import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-from dev.bench.detecting import make_finder, naive_boxes, naive_cascade
+from dev.bench.detecting import frame, make_finder, naive_calls
 from dev.bench.measure import BenchmarkError, Table
 from dev.bench.truth import Score, judge, labelled, read_labels
 from edge_face_detection.faces.detector import Box
 from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.opencv import cv2
-from edge_face_detection.sources.frame import Frame, Image
+from edge_face_detection.sources.frame import Image
 
 #: The file with the labels, in the folder with the pictures.
 LABELS = "labels.csv"
+
+Look = Callable[[Image], list[Box]]
 
 
 def run(folder: Path, *, smallest: int) -> list[Table]:
@@ -25,7 +26,11 @@ def run(folder: Path, *, smallest: int) -> list[Table]:
     Raises BenchmarkError for labels that cannot be used.
     """
     labels = read_labels(folder / LABELS)
-    methods = {"naive": _naive(), "DETECTOR=haar": _ours("haar", smallest)}
+    naive = naive_calls()
+    methods: dict[str, Look] = {
+        "naive": lambda picture: [Box(*box) for box in naive(picture)],
+        "DETECTOR=haar": _ours("haar", smallest),
+    }
     if "YUNET_MODEL" in os.environ:
         methods["DETECTOR=yunet"] = _ours("yunet", smallest)
     scores = dict.fromkeys(methods, Score())
@@ -61,17 +66,12 @@ def run(folder: Path, *, smallest: int) -> list[Table]:
     return [Table("Stills", about, header, rows)]
 
 
-def _naive() -> Callable[[Image], list[Box]]:
-    cascade = naive_cascade()
-    return lambda picture: [Box(*box) for box in naive_boxes(cascade, picture)]
-
-
-def _ours(name: str, smallest: int) -> Callable[[Image], list[Box]]:
+def _ours(name: str, smallest: int) -> Look:
     finder = make_finder(name)
 
     def look(picture: Image) -> list[Box]:
         # Without frames before it, a frame is looked through at once.
-        faces = Tracker(finder, min_face_size=smallest).faces(Frame(picture, 0, datetime.now(UTC), 0.0))
+        faces = Tracker(finder, min_face_size=smallest).faces(frame(picture))
         return [Box(face.x, face.y, face.width, face.height) for face in faces]
 
     return look
