@@ -13,8 +13,9 @@ from pathlib import Path
 
 from dev.bench import cameras, client, cluster, detector, forwarder, others, outage, path, saver, stills
 from dev.bench.films import SMALLEST
-from dev.bench.measure import FULL, QUICK, BenchmarkError, Scale, Table
+from dev.bench.measure import FULL, QUICK, BenchmarkError, Scale
 from dev.bench.people import HALVES
+from dev.stack.figures import Table
 from dev.stack.mosquitto import find_mosquitto
 from dev.stack.processes import ProcessError
 from dev.stack.programs import in_images

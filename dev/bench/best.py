@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from dev.bench.detecting import frame, make_finder
-from dev.bench.measure import Table
 from dev.bench.walks import FRAMES, IN_FOCUS, IOU, RATE, SIZE, Walk
+from dev.stack.figures import Table
 from edge_face_detection.faces.detector import Box
 from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.pictures.best import REFRESH

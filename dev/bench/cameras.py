@@ -1,13 +1,13 @@
 """Several cameras on one device, a detector each, and the cost of each of them."""
 
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import mean
 
-from dev.bench.measure import Scale, Table, mebibytes, wait_until
+from dev.bench.measure import Scale, mebibytes, say, wait_until
 from dev.stack.clip import make_clip
+from dev.stack.figures import Table
 from dev.stack.pictures import EDGE_ID
 from dev.stack.ports import free_port
 from dev.stack.programs import PythonProcess, read_metrics
@@ -42,7 +42,7 @@ def run(scale: Scale, folder: Path) -> list[Table]:
         clip = folder / f"{size[0]}x{size[1]}.avi"
         if not clip.exists():
             make_clip(clip, seconds=_CLIP_SECONDS, fps=_FPS, size=size)
-        print(f"cameras: {count} of {size[0]}x{size[1]}", file=sys.stderr, flush=True)
+        say(f"cameras: {count} of {size[0]}x{size[1]}")
         figures = _measure(count, clip, folder / str(number), seconds=scale.seconds / 3)
         rows.append([f"{count} of {clip.stem}", *figures])
     about = (

@@ -14,8 +14,9 @@ from typing import Any
 
 import paho.mqtt.client as paho
 
-from dev.bench.measure import BenchmarkError, Figures, Scale, Table, by_turns, middle, ratio
+from dev.bench.measure import BenchmarkError, Figures, Scale, by_turns, middle, ratio
 from dev.bench.traffic import PAYLOAD_BYTES, faces, stock_client, stock_publish
+from dev.stack.figures import Table
 from face_messages.message import Message
 from face_messages.mqtt.client import Client
 from face_messages.mqtt.publish import pack

@@ -23,6 +23,7 @@ from dev.bench.keeper import Keeper
 from dev.bench.traffic import broker, program
 from dev.bench.truth import Score, judge_frames
 from dev.stack.clip import make_clip
+from dev.stack.figures import Table
 from dev.stack.pictures import EDGE_ID
 from dev.stack.programs import make_program
 from dev.stack.stack import DETECTOR
@@ -50,7 +51,7 @@ class Measured:
     score: Score
 
 
-def run(scale: measure.Scale, folder: Path, clips: list[Path]) -> list[measure.Table]:
+def run(scale: measure.Scale, folder: Path, clips: list[Path]) -> list[Table]:
     films = generated(folder, QUICK_FILMS if scale is measure.QUICK else FULL_FILMS)
     scenes = {film.name: _measure(folder, film, _COMPARED) for film in films[1:]}
     scenes = {films[0].name: _measure(folder, films[0], list(NAMES), rounds=scale.rounds), **scenes}
@@ -61,18 +62,18 @@ def run(scale: measure.Scale, folder: Path, clips: list[Path]) -> list[measure.T
     )
     main = [_row([name], method, scenes[films[0].name]) for method, name in NAMES.items()]
     tables = [
-        measure.Table(f"Detector: {films[0].name}", about, ["", *_HEADER], main, _NOTES),
+        Table(f"Detector: {films[0].name}", about, ["", *_HEADER], main, _NOTES),
         _parts(folder, films[0]),
-        measure.Table("Detector: all scenes", "One thread.", ["clip", "", *_HEADER], _rows(scenes)),
+        Table("Detector: all scenes", "One thread.", ["clip", "", *_HEADER], _rows(scenes)),
         _threads(scenes, {film.name: _measure(folder, film, FINDERS, threads=0) for film in alone}),
     ]
     if clips:
         measured = {clip.name: _measure(folder, given(folder, clip), _COMPARED) for clip in clips}
-        tables.append(measure.Table("Detector: given clips", _ABOUT_GIVEN, ["clip", "", *_HEADER], _rows(measured)))
+        tables.append(Table("Detector: given clips", _ABOUT_GIVEN, ["clip", "", *_HEADER], _rows(measured)))
     return tables
 
 
-def run_in_image(scale: measure.Scale, folder: Path) -> list[measure.Table]:
+def run_in_image(scale: measure.Scale, folder: Path) -> list[Table]:
     seconds = 2 if scale is measure.QUICK else 20
     clip = folder / "clip.avi"
     frames = make_clip(clip, seconds=seconds)
@@ -99,7 +100,7 @@ def run_in_image(scale: measure.Scale, folder: Path) -> list[measure.Table]:
     about = f"CPU ms a frame, one thread; medians of {scale.rounds} rounds by turns, ratios with their range."
     header = ["", "image", "native", "image of native", "peak RSS, MiB: image", "native"]
     notes = ["Without the start. The two have builds of OpenCV of their own."]
-    return [measure.Table("Detector in its image", about, header, rows, notes)]
+    return [Table("Detector in its image", about, header, rows, notes)]
 
 
 def _whole(parent: Path, clip: Path, frames: int) -> measure.Figures:
@@ -169,7 +170,7 @@ def _pooled(films: Sequence[Measured]) -> Measured:
     return Measured([{"cpu": cpu / frames}], sum((film.score for film in films), Score()))
 
 
-def _threads(one: dict[str, dict[str, Measured]], default: dict[str, dict[str, Measured]]) -> measure.Table:
+def _threads(one: dict[str, dict[str, Measured]], default: dict[str, dict[str, Measured]]) -> Table:
     rows = [
         [
             clip,
@@ -184,16 +185,16 @@ def _threads(one: dict[str, dict[str, Measured]], default: dict[str, dict[str, M
         for method in FINDERS
     ]
     header = ["clip", "", "threads", "CPU ms/frame", "times less than naive", "frames/s"]
-    return measure.Table("Detector: threads", "One, and as many as OpenCV takes by default.", header, rows)
+    return Table("Detector: threads", "One, and as many as OpenCV takes by default.", header, rows)
 
 
-def _parts(folder: Path, film: Film) -> measure.Table:
+def _parts(folder: Path, film: Film) -> Table:
     ours = [method for method in FINDERS if method != "naive"]
     told = [_detect(folder, film.path, method, 1, "--profile") for method in ours]
     frames = len(told[0]["boxes"])
     about = f"CPU ms/frame, {film.name}, one thread, under Python's profiler, which adds to all else."
     rows = [[part, *(f"{one['parts'][part] / frames * 1000:.2f}" for one in told)] for part in told[0]["parts"]]
-    return measure.Table("Detector: where the time goes", about, ["", *(NAMES[method] for method in ours)], rows)
+    return Table("Detector: where the time goes", about, ["", *(NAMES[method] for method in ours)], rows)
 
 
 def _measure(folder: Path, film: Film, methods: list[str], *, threads: int = 1, rounds: int = 1) -> dict[str, Measured]:

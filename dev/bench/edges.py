@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from dev.bench.measure import BenchmarkError
+from dev.bench.measure import BenchmarkError, wait_until
 from dev.bench.traffic import PAYLOAD_BYTES, program
 from dev.stack.bundle import Bundle
 from dev.stack.cluster import ADDRESSES, NAMES, Cluster
@@ -31,6 +32,9 @@ from object_store.keys import face_key
 
 SAVERS = 3
 _NAME = "load"
+
+#: Often, as what is waited for is measured.
+wait = partial(wait_until, period=0.02)
 
 
 class Edge:
@@ -173,7 +177,7 @@ class Site:
         first = len(self.made)
         yield
         # Looking at thousands of files again and again would cost more than the faces do.
-        wait(lambda: not any(len(edge.outbox) for edge in self.edges), what="all faces confirmed", period=0.1)
+        wait_until(lambda: not any(len(edge.outbox) for edge in self.edges), what="all faces confirmed")
         if wrong := differences(self.made, self.s3.objects()):
             raise BenchmarkError("; ".join(wrong))
         self.arrivals.wait()
@@ -194,12 +198,3 @@ class Site:
         savers = sum(saver.cpu_seconds() for saver in self.savers)
         resent = sum(edge.sender.resent for edge in self.edges)
         return Spent(nodes, savers, resent, sum(edge.session.connects for edge in self.edges))
-
-
-def wait(reached: Callable[[], bool], *, what: str, seconds: float = 120, period: float = 0.02) -> None:
-    """Raises BenchmarkError when it is not reached in time."""
-    deadline = time.monotonic() + seconds
-    while not reached():
-        if time.monotonic() > deadline:
-            raise BenchmarkError(f"{what}: not reached in {seconds:.0f} s")
-        time.sleep(period)

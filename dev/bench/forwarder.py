@@ -11,8 +11,9 @@ from pathlib import Path
 
 from dev.bench import measure
 from dev.bench.keeper import Keeper
-from dev.bench.measure import CpuMeter, Figures, Scale, Table, a_folder, in_and_out, mebibytes
+from dev.bench.measure import CpuMeter, Figures, Scale, a_folder, in_and_out, mebibytes
 from dev.bench.traffic import PAYLOAD_BYTES, broker, connected_to, feed, fill_queue, program
+from dev.stack.figures import Table
 from dev.stack.pictures import EDGE_ID
 from dev.stack.stack import FORWARDER
 from face_messages.message import TOPIC

@@ -11,9 +11,10 @@ from typing import Any
 from dev.bench import best
 from dev.bench.composed import Still, stills, video
 from dev.bench.detecting import cascade_calls, frame, make_finder, naive_calls, network_calls
-from dev.bench.measure import BenchmarkError, Table
+from dev.bench.measure import BenchmarkError
 from dev.bench.truth import Score, TrueFace, judge_frames, labelled
 from dev.bench.walks import walks
+from dev.stack.figures import Table
 from edge_face_detection.faces.detector import Box
 from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.sources.frame import Image

@@ -5,18 +5,16 @@ first run has a counter behind the cloud broker, to show the forwarder's own pac
 """
 
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from dev.bench.keeper import Keeper
-from dev.bench.measure import BenchmarkError, Table, a_folder, wait_until
-from dev.stack.figures import StoredFace, differences, percentile, stored_faces
+from dev.bench.measure import BenchmarkError, a_folder, say, wait_until
+from dev.stack.figures import StoredFace, Table, differences, percentile, stored_faces
 from dev.stack.producer import Producer
 from dev.stack.stack import FORWARDER, SAVER, LocalStack
 
@@ -33,9 +31,9 @@ _SMALL = 100 * 1024 * 1024
 class Outage:
     """Meanwhile `faces` of `size` bytes come in, `rate` a second, or 0 for as many as are taken."""
 
-    faces: int = 100_000
-    size: int = 20_000
-    rate: float = 0
+    faces: int
+    size: int
+    rate: float
 
     @property
     def bytes(self) -> int:
@@ -46,34 +44,42 @@ def run(outage: Outage, folder: Path) -> list[Table]:
     needed = 3 * outage.bytes + (1 << 30)
     if (free := shutil.disk_usage(folder).free) < needed:
         raise BenchmarkError(f"{folder} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} are needed: set TMPDIR")
-    with _stage(outage, folder, FORWARDER) as stage:
+    with a_folder(folder) as own, _Stage(outage, own, FORWARDER) as stage:
         stage.fill()
-        stage.stack.cloud_broker.start()
-        with Keeper(stage.stack.cloud_broker, stage.stack.folder, count=outage.faces) as keeper:
-            own_rate = keeper.messages_per_second(watched=[stage.stack.programs[FORWARDER]])
-    with _stage(outage, folder, FORWARDER, SAVER) as stage:
+        stage.cloud_broker.start()
+        with Keeper(stage.cloud_broker, own, count=outage.faces) as keeper:
+            own_rate = keeper.messages_per_second(watched=[stage.programs[FORWARDER]])
+    with a_folder(folder) as own, _Stage(outage, own, FORWARDER, SAVER) as stage:
         return _to_the_bucket(stage, own_rate)
 
 
-class _Stage:
-    """The whole path with a producer, and the figures to watch while it runs."""
+class _Stage(LocalStack):
+    """The path from a producer on, and the figures to watch while it runs."""
 
-    def __init__(self, outage: Outage, stack: LocalStack) -> None:
+    def __init__(self, outage: Outage, folder: Path, *programs: str) -> None:
+        room = {"OUTBOX_MAX_BYTES": str(2 * outage.bytes + (1 << 28))}
+        super().__init__(folder, programs=programs, settings={FORWARDER: room})
         self.outage = outage
-        self.stack = stack
         pace: dict[str, Any] = {"rate": _LIVE_RATE, "burst": outage.faces, "burst_rate": outage.rate, "ahead": _AHEAD}
-        self.producer = Producer(stack.edge_broker.url, stack.folder, size=outage.size, **pace)
-        path = (stack.edge_broker, stack.programs[FORWARDER], stack.cloud_broker, stack.programs[SAVER], stack.s3)
-        self.parts = [self.producer, *(part for part in path if part.running)]
+        self.producer = Producer(self.edge_broker.url, folder, size=outage.size, **pace)
+        self.processes.append(self.producer)
         self.largest_outbox = 0
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.producer.start()
+        self.producer.wait_ready(lambda: bool(self.producer.ids()))
+        path = (self.edge_broker, self.programs[FORWARDER], self.cloud_broker, self.programs[SAVER], self.s3)
+        self.parts = [self.producer, *(part for part in path if part.running)]
+        return self
 
     def waiting(self) -> int:
         """Messages in the forwarder's outbox."""
-        return int(self.stack.metrics(FORWARDER)["facedetection_outbox_messages"])
+        return int(self.metrics(FORWARDER)["facedetection_outbox_messages"])
 
     def outbox_bytes(self) -> int:
         """The forwarder's outbox on disk: the file and its write-ahead log."""
-        return sum(file.stat().st_size for file in self.stack.folder.glob(f"{FORWARDER}.outbox*"))
+        return sum(file.stat().st_size for file in self.folder.glob(f"{FORWARDER}.outbox*"))
 
     def rss(self) -> dict[str, int]:
         """Resident memory of each part, in bytes."""
@@ -90,24 +96,14 @@ class _Stage:
         seconds = 120 + self.outage.faces / min(50, self.outage.rate or 50)
         wait_until(look, watched=[part for part in self.parts if part.running], what=what, seconds=seconds)
         took = time.monotonic() - begin
-        print(f"outage: {what} after {took:.1f} s", file=sys.stderr, flush=True)
+        say(f"outage: {what} after {took:.1f} s")
         return took
 
     def fill(self) -> float:
         """The cloud's broker is gone, and faces come in; how many a second."""
-        self.stack.cloud_broker.kill()
+        self.cloud_broker.kill()
         self.producer.begin_burst()
         return self.outage.faces / self.until(lambda: self.waiting() >= self.outage.faces, "all wait at the edge")
-
-
-@contextmanager
-def _stage(outage: Outage, parent: Path, *programs: str) -> Iterator[_Stage]:
-    room = {"OUTBOX_MAX_BYTES": str(2 * outage.bytes + (1 << 28))}
-    with a_folder(parent) as folder, LocalStack(folder, programs=programs, settings={FORWARDER: room}) as stack:
-        stage = _Stage(outage, stack)
-        with stage.producer:
-            stage.producer.wait_ready(lambda: bool(stage.producer.ids()))
-            yield stage
 
 
 def _to_the_bucket(stage: _Stage, own_rate: float) -> list[Table]:
@@ -119,13 +115,13 @@ def _to_the_bucket(stage: _Stage, own_rate: float) -> list[Table]:
     payload = stage.waiting() * stage.outage.size
     full = stage.rss()
     back_at = time.time()
-    stage.stack.cloud_broker.start()
+    stage.cloud_broker.start()
     stage.until(lambda: stage.waiting() < _FEW, "the backlog is in the bucket")
     space_seconds = stage.until(lambda: stage.outbox_bytes() < _SMALL, "the space is given back")
     stage.producer.finish()
     stage.producer.wait(10)
     stage.until(lambda: stage.waiting() == 0, "all is in the bucket")
-    objects = stage.stack.objects()
+    objects = stage.objects()
     if problems := differences(stage.producer.ids(), objects):
         raise BenchmarkError("; ".join(problems))
     faces = sorted(stored_faces(objects), key=attrgetter("captured_at"))

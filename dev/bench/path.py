@@ -7,10 +7,10 @@ the detector itself, with the generated clip at its own pace.
 from collections.abc import Callable
 from pathlib import Path
 
-from dev.bench.measure import BenchmarkError, CpuMeter, Scale, Table, mebibytes, wait_for_end, wait_until
+from dev.bench.measure import BenchmarkError, CpuMeter, Scale, mebibytes, wait_for_end, wait_until
 from dev.bench.traffic import PAYLOAD_BYTES
 from dev.stack.clip import make_clip
-from dev.stack.figures import differences, percentile, stored_faces
+from dev.stack.figures import Table, differences, percentile, stored_faces
 from dev.stack.producer import Producer
 from dev.stack.stack import DETECTOR, FORWARDER, SAVER, LocalStack
 
@@ -73,7 +73,6 @@ def _detect(stack: LocalStack) -> str:
     stack.start_program(DETECTOR)
     wait_until(
         lambda: stack.metrics(DETECTOR).get(_FRAMES, 0) > 0 or not detector.running,
-        watched=[],
         what="the detector's first frame",
         seconds=60,
     )

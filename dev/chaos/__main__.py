@@ -133,7 +133,8 @@ def main() -> int:
             for seed in range(given.seed, given.seed + given.seeds):
                 tallies[seed] = result = _run_seed(seed, folder / f"seed{seed}", given, cluster)
                 _say(f"seed {seed}: {'good' if result.is_good else 'NOT GOOD'}, {result.line()}")
-    print(table(tallies))
+    about = f"{given.rate:g} faces/s of {given.size:,} bytes for {given.seconds:g} s, with {given.kills} kills."
+    print(table(tallies, about))
     bad = [seed for seed, result in tallies.items() if not result.is_good]
     if bad and not given.plain:
         _say(f"FAILED with --seed {', '.join(map(str, bad))}")

@@ -61,7 +61,6 @@ class _Switch(Link):
     def __init__(self, cluster: Cluster, number: int) -> None:
         self.cluster = cluster
         self.number = number
-        self.passed: Counter[object] = Counter()
         self._wrong: contextlib.ExitStack | None = None
 
     def _begin(self) -> contextlib.AbstractContextManager[object]:

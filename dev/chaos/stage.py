@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dev.chaos.faults import Kind
-from dev.chaos.watch import Reader, pictures, puts
 from dev.stack.mosquitto import Mosquitto
+from dev.stack.pictures import PictureReader
 from dev.stack.processes import ManagedProcess, ProcessError
 from dev.stack.producer import Producer
 from dev.stack.programs import PythonProcess, make_program
@@ -24,21 +24,21 @@ _NUMBERS_AN_EDGE = 1_000_000_000
 
 
 class Link(Proxy):
-    """A proxy that counts the things that its readers find in the bytes that got through."""
+    """A proxy that counts the pictures that got through, by their numbers."""
 
-    def __init__(self, target: int, reader: Callable[[], Reader] = lambda: lambda _data: iter(())) -> None:
+    def __init__(self, target: int) -> None:
         super().__init__(target, self._counting)
-        self.passed: Counter[object] = Counter()
-        self._reader = reader
+        self.passed: Counter[int | None] = Counter()
         self._lock = threading.Lock()
         self.__enter__()
 
     def _counting(self) -> Watch:
-        read = self._reader()
+        # A cut leaves a picture unfinished: each connection has a reader of its own.
+        reader = PictureReader()
 
         def count(data: bytes) -> None:
             with self._lock:
-                self.passed.update(read(data))
+                self.passed.update(reader.read(data))
 
         return count
 
@@ -62,9 +62,9 @@ class Stage:
         self.members = saver_names if savers > 1 else []
         self._ids = itertools.count(1)
         self.links = {
-            "forwarder-cloud": Link(cloud_broker.port, pictures),
+            "forwarder-cloud": Link(cloud_broker.port),
             **{f"cloud-{name}": Link(cloud_broker.port) for name in saver_names},
-            "saver-S3": Link(self.s3.port, puts),
+            "saver-S3": Link(self.s3.port),
         }
         #: All parts, in the order in which they are started.
         self.processes: dict[str, ManagedProcess] = {process.name: process for process in (self.s3, cloud_broker)}
@@ -81,7 +81,7 @@ class Stage:
         """A producer, a broker and a forwarder, and the links between them."""
         broker, folder = self._broker(f"edge broker{of}"), self.folder / f"edge{of.strip()}"
         folder.mkdir(parents=True, exist_ok=True)
-        incoming, outgoing = Link(broker.port, pictures), Link(broker.port)
+        incoming, outgoing = Link(broker.port), Link(broker.port)
         self.links |= {f"producer-edge{of}": incoming, f"edge-forwarder{of}": outgoing}
         producer = self.producers[of] = Producer(
             incoming.url,
