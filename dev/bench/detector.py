@@ -20,7 +20,7 @@ from typing import Any
 from dev.bench import measure
 from dev.bench.films import FULL_FILMS, QUICK_FILMS, SMALLEST, Film, generated, given
 from dev.bench.keeper import Keeper
-from dev.bench.traffic import broker, program
+from dev.bench.traffic import broker
 from dev.bench.truth import Score, judge_frames
 from dev.stack.clip import make_clip
 from dev.stack.figures import Table
@@ -108,7 +108,8 @@ def _whole(parent: Path, clip: Path, frames: int) -> measure.Figures:
     with measure.a_folder(parent) as folder, broker("edge", folder) as edge, Keeper(edge, folder, count=10**9):
         (folder / clip.name).hardlink_to(clip)  # an image sees this folder alone
         paths = {"OUTBOX_PATH": str(folder / "outbox.db"), "VIDEO_SOURCE": str(folder / clip.name)}
-        process = program(DETECTOR, folder, EDGE_ID=EDGE_ID, MQTT_URL=edge.url, VIDEO_REALTIME="false", **paths)
+        settings = {"EDGE_ID": EDGE_ID, "MQTT_URL": edge.url, "VIDEO_REALTIME": "false"} | paths
+        process = make_program(DETECTOR, settings, folder)
         with process:
             process.wait_ready(lambda: "started" in process.log_text())
             cpu = measure.CpuMeter(detector=process)
@@ -227,7 +228,8 @@ def _detect(folder: Path, clip: Path, method: str, threads: int, *further: str) 
     process = make_program(
         DETECTOR,
         settings,
-        log=folder / "detecting.log",
+        folder,
+        called="detecting",
         module=["dev.bench.detecting", method, str(threads), str(clip), *further],
         reads=[clip, *([Path(model)] if model else [])],
     )

@@ -16,14 +16,14 @@ from functools import partial
 from pathlib import Path
 
 from dev.bench.measure import BenchmarkError, wait_until
-from dev.bench.traffic import PAYLOAD_BYTES, program
+from dev.bench.traffic import PAYLOAD_BYTES
 from dev.stack.bundle import Bundle
 from dev.stack.cluster import ADDRESSES, NAMES, Cluster
 from dev.stack.figures import differences
 from dev.stack.pictures import face_event, numbered_picture
 from dev.stack.ports import free_port
 from dev.stack.processes import ManagedProcess
-from dev.stack.programs import read_metrics
+from dev.stack.programs import make_program, read_metrics
 from dev.stack.s3 import BUCKET, S3Server
 from dev.stack.stack import SAVER
 from face_messages import BrokerUrl, FaceEvent, Outbox, Sender, Session
@@ -145,7 +145,7 @@ class Site:
         port = free_port()
         (folder := self._folder / f"saver{port}").mkdir()
         settings = {"AMQP_URL": self.cluster.amqp_urls, "SAVER_ID": str(port), "METRICS_PORT": str(port)}
-        saver = self._stack.enter_context(program(SAVER, folder, **settings, **self.s3.settings()))
+        saver = self._stack.enter_context(make_program(SAVER, settings | self.s3.settings(), folder))
         saver.wait_ready(lambda: "connected to the broker" in saver.log_text(), timeout=30)
         self._ports[saver] = port
         return saver

@@ -12,9 +12,10 @@ from pathlib import Path
 from dev.bench import measure
 from dev.bench.keeper import Keeper
 from dev.bench.measure import CpuMeter, Figures, Scale, a_folder, in_and_out, mebibytes
-from dev.bench.traffic import PAYLOAD_BYTES, broker, connected_to, feed, fill_queue, program
+from dev.bench.traffic import PAYLOAD_BYTES, broker, connected_to, feed, fill_queue
 from dev.stack.figures import Table
 from dev.stack.pictures import EDGE_ID
+from dev.stack.programs import make_program
 from dev.stack.stack import FORWARDER
 from face_messages.message import TOPIC
 
@@ -56,8 +57,8 @@ def run(scale: Scale, folder: Path, *, images: bool = False) -> list[Table]:
 
 def _forwarder(parent: Path, count: int, *, receipts: bool = True) -> Figures:
     with a_folder(parent) as folder, broker("cloud", folder) as cloud, broker("edge", folder) as edge:
-        urls = {"EDGE_MQTT_URL": edge.url, "CLOUD_MQTT_URL": cloud.url}
-        forwarder = program(FORWARDER, folder, EDGE_ID=EDGE_ID, OUTBOX_PATH=str(folder / "outbox.db"), **urls)
+        settings = {"EDGE_ID": EDGE_ID, "EDGE_MQTT_URL": edge.url, "CLOUD_MQTT_URL": cloud.url}
+        forwarder = make_program(FORWARDER, settings | {"OUTBOX_PATH": str(folder / "outbox.db")}, folder)
         fed = fill_queue(forwarder, edge, count, receipts=receipts)
         edge.pause()
         with Keeper(cloud, folder, count=count) as keeper, forwarder:

@@ -121,7 +121,7 @@ def _to_the_bucket(stage: _Stage, own_rate: float) -> list[Table]:
     stage.producer.finish()
     stage.producer.wait(10)
     stage.until(lambda: stage.waiting() == 0, "all is in the bucket")
-    objects = stage.objects()
+    objects = stage.s3.objects()
     if problems := differences(stage.producer.ids(), objects):
         raise BenchmarkError("; ".join(problems))
     faces = sorted(stored_faces(objects), key=attrgetter("captured_at"))

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from cloud_saver.settings import SaverSettings
 from dev.bench import measure
-from dev.bench.traffic import PAYLOAD_BYTES, broker, fill_queue, program
+from dev.bench.traffic import PAYLOAD_BYTES, broker, fill_queue
 from dev.stack.figures import Table
 from dev.stack.pictures import EDGE_ID, face_event, numbered_picture
 from dev.stack.processes import ManagedProcess
+from dev.stack.programs import make_program
 from dev.stack.s3 import BUCKET, S3Server
 from dev.stack.stack import SAVER
 from object_store.keys import face_key
@@ -83,7 +84,8 @@ def _notes(measured: dict[str, list[measure.Figures]], ours: list[str]) -> list[
 def _saver(parent: Path, count: int) -> measure.Figures:
     with measure.a_folder(parent) as folder, broker("cloud", folder) as cloud:
         server = S3Server(folder)
-        saver = program(SAVER, folder, MQTT_URL=cloud.url, SAVER_WORKERS=str(_WORKERS), **server.settings())
+        settings = {"MQTT_URL": cloud.url, "SAVER_WORKERS": str(_WORKERS)} | server.settings()
+        saver = make_program(SAVER, settings, folder)
         fill_queue(saver, cloud, count)
         cloud.pause()
         with server, saver:

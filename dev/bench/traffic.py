@@ -16,7 +16,6 @@ from dev.bench.measure import BenchmarkError
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.pictures import face_event, numbered_picture
 from dev.stack.processes import ManagedProcess
-from dev.stack.programs import make_program
 from face_messages import Message
 from face_messages.message import TOPIC, receipts_topic
 
@@ -41,11 +40,6 @@ def broker(name: str, folder: Path, *lines: str) -> Mosquitto:
     """A broker that keeps all messages in memory; the images' brokers bound their queues below the need here."""
     unbounded = ("max_queued_messages 0", "max_queued_bytes 0", "max_inflight_bytes 0")
     return Mosquitto(folder / name, name=name, config_lines=[*unbounded, *lines])
-
-
-def program(name: str, folder: Path, **settings: str) -> ManagedProcess:
-    """One of the three programs, with these environment variables."""
-    return make_program(name, settings, log=folder / f"{name}.log")
 
 
 def connected_to(broker: Mosquitto) -> str:

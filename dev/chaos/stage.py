@@ -126,10 +126,10 @@ class Stage:
         return {"MQTT_URL": self.links[f"cloud-{name}"].url} | ({"SAVER_GROUP": "savers"} if self.members else {})
 
     def _program(self, program: str, name: str, plain: str, settings: dict[str, str]) -> ManagedProcess:
-        log = self.folder / f"{name}.log"
         if self._plain:
+            log = self.folder / f"{name}.log"
             return PythonProcess(name, ["dev.chaos.plain_chain", plain], settings, log=log)
-        return make_program(program, settings, log=log, called=name)
+        return make_program(program, settings, self.folder, called=name)
 
     def start(self) -> None:
         for process in self.processes.values():

@@ -165,7 +165,7 @@ class _Demo:
             self._screen.show(self._progress, at_once=True)
         final, published = stack.stop_figures(), self._witness.ids()
         self._report(final)
-        problems = differences(published, stack.objects())
+        problems = differences(published, stack.s3.objects())
         if not final:
             problems.append(f"the detector's log has no line that tells its final count: {detector.log}")
         elif not interrupted and final["faces"] != len(published):
@@ -216,7 +216,7 @@ class _Demo:
         while time.monotonic() - moved_at <= _STANDSTILL_SECONDS:
             self._step()
             waiting = self._stack.metrics(FORWARDER).get("facedetection_outbox_messages", 0)
-            stored = {face.id for face in stored_faces(self._stack.objects())}
+            stored = {face.id for face in stored_faces(self._stack.s3.objects())}
             if stored >= self._witness.ids() and not waiting:
                 return
             if len(stored) != before:
@@ -224,7 +224,7 @@ class _Demo:
             time.sleep(_LIVE_LINE_SECONDS / 5)
 
     def _report(self, final: dict[str, int]) -> None:
-        latencies = [face.latency_seconds * 1000 for face in stored_faces(self._stack.objects())]
+        latencies = [face.latency_seconds * 1000 for face in stored_faces(self._stack.s3.objects())]
         print(f"detector   {_told(final)}")
         print(f"stored     {len(latencies)} faces")
         if latencies:

@@ -57,9 +57,7 @@ class LocalStack:
         #: In the order in which they are started.
         self.programs = {
             name: make_program(
-                name,
-                {"METRICS_PORT": str(self._metrics_ports[name])} | own | dict((settings or {}).get(name, {})),
-                log=folder / f"{name}.log",
+                name, {"METRICS_PORT": str(self._metrics_ports[name]), **own, **(settings or {}).get(name, {})}, folder
             )
             for name, own in of_program.items()
         }
@@ -113,10 +111,6 @@ class LocalStack:
             self._lines_read[program] = len(lines)
             found += [f"{program}: {line}" for line in new if _COMPLAINT.search(line)]
         return found
-
-    def objects(self) -> dict[str, Path]:
-        """All stored objects: key to file."""
-        return self.s3.objects()
 
     def _is_connected(self, program: str) -> bool:
         links = [value for name, value in self.metrics(program).items() if name.endswith("_broker_up")]
