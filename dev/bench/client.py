@@ -27,6 +27,8 @@ _SEND, _PUBACK, _RECEIVE, _ACK, _SUM = "PUBLISH sent", "PUBACK read", "PUBLISH r
 _STEPS = (_SEND, _PUBACK, _RECEIVE, _ACK, _SUM)
 
 _BATCH = 5  # messages: as many as a socket's buffer holds
+# Bytes, more than ever wait at the far end: all of them come by one call.
+_ALL = 1 << 20
 _WELCOME = bytes.fromhex("20 03 00 00 00")
 
 
@@ -61,8 +63,10 @@ class _Ours:
     def _acknowledged(self, *_: Any) -> None:
         self.acknowledged += 1
 
-    def send(self, message: Message) -> None:
-        self.client.send(message, pack(message), qos=1, retain=False)
+    def send(self, message: Message) -> int:
+        """Returns the packet id."""
+        packet_id: int = self.client.send(message, pack(message), qos=1, retain=False)
+        return packet_id
 
     def flush(self) -> None:
         self.client.wire.flush()
@@ -101,8 +105,8 @@ class _Stock(_Ours):
         )
         self.received.append((message, packet.mid))
 
-    def send(self, message: Message) -> None:
-        stock_publish(self.client, message)
+    def send(self, message: Message) -> int:
+        return stock_publish(self.client, message)
 
     def flush(self) -> None:
         self.client.loop_write()
@@ -127,21 +131,19 @@ def _measure(contestant: Callable[[socket.socket], _Ours], batches: int) -> Figu
     with near, far:
         for end in (near, far):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _BATCH * PAYLOAD_BYTES)
-        far.setblocking(False)
         under_test = contestant(near)
         under_test.client.connect("localhost", clean_start=False)
         under_test.flush()
-        _drain(far)
+        far.recv(_ALL)
         far.sendall(_WELCOME)
         under_test.read(1)
         messages = list(faces(_BATCH, receipts=True))
         for _ in range(batches):
             with clock(_SEND):
-                for message in messages:
-                    under_test.send(message)
+                packet_ids = [under_test.send(message) for message in messages]
                 under_test.flush()
-            sent = _drain(far)
-            far.sendall(b"".join(b"\x40\x02" + packet_id for packet_id in _packet_ids(sent)))
+            sent = far.recv(_ALL)
+            far.sendall(b"".join(b"\x40\x02" + packet_id.to_bytes(2) for packet_id in packet_ids))
             with clock(_PUBACK):
                 under_test.read(_BATCH)
             far.sendall(sent)  # as a broker would pass them on
@@ -154,25 +156,7 @@ def _measure(contestant: Callable[[socket.socket], _Ours], batches: int) -> Figu
                     under_test.client.ack(mid, 1)
                 under_test.flush()
             under_test.received.clear()
-            _drain(far)
+            far.recv(_ALL)
     if under_test.acknowledged != batches * _BATCH:
         raise BenchmarkError(f"{under_test.acknowledged} of {batches * _BATCH} messages were acknowledged")
     return figures
-
-
-def _packet_ids(sent: bytes) -> Iterator[bytes]:
-    """Of these PUBLISH packets, whose lengths take three bytes."""
-    at = 0
-    while at < len(sent):
-        place = at + 6 + int.from_bytes(sent[at + 4 : at + 6])
-        yield sent[place : place + 2]
-        at += 4 + sum((sent[at + 1 + i] & 0x7F) << (7 * i) for i in range(3))
-
-
-def _drain(far: socket.socket) -> bytes:
-    got = bytearray()
-    while True:
-        try:
-            got += far.recv(1 << 20)
-        except BlockingIOError:
-            return bytes(got)

@@ -65,14 +65,14 @@ def stock_client(name: str, kind: type[paho.Client] = paho.Client, **options: An
     return client
 
 
-def stock_publish(client: paho.Client, message: Message) -> None:
-    """QoS 1, with the message's properties."""
+def stock_publish(client: paho.Client, message: Message) -> int:
+    """QoS 1, with the message's properties; returns the packet id."""
     said: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho's types end here
     said.ContentType = message.content_type
     said.UserProperty = list(message.user_properties)
     if message.response_topic is not None:
         said.ResponseTopic, said.CorrelationData = message.response_topic, message.correlation_data
-    client.publish(message.topic, message.payload, 1, properties=said)
+    return client.publish(message.topic, message.payload, 1, properties=said).mid
 
 
 def feed(broker: Mosquitto, count: int, *, receipts: bool = True) -> float:
