@@ -1,11 +1,8 @@
 """The parts on stage: real processes, with a link that can be cut between each two that talk."""
 
 import itertools
-import math
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from dev.chaos.faults import Kind
@@ -60,6 +57,8 @@ class Stage:
         saver_names = ["saver"] if savers == 1 else [f"saver {i + 1}" for i in range(savers)]
         #: The members of the group of savers, where there is one.
         self.members = saver_names if savers > 1 else []
+        #: The nodes of a cluster, where there is one.
+        self.nodes: list[str] = []
         self._ids = itertools.count(1)
         self.links = {
             "forwarder-cloud": Link(cloud_broker.port),
@@ -87,7 +86,7 @@ class Stage:
             incoming.url,
             folder,
             name=f"producer{of}",
-            edge_id=self._edge_id(number),
+            edge_id=f"edge{number}",
             first=number * _NUMBERS_AN_EDGE,
             rate=rate,
             size=size,
@@ -96,16 +95,13 @@ class Stage:
             module=["dev.chaos.plain_chain", "produce"] if self._plain else ["dev.stack.producer"],
         )
         settings = {
-            "EDGE_ID": self._edge_id(number),
+            "EDGE_ID": f"edge{number}",
             "EDGE_MQTT_URL": outgoing.url,
             "OUTBOX_PATH": str(folder / "forwarder.db"),
             "OUTBOX_MAX_BYTES": str(_OUTBOX_BYTES),
         }
         forwarder = self._program(FORWARDER, f"forwarder{of}", "forward", settings | self._forwarder_settings(number))
         self.processes |= {part.name: part for part in (broker, forwarder, producer)}
-
-    def _edge_id(self, number: int) -> str:
-        return f"edge{number}"
 
     def _broker(self, name: str) -> Mosquitto:
         folder = self.folder / name.replace(" ", "_")
@@ -182,18 +178,6 @@ class Stage:
     def _check(self, name: str) -> None:
         if name not in self._down and not self.processes[name].running:
             raise ProcessError(self.processes[name].describe_end())
-
-    def run_dry(self, *, is_dry: Callable[[], bool], timeout: float) -> float:
-        """End production and wait until all is delivered; the seconds it took, infinite after `timeout`."""
-        for producer in self.producers.values():
-            producer.finish()
-        began = time.monotonic()
-        while (seconds := time.monotonic() - began) < timeout:
-            self.note()
-            if is_dry():
-                return seconds
-            time.sleep(0.05)
-        return math.inf
 
     def stop(self) -> None:
         for process in reversed(self.processes.values()):
