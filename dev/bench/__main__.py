@@ -53,7 +53,7 @@ BENCHMARKS: dict[str, Callable[[Scale, Path, Namespace], list[Table]]] = {
     "stills": lambda _scale, _folder, given: stills.run(given.labels, smallest=given.smallest),
     "others": lambda _scale, _folder, given: others.run(given.clips, given.half),
     "client": lambda scale, _folder, _given: client.run(scale),
-    "forwarder": lambda scale, folder, given: forwarder.run(scale, folder, images=given.images),
+    "forwarder": lambda scale, _folder, given: forwarder.run(scale, images=given.images),
     "saver": lambda scale, folder, given: saver.run(scale, folder, images=given.images),
     "path": lambda scale, folder, _given: path.run(scale, folder),
     "cameras": lambda scale, folder, _given: cameras.run(scale, folder),

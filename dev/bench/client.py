@@ -10,6 +10,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -34,7 +36,7 @@ _WELCOME = bytes.fromhex("20 03 00 00 00")
 
 def run(scale: Scale) -> list[Table]:
     batches = scale.messages // _BATCH
-    contestants = {OURS: lambda: _measure(_Ours, batches), STOCK: lambda: _measure(_Stock, batches)}
+    contestants = {OURS: partial(_measure, _Ours, batches), STOCK: partial(_measure, _Stock, batches)}
     measured = by_turns("client", scale.rounds, contestants, show=_SUM)
     rows = [
         [name, *(middle(rounds, step, 1) for step in _STEPS), ratio(rounds, measured[STOCK], _SUM)]
@@ -116,7 +118,7 @@ class _Stock(_Ours):
             self.client.loop_read()
 
 
-def _measure(contestant: Callable[[socket.socket], _Ours], batches: int) -> Figures:
+def _measure(contestant: Callable[[socket.socket], _Ours], batches: int, _folder: Path) -> Figures:
     figures = dict.fromkeys(_STEPS, 0.0)
 
     @contextmanager

@@ -53,8 +53,8 @@ class Measured:
 
 def run(scale: measure.Scale, folder: Path, clips: list[Path]) -> list[Table]:
     films = generated(folder, QUICK_FILMS if scale is measure.QUICK else FULL_FILMS)
-    scenes = {film.name: _measure(folder, film, _COMPARED) for film in films[1:]}
-    scenes = {films[0].name: _measure(folder, films[0], list(NAMES), rounds=scale.rounds), **scenes}
+    scenes = {film.name: _measure(film, _COMPARED) for film in films[1:]}
+    scenes = {films[0].name: _measure(films[0], list(NAMES), rounds=scale.rounds), **scenes}
     alone = [film for film in films if "one person" in film.name]
     about = (
         "A Motion-JPEG clip as fast as it goes, one thread: decode, find faces, cut them out, encode each as"
@@ -65,10 +65,10 @@ def run(scale: measure.Scale, folder: Path, clips: list[Path]) -> list[Table]:
         Table(f"Detector: {films[0].name}", about, ["", *_HEADER], main, _NOTES),
         _parts(folder, films[0]),
         Table("Detector: all scenes", "One thread.", ["clip", "", *_HEADER], _rows(scenes)),
-        _threads(scenes, {film.name: _measure(folder, film, FINDERS, threads=0) for film in alone}),
+        _threads(scenes, {film.name: _measure(film, FINDERS, threads=0) for film in alone}),
     ]
     if clips:
-        measured = {clip.name: _measure(folder, given(folder, clip), _COMPARED) for clip in clips}
+        measured = {clip.name: _measure(given(folder, clip), _COMPARED) for clip in clips}
         tables.append(Table("Detector: given clips", _ABOUT_GIVEN, ["clip", "", *_HEADER], _rows(measured)))
     return tables
 
@@ -80,9 +80,9 @@ def run_in_image(scale: measure.Scale, folder: Path) -> list[Table]:
     size, scenes = next(iter((QUICK_FILMS if scale is measure.QUICK else FULL_FILMS).items()))
     (film,) = generated(folder, {size: dict([next(iter(scenes.items()))])})
     whole = "edge_face_detection on the demo's clip, outbox and MQTT included"
-    contestants = measure.in_and_out(whole, lambda: _whole(folder, clip, frames), images=True)
+    contestants = measure.in_and_out(whole, partial(_whole, clip, frames), images=True)
     for method, name in NAMES.items():
-        run = partial(_run, folder, film, method, 1, dict.fromkeys(NAMES, Score()))
+        run = partial(_run, film, method, 1, dict.fromkeys(NAMES, Score()))
         contestants |= measure.in_and_out(f"{name}, {film.name}", run, images=True)
     measured = measure.by_turns("images", scale.rounds, contestants, show="cpu")
     names = list(measured)
@@ -103,9 +103,9 @@ def run_in_image(scale: measure.Scale, folder: Path) -> list[Table]:
     return [Table("Detector in its image", about, header, rows, notes)]
 
 
-def _whole(parent: Path, clip: Path, frames: int) -> measure.Figures:
+def _whole(clip: Path, frames: int, folder: Path) -> measure.Figures:
     # More than there are, so that the keeper never stops.
-    with measure.a_folder(parent) as folder, broker("edge", folder) as edge, Keeper(edge, folder, count=10**9):
+    with broker("edge", folder) as edge, Keeper(edge, folder, count=10**9):
         (folder / clip.name).hardlink_to(clip)  # an image sees this folder alone
         paths = {"OUTBOX_PATH": str(folder / "outbox.db"), "VIDEO_SOURCE": str(folder / clip.name)}
         settings = {"EDGE_ID": EDGE_ID, "MQTT_URL": edge.url, "VIDEO_REALTIME": "false"} | paths
@@ -198,15 +198,15 @@ def _parts(folder: Path, film: Film) -> Table:
     return Table("Detector: where the time goes", about, ["", *(NAMES[method] for method in ours)], rows)
 
 
-def _measure(folder: Path, film: Film, methods: list[str], *, threads: int = 1, rounds: int = 1) -> dict[str, Measured]:
+def _measure(film: Film, methods: list[str], *, threads: int = 1, rounds: int = 1) -> dict[str, Measured]:
     scores = dict.fromkeys(methods, Score())
     what = f"detector, {film.name}, threads {threads or 'by default'}"
-    contestants = {method: partial(_run, folder, film, method, threads, scores) for method in methods}
+    contestants = {method: partial(_run, film, method, threads, scores) for method in methods}
     runs = measure.by_turns(what, rounds, contestants, show="cpu")
     return {method: Measured(runs[method], scores[method]) for method in methods}
 
 
-def _run(folder: Path, film: Film, method: str, threads: int, scores: dict[str, Score]) -> measure.Figures:
+def _run(film: Film, method: str, threads: int, scores: dict[str, Score], folder: Path) -> measure.Figures:
     """One run; its score goes into `scores`."""
     told = _detect(folder, film.path, method, threads)
     boxes = [[Box(*box) for box in frame] for frame in told["boxes"]]

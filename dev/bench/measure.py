@@ -2,8 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -13,6 +12,7 @@ from dev.stack.processes import ManagedProcess, ProcessError
 from dev.stack.programs import in_images
 
 Figures = dict[str, float]
+Measurement = Callable[[Path], Figures]
 
 
 class BenchmarkError(RuntimeError):
@@ -38,28 +38,27 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def by_turns(
-    what: str, rounds: int, contestants: Mapping[str, Callable[[], Figures]], *, show: str
-) -> dict[str, list[Figures]]:
+def by_turns(what: str, rounds: int, contestants: Mapping[str, Measurement], *, show: str) -> dict[str, list[Figures]]:
     """Measure all contestants, then all again: other work on the machine hits each alike.
 
-    Each result's figure `show` goes to stderr.
+    Each measurement has an empty folder, which is removed afterwards. Each result's figure `show` goes to stderr.
     """
     measured: dict[str, list[Figures]] = {name: [] for name in contestants}
     for number in range(1, rounds + 1):
         for name, measure in contestants.items():
-            measured[name].append(measure())
+            with TemporaryDirectory(prefix="facedetection-benchmark-") as folder:
+                measured[name].append(measure(Path(folder)))
             figure = measured[name][-1][show]
             say(f"{what}, round {number} of {rounds}: {name}: {show} {figure:.4g}")
     return measured
 
 
-def in_and_out(name: str, measure: Callable[[], Figures], *, images: bool) -> dict[str, Callable[[], Figures]]:
+def in_and_out(name: str, measure: Measurement, *, images: bool) -> dict[str, Measurement]:
     """A contestant; with `images` two, first its program in its image, then on this machine."""
 
-    def inside() -> Figures:
+    def inside(folder: Path) -> Figures:
         with in_images():
-            return measure()
+            return measure(folder)
 
     return {f"{name}, image": inside, f"{name}, native": measure} if images else {name: measure}
 
@@ -78,13 +77,6 @@ def ratio(ours: Sequence[Figures], peer: Sequence[Figures], name: str) -> str:
     ratios = [a[name] / b[name] for a, b in zip(ours, peer, strict=True)]
     spread = f" ({min(ratios):.2f}-{max(ratios):.2f})" if len(ratios) > 1 else ""
     return f"{median(ratios):.2f}{spread}"
-
-
-@contextmanager
-def a_folder(parent: Path) -> Iterator[Path]:
-    """A folder of one measurement, removed afterwards."""
-    with TemporaryDirectory(dir=parent) as folder:
-        yield Path(folder)
 
 
 def wait_until(

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from dev.bench.keeper import Keeper
-from dev.bench.measure import BenchmarkError, a_folder, say, wait_until
+from dev.bench.measure import BenchmarkError, say, wait_until
 from dev.stack.figures import StoredFace, Table, differences, percentile, stored_faces
 from dev.stack.producer import Producer
 from dev.stack.stack import FORWARDER, SAVER, LocalStack
@@ -44,12 +45,13 @@ def run(outage: Outage, folder: Path) -> list[Table]:
     needed = 3 * outage.bytes + (1 << 30)
     if (free := shutil.disk_usage(folder).free) < needed:
         raise BenchmarkError(f"{folder} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} are needed: set TMPDIR")
-    with a_folder(folder) as own, _Stage(outage, own, FORWARDER) as stage:
+    # Each in a folder of its own, which gives its gigabytes back.
+    with TemporaryDirectory(dir=folder) as own, _Stage(outage, Path(own), FORWARDER) as stage:
         stage.fill()
         stage.cloud_broker.start()
-        with Keeper(stage.cloud_broker, own, count=outage.faces) as keeper:
+        with Keeper(stage.cloud_broker, stage.folder, count=outage.faces) as keeper:
             own_rate = keeper.messages_per_second(watched=[stage.programs[FORWARDER]])
-    with a_folder(folder) as own, _Stage(outage, own, FORWARDER, SAVER) as stage:
+    with TemporaryDirectory(dir=folder) as own, _Stage(outage, Path(own), FORWARDER, SAVER) as stage:
         return _to_the_bucket(stage, own_rate)
 
 
