@@ -19,8 +19,7 @@ from typing import Any
 
 from dev.bench import measure
 from dev.bench.films import FULL_FILMS, QUICK_FILMS, SMALLEST, Film, generated, given
-from dev.bench.keeper import Keeper
-from dev.bench.traffic import broker
+from dev.bench.traffic import Keeper, broker
 from dev.bench.truth import Score, judge_frames
 from dev.stack.clip import make_clip
 from dev.stack.figures import Table

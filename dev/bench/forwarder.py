@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from dev.bench import measure
-from dev.bench.keeper import Keeper
 from dev.bench.measure import CpuMeter, Figures, Scale, in_and_out, mebibytes
-from dev.bench.traffic import PAYLOAD_BYTES, broker, connected_to, feed, fill_queue
+from dev.bench.traffic import PAYLOAD_BYTES, Keeper, broker, connected_to, feed, fill_queue
 from dev.stack.figures import Table
 from dev.stack.pictures import EDGE_ID
 from dev.stack.programs import make_program

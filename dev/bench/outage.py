@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from dev.bench.keeper import Keeper
 from dev.bench.measure import BenchmarkError, say, wait_until
+from dev.bench.traffic import Keeper
 from dev.stack.figures import StoredFace, Table, differences, percentile, stored_faces
 from dev.stack.producer import Producer
 from dev.stack.stack import FORWARDER, SAVER, LocalStack
