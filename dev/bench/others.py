@@ -19,7 +19,7 @@ from edge_face_detection.faces.detector import Box
 from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.sources.frame import Image
 
-__all__ = ["run"]
+__all__ = ["Method", "ours", "plain", "run"]
 
 _STILLS, _VIDEOS, _FRAMES, _RATE = 100, 12, 75, 30
 # Plain calls look at every third frame only, as recall and precision need no more.
@@ -34,11 +34,11 @@ def run(clips: Path, half: str) -> list[Table]:
     if "YUNET_MODEL" not in os.environ:
         raise BenchmarkError("composed scenes need YUNET_MODEL: YuNet cuts the faces out of the clips")
     methods: dict[str, Method] = {
-        "naive": _plain(naive_calls()),
-        "one call of the cascade alt2 (1.2, 3)": _plain(cascade_calls("haarcascade_frontalface_alt2.xml", 1.2, 3)),
-        "DETECTOR=haar": _ours("haar"),
-        "one call of YuNet (0.6)": _plain(network_calls(0.6)),
-        "DETECTOR=yunet": _ours("yunet"),
+        "naive": plain(naive_calls()),
+        "one call of the cascade alt2 (1.2, 3)": plain(cascade_calls("haarcascade_frontalface_alt2.xml", 1.2, 3)),
+        "DETECTOR=haar": ours("haar"),
+        "one call of YuNet (0.6)": plain(network_calls(0.6)),
+        "DETECTOR=yunet": ours("yunet"),
     }
     pictures = list(stills(clips, half, count=_STILLS))
     videos = [video(clips, half, frames=_FRAMES, seed=seed) for seed in range(_VIDEOS)]
@@ -81,12 +81,13 @@ def _truth(still: Still, smallest: int) -> list[TrueFace]:
     return [TrueFace(face.box, face.person, one.counts) for face, one in zip(still.faces, counts, strict=True)]
 
 
-def _plain(look: Callable[[Image], Sequence[Any]]) -> Method:
+def plain(look: Callable[[Image], Sequence[Any]]) -> Method:
     """Each picture by itself; a find begins with its box."""
     return lambda images, _is_video, _smallest: [[Box(*map(float, row[:4])) for row in look(image)] for image in images]
 
 
-def _ours(name: str) -> Method:
+def ours(name: str) -> Method:
+    """The program's tracker with one of its detectors."""
     finder = make_finder(name)
 
     def look(images: Sequence[Image], is_video: bool, smallest: int) -> list[list[Box]]:

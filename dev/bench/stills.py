@@ -2,23 +2,20 @@
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from dev.bench.detecting import frame, make_finder, naive_calls
+from dev.bench.detecting import naive_calls
 from dev.bench.measure import BenchmarkError
+from dev.bench.others import ours, plain
 from dev.bench.truth import Score, judge, labelled, read_labels
 from dev.stack.figures import Table
 from edge_face_detection.faces.detector import Box
-from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.frame import Image
 
 #: The file with the labels, in the folder with the pictures.
 LABELS = "labels.csv"
-
-Look = Callable[[Image], list[Box]]
 
 
 def run(folder: Path, *, smallest: int) -> list[Table]:
@@ -27,13 +24,9 @@ def run(folder: Path, *, smallest: int) -> list[Table]:
     Raises BenchmarkError for labels that cannot be used.
     """
     labels = read_labels(folder / LABELS)
-    naive = naive_calls()
-    methods: dict[str, Look] = {
-        "naive": lambda picture: [Box(*box) for box in naive(picture)],
-        "DETECTOR=haar": _ours("haar", smallest),
-    }
+    methods = {"naive": plain(naive_calls()), "DETECTOR=haar": ours("haar")}
     if "YUNET_MODEL" in os.environ:
-        methods["DETECTOR=yunet"] = _ours("yunet", smallest)
+        methods["DETECTOR=yunet"] = ours("yunet")
     scores = dict.fromkeys(methods, Score())
     cpu = dict.fromkeys(methods, 0.0)
     pixels = 0
@@ -46,7 +39,7 @@ def run(folder: Path, *, smallest: int) -> list[Table]:
         faces = labelled(boxes, size, smallest=smallest)
         for method, look in methods.items():
             began = time.process_time()
-            found = look(picture)
+            (found,) = look([picture], False, smallest)
             cpu[method] += time.process_time() - began
             scores[method] += judge(found, faces, smallest=smallest)[0]
     rows = [
@@ -65,17 +58,6 @@ def run(folder: Path, *, smallest: int) -> list[Table]:
     )
     header = ["", "recall", "precision", "found", "missed", "wrong", "CPU ms/megapixel"]
     return [Table("Stills", about, header, rows)]
-
-
-def _ours(name: str, smallest: int) -> Look:
-    finder = make_finder(name)
-
-    def look(picture: Image) -> list[Box]:
-        # Without frames before it, a frame is looked through at once.
-        faces = Tracker(finder, min_face_size=smallest).faces(frame(picture))
-        return [Box(face.x, face.y, face.width, face.height) for face in faces]
-
-    return look
 
 
 def _picture(folder: Path, name: str) -> Image:
