@@ -39,7 +39,7 @@ def _detector(scale: Scale, folder: Path, given: Namespace) -> list[Table]:
 
 def _outage(_scale: Scale, folder: Path, given: Namespace) -> list[Table]:
     faces = given.faces or (2_000 if given.quick else 100_000)
-    return outage.run(outage.Outage(faces, given.size, given.rate), folder)
+    return outage.run(folder, faces=faces, size=given.size, rate=given.rate)
 
 
 def _cluster(_scale: Scale, folder: Path, given: Namespace) -> list[Table]:

@@ -16,9 +16,8 @@ and covered from the chin up, from 0 to 1. The scenes take ten seconds each, peo
 import csv
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ from edge_face_detection.faces.detector import Box
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.frame import Image
 
-__all__ = ["FULL_FILMS", "QUICK_FILMS", "SCENES", "SMALLEST", "Film", "generated", "given", "make_film"]
+__all__ = ["FULL_FILMS", "QUICK_FILMS", "SMALLEST", "Film", "generated", "given", "make_film", "people"]
 
 #: The smallest face that counts: the default of MIN_FACE_SIZE, in pixels.
 SMALLEST = 40
@@ -71,21 +70,16 @@ class Person:
         return Pose(*(float(np.interp(second, seconds, row)) for row in values))
 
 
-def _people(scene: str, height: int) -> list[Person]:
+def people(scene: str, height: int) -> list[Person]:
+    """Who acts a scene in frames of that height in pixels, the last in front."""
     table = csv.reader(Path(__file__).with_name("scenes.csv").read_text().splitlines())
     lines = (line for line in table if line[0] == scene)
-    people = []
+    found = []
     for (_, look), script in itertools.groupby(lines, key=lambda line: line[1:3]):
         poses = [[float(value) for value in line[3:]] for line in script]
         in_fractions = [(*p[:3], p[3] / height if p[3] > 1 else p[3], *p[4:]) for p in poses]
-        people.append(Person(int(look), in_fractions))
-    return people
-
-
-SCENES: dict[str, Callable[[int], list[Person]]] = {
-    scene: partial(_people, scene) for scene in ("one person", "several people", "coming and going", "nobody")
-}
-"""Takes the frame's height in pixels and gives the people, the last in front."""
+        found.append(Person(int(look), in_fractions))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +107,7 @@ def make_film(path: Path, scene: str, *, size: tuple[int, int], frames: int, sma
 
     Faces with a side of less than `smallest` pixels do not count. Raises OSError when it cannot be written.
     """
-    people = SCENES[scene](size[1])
+    cast = people(scene, size[1])
     sharp = cv2.resize(picture()[_CLUTTER], size, interpolation=cv2.INTER_CUBIC)
     wall = np.asarray(cv2.GaussianBlur(sharp, (0, 0), _BLUR * size[0]), np.float32)
     walls = noisy(0.7 * wall + 50, deviation=2.5, count=4)
@@ -122,7 +116,7 @@ def make_film(path: Path, scene: str, *, size: tuple[int, int], frames: int, sma
     def frame(number: int) -> Image:
         image = walls[number % len(walls)].copy()
         shown: list[TrueFace] = []
-        for who, person in enumerate(people):
+        for who, person in enumerate(cast):
             pose = person.pose(number / FPS)
             if pose is not None:
                 shown = [*(_behind(face, pose, size) for face in shown), _face(who, pose, size, smallest)]

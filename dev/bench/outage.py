@@ -7,7 +7,6 @@ first run has a counter behind the cloud broker, to show the forwarder's own pac
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,42 +27,32 @@ _FEW = 50
 _SMALL = 100 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Outage:
+def run(folder: Path, *, faces: int, size: int, rate: float) -> list[Table]:
     """Meanwhile `faces` of `size` bytes come in, `rate` a second, or 0 for as many as are taken."""
-
-    faces: int
-    size: int
-    rate: float
-
-    @property
-    def bytes(self) -> int:
-        return self.faces * self.size
-
-
-def run(outage: Outage, folder: Path) -> list[Table]:
-    needed = 3 * outage.bytes + (1 << 30)
+    needed = 3 * faces * size + (1 << 30)
     if (free := shutil.disk_usage(folder).free) < needed:
         raise BenchmarkError(f"{folder} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} are needed: set TMPDIR")
     # Each in a folder of its own, which gives its gigabytes back.
-    with TemporaryDirectory(dir=folder) as own, _Stage(outage, Path(own), FORWARDER) as stage:
+    with TemporaryDirectory(dir=folder) as own, _Stage(Path(own), faces, size, rate, FORWARDER) as stage:
         stage.fill()
         stage.cloud_broker.start()
-        with Keeper(stage.cloud_broker, stage.folder, count=outage.faces) as keeper:
+        with Keeper(stage.cloud_broker, stage.folder, count=faces) as keeper:
             own_rate = keeper.messages_per_second(watched=[stage.programs[FORWARDER]])
-    with TemporaryDirectory(dir=folder) as own, _Stage(outage, Path(own), FORWARDER, SAVER) as stage:
+    with TemporaryDirectory(dir=folder) as own, _Stage(Path(own), faces, size, rate, FORWARDER, SAVER) as stage:
         return _to_the_bucket(stage, own_rate)
 
 
 class _Stage(LocalStack):
     """The path from a producer on, and the figures to watch while it runs."""
 
-    def __init__(self, outage: Outage, folder: Path, *programs: str) -> None:
-        room = {"OUTBOX_MAX_BYTES": str(2 * outage.bytes + (1 << 28))}
+    def __init__(self, folder: Path, faces: int, size: int, rate: float, *programs: str) -> None:
+        room = {"OUTBOX_MAX_BYTES": str(2 * faces * size + (1 << 28))}
         super().__init__(folder, programs=programs, settings={FORWARDER: room})
-        self.outage = outage
-        pace: dict[str, Any] = {"rate": _LIVE_RATE, "burst": outage.faces, "burst_rate": outage.rate, "ahead": _AHEAD}
-        self.producer = Producer(self.edge_broker.url, folder, size=outage.size, **pace)
+        self.faces, self.size = faces, size
+        # As slow as the programs may be.
+        self._patience = 120 + faces / min(50, rate or 50)
+        pace: dict[str, Any] = {"rate": _LIVE_RATE, "burst": faces, "burst_rate": rate, "ahead": _AHEAD}
+        self.producer = Producer(self.edge_broker.url, folder, size=size, **pace)
         self.processes.append(self.producer)
         self.largest_outbox = 0
 
@@ -95,8 +84,7 @@ class _Stage(LocalStack):
             self.largest_outbox = max(self.largest_outbox, self.outbox_bytes())
             return reached()
 
-        seconds = 120 + self.outage.faces / min(50, self.outage.rate or 50)
-        wait_until(look, watched=[part for part in self.parts if part.running], what=what, seconds=seconds)
+        wait_until(look, watched=[part for part in self.parts if part.running], what=what, seconds=self._patience)
         took = time.monotonic() - begin
         say(f"outage: {what} after {took:.1f} s")
         return took
@@ -105,7 +93,7 @@ class _Stage(LocalStack):
         """The cloud's broker is gone, and faces come in; how many a second."""
         self.cloud_broker.kill()
         self.producer.begin_burst()
-        return self.outage.faces / self.until(lambda: self.waiting() >= self.outage.faces, "all wait at the edge")
+        return self.faces / self.until(lambda: self.waiting() >= self.faces, "all wait at the edge")
 
 
 def _to_the_bucket(stage: _Stage, own_rate: float) -> list[Table]:
@@ -114,7 +102,7 @@ def _to_the_bucket(stage: _Stage, own_rate: float) -> list[Table]:
     before = stage.rss()
     gone_at = time.time()
     fill_rate = stage.fill()
-    payload = stage.waiting() * stage.outage.size
+    payload = stage.waiting() * stage.size
     full = stage.rss()
     back_at = time.time()
     stage.cloud_broker.start()
@@ -137,8 +125,7 @@ def _to_the_bucket(stage: _Stage, own_rate: float) -> list[Table]:
         for name, peak in ((part.name, part.peak_rss_bytes()) for part in stage.parts)
     ]
     about_memory = (
-        f"{stage.outage.faces:,} faces of {stage.outage.size:,} bytes came in while the cloud was gone:"
-        " resident memory, MiB."
+        f"{stage.faces:,} faces of {stage.size:,} bytes came in while the cloud was gone: resident memory, MiB."
     )
     of_memory = ["The saver remembers its last 20,000 objects; the S3 server, a stand-in, the metadata of all."]
     rows = [
