@@ -10,7 +10,7 @@ import logging
 import resource
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ def _burst(site: Site, load: Load, savers: int) -> list[tuple[str, str]]:
         for _ in range(load.burst):
             for edge in site.edges:
                 site.make(edge)
-    after = site.spent()
+    spent = {name: after - before[name] for name, after in site.spent().items()}
     site.note_memory()
     seconds = max(site.arrivals.at.values()) - begin
     for number in range(savers, SAVERS):
@@ -91,10 +91,10 @@ def _burst(site: Site, load: Load, savers: int) -> list[tuple[str, str]]:
     rows = [
         (f"{what}: faces/s", f"{count / seconds:.0f}"),
         ("the slowest face is stored after, s", f"{max(delays):.1f}"),
-        ("CPU time a face, all nodes, ms", f"{(after.nodes - before.nodes) / count * 1000:.2f}"),
-        ("CPU time a face, savers, ms", f"{(after.savers - before.savers) / count * 1000:.2f}"),
-        ("faces sent again", f"{after.resent - before.resent}"),
-        ("sessions that left their node", f"{after.connects - before.connects}"),
+        ("CPU time a face, all nodes, ms", f"{spent['nodes'] / count * 1000:.2f}"),
+        ("CPU time a face, savers, ms", f"{spent['savers'] / count * 1000:.2f}"),
+        ("faces sent again", f"{spent['resent']:.0f}"),
+        ("sessions that left their node", f"{spent['connects']:.0f}"),
     ]
     say("; ".join(": ".join(row) for row in rows))
     return rows
@@ -113,7 +113,10 @@ def _held_up(site: Site, load: Load) -> Table:
                 measured.setdefault(f"{case}: {what}", []).append(seconds)
                 say(f"round {number + 1}: {case}: {what} after {seconds:.2f} s")
     site.note_memory()
-    rows = [(what, *_figures(values)) for what, values in measured.items()]
+    rows = [
+        (what, f"{median(values):.2f}", " ".join(f"{value:.2f}" for value in sorted(values)))
+        for what, values in measured.items()
+    ]
     often = f"{load.rounds} times each (frozen: {load.frozen})"
     about = f"{often}, with {load.edges} edges and {load.rate:.0f} faces/s meanwhile."
     notes = [f"Highest memory of a node: {site.node_peak / 1e6:.0f} MB."]
@@ -178,7 +181,3 @@ _CASES: dict[str, Measure] = {
     _FROZEN: _node(Cluster.pause, Cluster.resume),
     "a saver is killed": _saver_killed,
 }
-
-
-def _figures(values: Sequence[float]) -> tuple[str, str]:
-    return f"{median(values):.2f}", " ".join(f"{value:.2f}" for value in sorted(values))

@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dev.bench.measure import BenchmarkError, wait_until
+from dev.bench.measure import BenchmarkError, Figures, wait_until
 from dev.bench.traffic import PAYLOAD_BYTES
 from dev.stack.bundle import Bundle
 from dev.stack.cluster import ADDRESSES, NAMES, Cluster
@@ -67,16 +66,6 @@ class Edge:
     def close(self) -> None:
         self.session.stop()
         self.outbox.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """CPU seconds of all nodes and all savers; faces that edges sent again, and connections that they made."""
-
-    nodes: float
-    savers: float
-    resent: int
-    connects: int
 
 
 class Arrivals:
@@ -193,8 +182,11 @@ class Site:
         self.node_peak = max(self.node_peak, *(self.cluster.memory(node) for node in range(len(NAMES))))
         self.saver_peak = max(self.saver_peak, *(saver.peak_rss_bytes() for saver in self.savers))
 
-    def spent(self) -> Spent:
-        nodes = sum(self.cluster.cpu_seconds(node) for node in range(len(NAMES)))
-        savers = sum(saver.cpu_seconds() for saver in self.savers)
-        resent = sum(edge.sender.resent for edge in self.edges)
-        return Spent(nodes, savers, resent, sum(edge.session.connects for edge in self.edges))
+    def spent(self) -> Figures:
+        """CPU seconds of all nodes and all savers; faces that edges sent again, and connections that they made."""
+        return {
+            "nodes": sum(self.cluster.cpu_seconds(node) for node in range(len(NAMES))),
+            "savers": sum(saver.cpu_seconds() for saver in self.savers),
+            "resent": sum(edge.sender.resent for edge in self.edges),
+            "connects": sum(edge.session.connects for edge in self.edges),
+        }
