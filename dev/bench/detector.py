@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from dev.bench import measure
-from dev.bench.films import FULL_FILMS, QUICK_FILMS, SMALLEST, Film, generated, given
+from dev.bench.films import SMALLEST, Film, generated, given
 from dev.bench.traffic import Keeper, broker
 from dev.bench.truth import Score, judge_frames
 from dev.stack.clip import make_clip
@@ -51,7 +51,7 @@ class Measured:
 
 
 def run(scale: measure.Scale, folder: Path, clips: list[Path]) -> list[Table]:
-    films = generated(folder, QUICK_FILMS if scale is measure.QUICK else FULL_FILMS)
+    films = list(generated(folder, scale))
     scenes = {film.name: _measure(film, _COMPARED) for film in films[1:]}
     scenes = {films[0].name: _measure(films[0], list(NAMES), rounds=scale.rounds), **scenes}
     alone = [film for film in films if "one person" in film.name]
@@ -76,8 +76,7 @@ def run_in_image(scale: measure.Scale, folder: Path) -> list[Table]:
     seconds = 2 if scale is measure.QUICK else 20
     clip = folder / "clip.avi"
     frames = make_clip(clip, seconds=seconds)
-    size, scenes = next(iter((QUICK_FILMS if scale is measure.QUICK else FULL_FILMS).items()))
-    (film,) = generated(folder, {size: dict([next(iter(scenes.items()))])})
+    film = next(generated(folder, scale))
     whole = "edge_face_detection on the demo's clip, outbox and MQTT included"
     contestants = measure.in_and_out(whole, partial(_whole, clip, frames), images=True)
     for method, name in NAMES.items():

@@ -16,33 +16,33 @@ and covered from the chin up, from 0 to 1. The scenes take ten seconds each, peo
 import csv
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dev.bench.detecting import read, reference
-from dev.bench.measure import BenchmarkError
+from dev.bench.measure import QUICK, BenchmarkError, Scale
 from dev.bench.truth import TrueFace, labelled, link, read_labels
 from dev.stack.clip import Pose, draw, noisy, picture, write_clip
 from edge_face_detection.faces.detector import Box
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.frame import Image
 
-__all__ = ["FULL_FILMS", "QUICK_FILMS", "SMALLEST", "Film", "generated", "given", "make_film", "people"]
+__all__ = ["SMALLEST", "Film", "generated", "given", "make_film", "people"]
 
 #: The smallest face that counts: the default of MIN_FACE_SIZE, in pixels.
 SMALLEST = 40
 FPS = 30
 
 # Width, height, and frames of each scene; few where few are enough, since a large frame costs the naive loop 0.3 s.
-FULL_FILMS = {
+_FULL_FILMS = {
     (640, 480): {"one person": 300, "several people": 240, "coming and going": 270, "nobody": 60},
     (1280, 720): {"one person": 90, "several people": 90, "nobody": 30},
     (1920, 1080): {"one person": 60, "several people": 45, "nobody": 20},
 }
-QUICK_FILMS = {(480, 360): {"one person": 40, "nobody": 5}}
+_QUICK_FILMS = {(480, 360): {"one person": 40, "nobody": 5}}
 
 # The part of the picture that is the background (top, bottom), and its blur, of the frame's width: so the naive loop
 # takes about as long as for a webcam's picture of a room. A sharp background would cost it far more, which would
@@ -91,15 +91,14 @@ class Film:
     truth: list[list[TrueFace]] | None
 
 
-def generated(folder: Path, films: dict[tuple[int, int], dict[str, int]]) -> list[Film]:
-    """Make a clip of each size and scene, with that many frames."""
-    made = []
+def generated(folder: Path, scale: Scale) -> Iterator[Film]:
+    """Make a clip of each size and scene."""
+    films = _QUICK_FILMS if scale is QUICK else _FULL_FILMS
     for (width, height), scenes in films.items():
         for scene, frames in scenes.items():
             path = folder / f"{width}x{height}-{scene.replace(' ', '-')}.avi"
             truth = make_film(path, scene, size=(width, height), frames=frames, smallest=SMALLEST)
-            made.append(Film(f"{width}x{height}, {scene}", path, truth))
-    return made
+            yield Film(f"{width}x{height}, {scene}", path, truth)
 
 
 def make_film(path: Path, scene: str, *, size: tuple[int, int], frames: int, smallest: float) -> list[list[TrueFace]]:
