@@ -150,7 +150,13 @@ class Stage:
     def inflict(self, kind: Kind, name: str) -> None:
         """Raises ProcessError when the part has ended by itself, which no fault is a reason for."""
         if name in self.links:
-            self.links[name].refuse, self.links[name].swallow = kind is Kind.REFUSE, kind is Kind.SWALLOW
+            link = self.links[name]
+            # The other kind ends first: to a cluster's links both are the same.
+            link.refuse = link.swallow = False
+            if kind is Kind.REFUSE:
+                link.refuse = True
+            else:
+                link.swallow = True
             return
         self.note()
         if kind is not Kind.PAUSE:

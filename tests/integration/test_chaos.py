@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from dev.chaos.__main__ import run
+from dev.chaos.cluster import Switch
 from dev.chaos.faults import Kind, draw
 from dev.chaos.stage import Stage
 from dev.stack.pictures import PictureReader, number_of, numbered_picture
@@ -33,6 +36,28 @@ def test_the_same_seed_draws_the_same_faults() -> None:
     """So that a run which failed can be had again."""
     assert draw(1, seconds=10, kills=8, **PARTS) == draw(1, seconds=10, kills=8, **PARTS)
     assert draw(1, seconds=10, kills=8, **PARTS) != draw(2, seconds=10, kills=8, **PARTS)
+
+
+@pytest.mark.parametrize("kind", [Kind.REFUSE, Kind.SWALLOW])
+def test_a_nodes_trouble_lasts_until_it_is_mended(kind: Kind, tmp_path: Path) -> None:
+    """In whichever way a link would be cut: a node knows but one."""
+    seen: list[str] = []
+
+    @contextlib.contextmanager
+    def trouble() -> Iterator[None]:
+        seen.append("begins")
+        yield
+        seen.append("ends")
+
+    stage = Stage(tmp_path, rate=1, size=1000)
+    stage.links["a node's network"] = Switch(trouble)
+    try:
+        stage.inflict(kind, "a node's network")
+        assert seen == ["begins"]
+        stage.mend("a node's network")
+        assert seen == ["begins", "ends"]
+    finally:
+        stage.stop()
 
 
 @pytest.mark.parametrize("seed", range(5))
