@@ -13,8 +13,9 @@ from pathlib import Path
 
 from dev.bench import cameras, client, cluster, detector, forwarder, others, outage, path, saver, stills
 from dev.bench.films import SMALLEST
-from dev.bench.measure import FULL, QUICK, BenchmarkError, Scale, Table
+from dev.bench.measure import FULL, QUICK, BenchmarkError, Scale
 from dev.bench.people import HALVES
+from dev.stack.figures import Table
 from dev.stack.mosquitto import find_mosquitto
 from dev.stack.processes import ProcessError
 from dev.stack.programs import in_images
@@ -38,7 +39,7 @@ def _detector(scale: Scale, folder: Path, given: Namespace) -> list[Table]:
 
 def _outage(_scale: Scale, folder: Path, given: Namespace) -> list[Table]:
     faces = given.faces or (2_000 if given.quick else 100_000)
-    return outage.run(outage.Outage(faces, given.size, given.rate), folder)
+    return outage.run(folder, faces=faces, size=given.size, rate=given.rate)
 
 
 def _cluster(_scale: Scale, folder: Path, given: Namespace) -> list[Table]:
@@ -52,7 +53,7 @@ BENCHMARKS: dict[str, Callable[[Scale, Path, Namespace], list[Table]]] = {
     "stills": lambda _scale, _folder, given: stills.run(given.labels, smallest=given.smallest),
     "others": lambda _scale, _folder, given: others.run(given.clips, given.half),
     "client": lambda scale, _folder, _given: client.run(scale),
-    "forwarder": lambda scale, folder, given: forwarder.run(scale, folder, images=given.images),
+    "forwarder": lambda scale, _folder, given: forwarder.run(scale, images=given.images),
     "saver": lambda scale, folder, given: saver.run(scale, folder, images=given.images),
     "path": lambda scale, folder, _given: path.run(scale, folder),
     "cameras": lambda scale, folder, _given: cameras.run(scale, folder),

@@ -10,12 +10,15 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
 
-from dev.bench.measure import BenchmarkError, Figures, Scale, Table, by_turns, middle, ratio
+from dev.bench.measure import BenchmarkError, Figures, Scale, by_turns, middle, ratio
 from dev.bench.traffic import PAYLOAD_BYTES, faces, stock_client, stock_publish
+from dev.stack.figures import Table
 from face_messages.message import Message
 from face_messages.mqtt.client import Client
 from face_messages.mqtt.publish import pack
@@ -26,12 +29,14 @@ _SEND, _PUBACK, _RECEIVE, _ACK, _SUM = "PUBLISH sent", "PUBACK read", "PUBLISH r
 _STEPS = (_SEND, _PUBACK, _RECEIVE, _ACK, _SUM)
 
 _BATCH = 5  # messages: as many as a socket's buffer holds
+# Bytes, more than ever wait at the far end: all of them come by one call.
+_ALL = 1 << 20
 _WELCOME = bytes.fromhex("20 03 00 00 00")
 
 
 def run(scale: Scale) -> list[Table]:
     batches = scale.messages // _BATCH
-    contestants = {OURS: lambda: _measure(_Ours, batches), STOCK: lambda: _measure(_Stock, batches)}
+    contestants = {OURS: partial(_measure, _Ours, batches), STOCK: partial(_measure, _Stock, batches)}
     measured = by_turns("client", scale.rounds, contestants, show=_SUM)
     rows = [
         [name, *(middle(rounds, step, 1) for step in _STEPS), ratio(rounds, measured[STOCK], _SUM)]
@@ -60,8 +65,10 @@ class _Ours:
     def _acknowledged(self, *_: Any) -> None:
         self.acknowledged += 1
 
-    def send(self, message: Message) -> None:
-        self.client.send(message, pack(message), qos=1, retain=False)
+    def send(self, message: Message) -> int:
+        """Returns the packet id."""
+        packet_id: int = self.client.send(message, pack(message), qos=1, retain=False)
+        return packet_id
 
     def flush(self) -> None:
         self.client.wire.flush()
@@ -100,8 +107,8 @@ class _Stock(_Ours):
         )
         self.received.append((message, packet.mid))
 
-    def send(self, message: Message) -> None:
-        stock_publish(self.client, message)
+    def send(self, message: Message) -> int:
+        return stock_publish(self.client, message)
 
     def flush(self) -> None:
         self.client.loop_write()
@@ -111,7 +118,7 @@ class _Stock(_Ours):
             self.client.loop_read()
 
 
-def _measure(contestant: Callable[[socket.socket], _Ours], batches: int) -> Figures:
+def _measure(contestant: Callable[[socket.socket], _Ours], batches: int, _folder: Path) -> Figures:
     figures = dict.fromkeys(_STEPS, 0.0)
 
     @contextmanager
@@ -126,21 +133,19 @@ def _measure(contestant: Callable[[socket.socket], _Ours], batches: int) -> Figu
     with near, far:
         for end in (near, far):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _BATCH * PAYLOAD_BYTES)
-        far.setblocking(False)
         under_test = contestant(near)
         under_test.client.connect("localhost", clean_start=False)
         under_test.flush()
-        _drain(far)
+        far.recv(_ALL)
         far.sendall(_WELCOME)
         under_test.read(1)
         messages = list(faces(_BATCH, receipts=True))
         for _ in range(batches):
             with clock(_SEND):
-                for message in messages:
-                    under_test.send(message)
+                packet_ids = [under_test.send(message) for message in messages]
                 under_test.flush()
-            sent = _drain(far)
-            far.sendall(b"".join(b"\x40\x02" + packet_id for packet_id in _packet_ids(sent)))
+            sent = far.recv(_ALL)
+            far.sendall(b"".join(b"\x40\x02" + packet_id.to_bytes(2) for packet_id in packet_ids))
             with clock(_PUBACK):
                 under_test.read(_BATCH)
             far.sendall(sent)  # as a broker would pass them on
@@ -153,25 +158,7 @@ def _measure(contestant: Callable[[socket.socket], _Ours], batches: int) -> Figu
                     under_test.client.ack(mid, 1)
                 under_test.flush()
             under_test.received.clear()
-            _drain(far)
+            far.recv(_ALL)
     if under_test.acknowledged != batches * _BATCH:
         raise BenchmarkError(f"{under_test.acknowledged} of {batches * _BATCH} messages were acknowledged")
     return figures
-
-
-def _packet_ids(sent: bytes) -> Iterator[bytes]:
-    """Of these PUBLISH packets, whose lengths take three bytes."""
-    at = 0
-    while at < len(sent):
-        place = at + 6 + int.from_bytes(sent[at + 4 : at + 6])
-        yield sent[place : place + 2]
-        at += 4 + sum((sent[at + 1 + i] & 0x7F) << (7 * i) for i in range(3))
-
-
-def _drain(far: socket.socket) -> bytes:
-    got = bytearray()
-    while True:
-        try:
-            got += far.recv(1 << 20)
-        except BlockingIOError:
-            return bytes(got)

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import logging
 import resource
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from dev.bench.edges import SAVERS, Edge, Site, wait
-from dev.bench.measure import Table
+from dev.bench.measure import say
 from dev.bench.traffic import PAYLOAD_BYTES
 from dev.stack.cluster import NAMES, Cluster
-from dev.stack.figures import percentile
+from dev.stack.figures import Table, percentile
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def _carried(site: Site, load: Load) -> Table:
         site.flow(load.seconds, load.rate)
     rows.append((f"{load.rate:.0f} faces/s: a face is stored after, s: median", f"{median(delays):.2f}"))
     rows.append(("99 %", f"{percentile(delays, 0.99):.2f}"))
-    _say("; ".join(": ".join(row) for row in rows))
+    say("; ".join(": ".join(row) for row in rows))
     for savers in range(SAVERS, 0, -1):
         rows += _burst(site, load, savers)
     rows.append(("highest memory of a node, MB", f"{site.node_peak / 1e6:.0f}"))
@@ -83,7 +82,7 @@ def _burst(site: Site, load: Load, savers: int) -> list[tuple[str, str]]:
         for _ in range(load.burst):
             for edge in site.edges:
                 site.make(edge)
-    after = site.spent()
+    spent = {name: after - before[name] for name, after in site.spent().items()}
     site.note_memory()
     seconds = max(site.arrivals.at.values()) - begin
     for number in range(savers, SAVERS):
@@ -92,12 +91,12 @@ def _burst(site: Site, load: Load, savers: int) -> list[tuple[str, str]]:
     rows = [
         (f"{what}: faces/s", f"{count / seconds:.0f}"),
         ("the slowest face is stored after, s", f"{max(delays):.1f}"),
-        ("CPU time a face, all nodes, ms", f"{(after.nodes - before.nodes) / count * 1000:.2f}"),
-        ("CPU time a face, savers, ms", f"{(after.savers - before.savers) / count * 1000:.2f}"),
-        ("faces sent again", f"{after.resent - before.resent}"),
-        ("sessions that left their node", f"{after.connects - before.connects}"),
+        ("CPU time a face, all nodes, ms", f"{spent['nodes'] / count * 1000:.2f}"),
+        ("CPU time a face, savers, ms", f"{spent['savers'] / count * 1000:.2f}"),
+        ("faces sent again", f"{spent['resent']:.0f}"),
+        ("sessions that left their node", f"{spent['connects']:.0f}"),
     ]
-    _say("; ".join(": ".join(row) for row in rows))
+    say("; ".join(": ".join(row) for row in rows))
     return rows
 
 
@@ -112,9 +111,12 @@ def _held_up(site: Site, load: Load) -> Table:
         for case, measure in cases.items():
             for what, seconds in measure(site, load, number).items():
                 measured.setdefault(f"{case}: {what}", []).append(seconds)
-                _say(f"round {number + 1}: {case}: {what} after {seconds:.2f} s")
+                say(f"round {number + 1}: {case}: {what} after {seconds:.2f} s")
     site.note_memory()
-    rows = [(what, *_figures(values)) for what, values in measured.items()]
+    rows = [
+        (what, f"{median(values):.2f}", " ".join(f"{value:.2f}" for value in sorted(values)))
+        for what, values in measured.items()
+    ]
     often = f"{load.rounds} times each (frozen: {load.frozen})"
     about = f"{often}, with {load.edges} edges and {load.rate:.0f} faces/s meanwhile."
     notes = [f"Highest memory of a node: {site.node_peak / 1e6:.0f} MB."]
@@ -179,11 +181,3 @@ _CASES: dict[str, Measure] = {
     _FROZEN: _node(Cluster.pause, Cluster.resume),
     "a saver is killed": _saver_killed,
 }
-
-
-def _figures(values: Sequence[float]) -> tuple[str, str]:
-    return f"{median(values):.2f}", " ".join(f"{value:.2f}" for value in sorted(values))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

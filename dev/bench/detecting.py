@@ -9,9 +9,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dev.bench.measure import BenchmarkError
 from edge_face_detection.faces.detector import DetectorError, Finder
@@ -51,10 +55,10 @@ def decode_half(clip: str) -> Iterator[Boxes]:
 
 def naive(clip: str) -> Iterator[Boxes]:
     """As nearly every example on the web."""
-    cascade = naive_cascade()
+    look = naive_calls()
 
     def publish(image: Image) -> Boxes:
-        boxes = naive_boxes(cascade, image)
+        boxes = look(image)
         for x, y, width, height in boxes:
             cv2.imencode(".png", image[y : y + height, x : x + width])[1].tobytes()
         return boxes
@@ -75,15 +79,8 @@ def yunet(clip: str) -> Iterator[Boxes]:
 def reference(clip: str) -> Iterator[Boxes]:
     """YuNet on the whole of each frame, at full size, at any cost: the truth of clips without labels."""
     make_finder("yunet")  # raises for a model that cannot be used
-    first = next(read(clip))
-    size = first.shape[1], first.shape[0]
-    network = cv2.FaceDetectorYN.create(os.environ["YUNET_MODEL"], "", size, REFERENCE_SCORE)
-
-    def look(image: Image) -> Boxes:
-        found = network.detect(image)[1]
-        return [] if found is None else [(int(x), int(y), int(w), int(h)) for x, y, w, h, *_ in found]
-
-    return map(look, read(clip))
+    look = network_calls(REFERENCE_SCORE)
+    return ([(int(x), int(y), int(w), int(h)) for x, y, w, h, *_ in look(image)] for image in read(clip))
 
 
 METHODS: dict[str, Callable[[str], Iterator[Boxes]]] = {
@@ -91,13 +88,36 @@ METHODS: dict[str, Callable[[str], Iterator[Boxes]]] = {
 }
 
 
-def naive_cascade() -> cv2.CascadeClassifier:
-    return load_cascade("haarcascade_frontalface_default.xml")
+def cascade_calls(file: str, factor: float, neighbours: int) -> Callable[[Image], Boxes]:
+    """One call of a cascade for each picture."""
+    cascade = load_cascade(file)
+
+    def look(image: Image) -> Boxes:
+        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        return [(int(x), int(y), int(w), int(h)) for x, y, w, h in cascade.detectMultiScale(grey, factor, neighbours)]
+
+    return look
 
 
-def naive_boxes(cascade: cv2.CascadeClassifier, image: Image) -> Boxes:
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    return [(int(x), int(y), int(w), int(h)) for x, y, w, h in cascade.detectMultiScale(grey, 1.3, 5)]
+def naive_calls() -> Callable[[Image], Boxes]:
+    return cascade_calls("haarcascade_frontalface_default.xml", 1.3, 5)
+
+
+def network_calls(score: float) -> Callable[[Image], Sequence[NDArray[np.float32]]]:
+    """One call of YuNet for each picture, at full size: a row for each face from that score on, its box first."""
+    network = cv2.FaceDetectorYN.create(os.environ["YUNET_MODEL"], "", (320, 320), score)
+
+    def look(image: Image) -> Sequence[NDArray[np.float32]]:
+        network.setInputSize((image.shape[1], image.shape[0]))
+        found = network.detect(image)[1]
+        return () if found is None else tuple(found)
+
+    return look
+
+
+def frame(image: Image, number: int = 0, seconds: float = 0.0) -> Frame:
+    """A picture as a camera gives it, so many seconds after its first."""
+    return Frame(image, number, datetime.now(UTC), seconds)
 
 
 def make_finder(name: str) -> Finder:

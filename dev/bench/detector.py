@@ -18,11 +18,11 @@ from statistics import median
 from typing import Any
 
 from dev.bench import measure
-from dev.bench.films import FULL_FILMS, QUICK_FILMS, SMALLEST, Film, generated, given
-from dev.bench.keeper import Keeper
-from dev.bench.traffic import broker, program
+from dev.bench.films import SMALLEST, Film, generated, given
+from dev.bench.traffic import Keeper, broker
 from dev.bench.truth import Score, judge_frames
 from dev.stack.clip import make_clip
+from dev.stack.figures import Table
 from dev.stack.pictures import EDGE_ID
 from dev.stack.programs import make_program
 from dev.stack.stack import DETECTOR
@@ -50,10 +50,10 @@ class Measured:
     score: Score
 
 
-def run(scale: measure.Scale, folder: Path, clips: list[Path]) -> list[measure.Table]:
-    films = generated(folder, QUICK_FILMS if scale is measure.QUICK else FULL_FILMS)
-    scenes = {film.name: _measure(folder, film, _COMPARED) for film in films[1:]}
-    scenes = {films[0].name: _measure(folder, films[0], list(NAMES), rounds=scale.rounds), **scenes}
+def run(scale: measure.Scale, folder: Path, clips: list[Path]) -> list[Table]:
+    films = list(generated(folder, scale))
+    scenes = {film.name: _measure(film, _COMPARED) for film in films[1:]}
+    scenes = {films[0].name: _measure(films[0], list(NAMES), rounds=scale.rounds), **scenes}
     alone = [film for film in films if "one person" in film.name]
     about = (
         "A Motion-JPEG clip as fast as it goes, one thread: decode, find faces, cut them out, encode each as"
@@ -61,27 +61,26 @@ def run(scale: measure.Scale, folder: Path, clips: list[Path]) -> list[measure.T
     )
     main = [_row([name], method, scenes[films[0].name]) for method, name in NAMES.items()]
     tables = [
-        measure.Table(f"Detector: {films[0].name}", about, ["", *_HEADER], main, _NOTES),
+        Table(f"Detector: {films[0].name}", about, ["", *_HEADER], main, _NOTES),
         _parts(folder, films[0]),
-        measure.Table("Detector: all scenes", "One thread.", ["clip", "", *_HEADER], _rows(scenes)),
-        _threads(scenes, {film.name: _measure(folder, film, FINDERS, threads=0) for film in alone}),
+        Table("Detector: all scenes", "One thread.", ["clip", "", *_HEADER], _rows(scenes)),
+        _threads(scenes, {film.name: _measure(film, FINDERS, threads=0) for film in alone}),
     ]
     if clips:
-        measured = {clip.name: _measure(folder, given(folder, clip), _COMPARED) for clip in clips}
-        tables.append(measure.Table("Detector: given clips", _ABOUT_GIVEN, ["clip", "", *_HEADER], _rows(measured)))
+        measured = {clip.name: _measure(given(folder, clip), _COMPARED) for clip in clips}
+        tables.append(Table("Detector: given clips", _ABOUT_GIVEN, ["clip", "", *_HEADER], _rows(measured)))
     return tables
 
 
-def run_in_image(scale: measure.Scale, folder: Path) -> list[measure.Table]:
+def run_in_image(scale: measure.Scale, folder: Path) -> list[Table]:
     seconds = 2 if scale is measure.QUICK else 20
     clip = folder / "clip.avi"
     frames = make_clip(clip, seconds=seconds)
-    size, scenes = next(iter((QUICK_FILMS if scale is measure.QUICK else FULL_FILMS).items()))
-    (film,) = generated(folder, {size: dict([next(iter(scenes.items()))])})
+    film = next(generated(folder, scale))
     whole = "edge_face_detection on the demo's clip, outbox and MQTT included"
-    contestants = measure.in_and_out(whole, lambda: _whole(folder, clip, frames), images=True)
+    contestants = measure.in_and_out(whole, partial(_whole, clip, frames), images=True)
     for method, name in NAMES.items():
-        run = partial(_run, folder, film, method, 1, dict.fromkeys(NAMES, Score()))
+        run = partial(_run, film, method, 1, dict.fromkeys(NAMES, Score()))
         contestants |= measure.in_and_out(f"{name}, {film.name}", run, images=True)
     measured = measure.by_turns("images", scale.rounds, contestants, show="cpu")
     names = list(measured)
@@ -99,15 +98,16 @@ def run_in_image(scale: measure.Scale, folder: Path) -> list[measure.Table]:
     about = f"CPU ms a frame, one thread; medians of {scale.rounds} rounds by turns, ratios with their range."
     header = ["", "image", "native", "image of native", "peak RSS, MiB: image", "native"]
     notes = ["Without the start. The two have builds of OpenCV of their own."]
-    return [measure.Table("Detector in its image", about, header, rows, notes)]
+    return [Table("Detector in its image", about, header, rows, notes)]
 
 
-def _whole(parent: Path, clip: Path, frames: int) -> measure.Figures:
+def _whole(clip: Path, frames: int, folder: Path) -> measure.Figures:
     # More than there are, so that the keeper never stops.
-    with measure.a_folder(parent) as folder, broker("edge", folder) as edge, Keeper(edge, folder, count=10**9):
+    with broker("edge", folder) as edge, Keeper(edge, folder, count=10**9):
         (folder / clip.name).hardlink_to(clip)  # an image sees this folder alone
         paths = {"OUTBOX_PATH": str(folder / "outbox.db"), "VIDEO_SOURCE": str(folder / clip.name)}
-        process = program(DETECTOR, folder, EDGE_ID=EDGE_ID, MQTT_URL=edge.url, VIDEO_REALTIME="false", **paths)
+        settings = {"EDGE_ID": EDGE_ID, "MQTT_URL": edge.url, "VIDEO_REALTIME": "false"} | paths
+        process = make_program(DETECTOR, settings, folder)
         with process:
             process.wait_ready(lambda: "started" in process.log_text())
             cpu = measure.CpuMeter(detector=process)
@@ -169,7 +169,7 @@ def _pooled(films: Sequence[Measured]) -> Measured:
     return Measured([{"cpu": cpu / frames}], sum((film.score for film in films), Score()))
 
 
-def _threads(one: dict[str, dict[str, Measured]], default: dict[str, dict[str, Measured]]) -> measure.Table:
+def _threads(one: dict[str, dict[str, Measured]], default: dict[str, dict[str, Measured]]) -> Table:
     rows = [
         [
             clip,
@@ -184,27 +184,27 @@ def _threads(one: dict[str, dict[str, Measured]], default: dict[str, dict[str, M
         for method in FINDERS
     ]
     header = ["clip", "", "threads", "CPU ms/frame", "times less than naive", "frames/s"]
-    return measure.Table("Detector: threads", "One, and as many as OpenCV takes by default.", header, rows)
+    return Table("Detector: threads", "One, and as many as OpenCV takes by default.", header, rows)
 
 
-def _parts(folder: Path, film: Film) -> measure.Table:
+def _parts(folder: Path, film: Film) -> Table:
     ours = [method for method in FINDERS if method != "naive"]
     told = [_detect(folder, film.path, method, 1, "--profile") for method in ours]
     frames = len(told[0]["boxes"])
     about = f"CPU ms/frame, {film.name}, one thread, under Python's profiler, which adds to all else."
     rows = [[part, *(f"{one['parts'][part] / frames * 1000:.2f}" for one in told)] for part in told[0]["parts"]]
-    return measure.Table("Detector: where the time goes", about, ["", *(NAMES[method] for method in ours)], rows)
+    return Table("Detector: where the time goes", about, ["", *(NAMES[method] for method in ours)], rows)
 
 
-def _measure(folder: Path, film: Film, methods: list[str], *, threads: int = 1, rounds: int = 1) -> dict[str, Measured]:
+def _measure(film: Film, methods: list[str], *, threads: int = 1, rounds: int = 1) -> dict[str, Measured]:
     scores = dict.fromkeys(methods, Score())
     what = f"detector, {film.name}, threads {threads or 'by default'}"
-    contestants = {method: partial(_run, folder, film, method, threads, scores) for method in methods}
+    contestants = {method: partial(_run, film, method, threads, scores) for method in methods}
     runs = measure.by_turns(what, rounds, contestants, show="cpu")
     return {method: Measured(runs[method], scores[method]) for method in methods}
 
 
-def _run(folder: Path, film: Film, method: str, threads: int, scores: dict[str, Score]) -> measure.Figures:
+def _run(film: Film, method: str, threads: int, scores: dict[str, Score], folder: Path) -> measure.Figures:
     """One run; its score goes into `scores`."""
     told = _detect(folder, film.path, method, threads)
     boxes = [[Box(*box) for box in frame] for frame in told["boxes"]]
@@ -226,7 +226,8 @@ def _detect(folder: Path, clip: Path, method: str, threads: int, *further: str) 
     process = make_program(
         DETECTOR,
         settings,
-        log=folder / "detecting.log",
+        folder,
+        called="detecting",
         module=["dev.bench.detecting", method, str(threads), str(clip), *further],
         reads=[clip, *([Path(model)] if model else [])],
     )

@@ -11,18 +11,18 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from dev.bench.measure import BenchmarkError
-from dev.bench.traffic import PAYLOAD_BYTES, program
+from dev.bench.measure import BenchmarkError, Figures, wait_until
+from dev.bench.traffic import PAYLOAD_BYTES
 from dev.stack.bundle import Bundle
 from dev.stack.cluster import ADDRESSES, NAMES, Cluster
 from dev.stack.figures import differences
 from dev.stack.pictures import face_event, numbered_picture
 from dev.stack.ports import free_port
 from dev.stack.processes import ManagedProcess
-from dev.stack.programs import read_metrics
+from dev.stack.programs import make_program, read_metrics
 from dev.stack.s3 import BUCKET, S3Server
 from dev.stack.stack import SAVER
 from face_messages import BrokerUrl, FaceEvent, Outbox, Sender, Session
@@ -31,6 +31,9 @@ from object_store.keys import face_key
 
 SAVERS = 3
 _NAME = "load"
+
+#: Often, as what is waited for is measured.
+wait = partial(wait_until, period=0.02)
 
 
 class Edge:
@@ -63,16 +66,6 @@ class Edge:
     def close(self) -> None:
         self.session.stop()
         self.outbox.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """CPU seconds of all nodes and all savers; faces that edges sent again, and connections that they made."""
-
-    nodes: float
-    savers: float
-    resent: int
-    connects: int
 
 
 class Arrivals:
@@ -141,7 +134,7 @@ class Site:
         port = free_port()
         (folder := self._folder / f"saver{port}").mkdir()
         settings = {"AMQP_URL": self.cluster.amqp_urls, "SAVER_ID": str(port), "METRICS_PORT": str(port)}
-        saver = self._stack.enter_context(program(SAVER, folder, **settings, **self.s3.settings()))
+        saver = self._stack.enter_context(make_program(SAVER, settings | self.s3.settings(), folder))
         saver.wait_ready(lambda: "connected to the broker" in saver.log_text(), timeout=30)
         self._ports[saver] = port
         return saver
@@ -173,7 +166,7 @@ class Site:
         first = len(self.made)
         yield
         # Looking at thousands of files again and again would cost more than the faces do.
-        wait(lambda: not any(len(edge.outbox) for edge in self.edges), what="all faces confirmed", period=0.1)
+        wait_until(lambda: not any(len(edge.outbox) for edge in self.edges), what="all faces confirmed")
         if wrong := differences(self.made, self.s3.objects()):
             raise BenchmarkError("; ".join(wrong))
         self.arrivals.wait()
@@ -189,17 +182,11 @@ class Site:
         self.node_peak = max(self.node_peak, *(self.cluster.memory(node) for node in range(len(NAMES))))
         self.saver_peak = max(self.saver_peak, *(saver.peak_rss_bytes() for saver in self.savers))
 
-    def spent(self) -> Spent:
-        nodes = sum(self.cluster.cpu_seconds(node) for node in range(len(NAMES)))
-        savers = sum(saver.cpu_seconds() for saver in self.savers)
-        resent = sum(edge.sender.resent for edge in self.edges)
-        return Spent(nodes, savers, resent, sum(edge.session.connects for edge in self.edges))
-
-
-def wait(reached: Callable[[], bool], *, what: str, seconds: float = 120, period: float = 0.02) -> None:
-    """Raises BenchmarkError when it is not reached in time."""
-    deadline = time.monotonic() + seconds
-    while not reached():
-        if time.monotonic() > deadline:
-            raise BenchmarkError(f"{what}: not reached in {seconds:.0f} s")
-        time.sleep(period)
+    def spent(self) -> Figures:
+        """CPU seconds of all nodes and all savers; faces that edges sent again, and connections that they made."""
+        return {
+            "nodes": sum(self.cluster.cpu_seconds(node) for node in range(len(NAMES))),
+            "savers": sum(saver.cpu_seconds() for saver in self.savers),
+            "resent": sum(edge.sender.resent for edge in self.edges),
+            "connects": sum(edge.session.connects for edge in self.edges),
+        }

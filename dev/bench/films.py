@@ -16,34 +16,33 @@ and covered from the chin up, from 0 to 1. The scenes take ten seconds each, peo
 import csv
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from dev.bench.detecting import read, reference
-from dev.bench.measure import BenchmarkError
+from dev.bench.measure import QUICK, BenchmarkError, Scale
 from dev.bench.truth import TrueFace, labelled, link, read_labels
 from dev.stack.clip import Pose, draw, noisy, picture, write_clip
 from edge_face_detection.faces.detector import Box
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.frame import Image
 
-__all__ = ["FULL_FILMS", "QUICK_FILMS", "SCENES", "SMALLEST", "Film", "generated", "given", "make_film"]
+__all__ = ["SMALLEST", "Film", "generated", "given", "make_film", "people"]
 
 #: The smallest face that counts: the default of MIN_FACE_SIZE, in pixels.
 SMALLEST = 40
 FPS = 30
 
 # Width, height, and frames of each scene; few where few are enough, since a large frame costs the naive loop 0.3 s.
-FULL_FILMS = {
+_FULL_FILMS = {
     (640, 480): {"one person": 300, "several people": 240, "coming and going": 270, "nobody": 60},
     (1280, 720): {"one person": 90, "several people": 90, "nobody": 30},
     (1920, 1080): {"one person": 60, "several people": 45, "nobody": 20},
 }
-QUICK_FILMS = {(480, 360): {"one person": 40, "nobody": 5}}
+_QUICK_FILMS = {(480, 360): {"one person": 40, "nobody": 5}}
 
 # The part of the picture that is the background (top, bottom), and its blur, of the frame's width: so the naive loop
 # takes about as long as for a webcam's picture of a room. A sharp background would cost it far more, which would
@@ -71,21 +70,16 @@ class Person:
         return Pose(*(float(np.interp(second, seconds, row)) for row in values))
 
 
-def _people(scene: str, height: int) -> list[Person]:
+def people(scene: str, height: int) -> list[Person]:
+    """Who acts a scene in frames of that height in pixels, the last in front."""
     table = csv.reader(Path(__file__).with_name("scenes.csv").read_text().splitlines())
     lines = (line for line in table if line[0] == scene)
-    people = []
+    found = []
     for (_, look), script in itertools.groupby(lines, key=lambda line: line[1:3]):
         poses = [[float(value) for value in line[3:]] for line in script]
         in_fractions = [(*p[:3], p[3] / height if p[3] > 1 else p[3], *p[4:]) for p in poses]
-        people.append(Person(int(look), in_fractions))
-    return people
-
-
-SCENES: dict[str, Callable[[int], list[Person]]] = {
-    scene: partial(_people, scene) for scene in ("one person", "several people", "coming and going", "nobody")
-}
-"""Takes the frame's height in pixels and gives the people, the last in front."""
+        found.append(Person(int(look), in_fractions))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +91,14 @@ class Film:
     truth: list[list[TrueFace]] | None
 
 
-def generated(folder: Path, films: dict[tuple[int, int], dict[str, int]]) -> list[Film]:
-    """Make a clip of each size and scene, with that many frames."""
-    made = []
+def generated(folder: Path, scale: Scale) -> Iterator[Film]:
+    """Make a clip of each size and scene."""
+    films = _QUICK_FILMS if scale is QUICK else _FULL_FILMS
     for (width, height), scenes in films.items():
         for scene, frames in scenes.items():
             path = folder / f"{width}x{height}-{scene.replace(' ', '-')}.avi"
             truth = make_film(path, scene, size=(width, height), frames=frames, smallest=SMALLEST)
-            made.append(Film(f"{width}x{height}, {scene}", path, truth))
-    return made
+            yield Film(f"{width}x{height}, {scene}", path, truth)
 
 
 def make_film(path: Path, scene: str, *, size: tuple[int, int], frames: int, smallest: float) -> list[list[TrueFace]]:
@@ -113,7 +106,7 @@ def make_film(path: Path, scene: str, *, size: tuple[int, int], frames: int, sma
 
     Faces with a side of less than `smallest` pixels do not count. Raises OSError when it cannot be written.
     """
-    people = SCENES[scene](size[1])
+    cast = people(scene, size[1])
     sharp = cv2.resize(picture()[_CLUTTER], size, interpolation=cv2.INTER_CUBIC)
     wall = np.asarray(cv2.GaussianBlur(sharp, (0, 0), _BLUR * size[0]), np.float32)
     walls = noisy(0.7 * wall + 50, deviation=2.5, count=4)
@@ -122,7 +115,7 @@ def make_film(path: Path, scene: str, *, size: tuple[int, int], frames: int, sma
     def frame(number: int) -> Image:
         image = walls[number % len(walls)].copy()
         shown: list[TrueFace] = []
-        for who, person in enumerate(people):
+        for who, person in enumerate(cast):
             pose = person.pose(number / FPS)
             if pose is not None:
                 shown = [*(_behind(face, pose, size) for face in shown), _face(who, pose, size, smallest)]

@@ -7,13 +7,15 @@ own, inside the edge broker, with a window of 1000; it keeps nothing on disk, an
 is killed.
 """
 
+from functools import partial
 from pathlib import Path
 
 from dev.bench import measure
-from dev.bench.keeper import Keeper
-from dev.bench.measure import CpuMeter, Figures, Scale, Table, a_folder, in_and_out, mebibytes
-from dev.bench.traffic import PAYLOAD_BYTES, broker, connected_to, feed, fill_queue, program
+from dev.bench.measure import CpuMeter, Figures, Scale, in_and_out, mebibytes
+from dev.bench.traffic import PAYLOAD_BYTES, Keeper, broker, connected_to, feed, fill_queue
+from dev.stack.figures import Table
 from dev.stack.pictures import EDGE_ID
+from dev.stack.programs import make_program
 from dev.stack.stack import FORWARDER
 from face_messages.message import TOPIC
 
@@ -22,11 +24,11 @@ BRIDGE, LIMIT = "Mosquitto bridge", "counter alone"
 _HEADER = ["", "messages/s", "of the bridge's", "CPU ms/message: forwarder", "edge broker", "cloud broker", "counter"]
 
 
-def run(scale: Scale, folder: Path, *, images: bool = False) -> list[Table]:
+def run(scale: Scale, *, images: bool = False) -> list[Table]:
     count = scale.messages
-    ours = in_and_out(FORWARDER, lambda: _forwarder(folder, count), images=images)
-    on_disk = in_and_out(f"{FORWARDER}, each on disk", lambda: _forwarder(folder, count, receipts=False), images=images)
-    peers = {BRIDGE: lambda: _bridge(folder, count), LIMIT: lambda: _counter(folder, count)}
+    ours = in_and_out(FORWARDER, partial(_forwarder, count, True), images=images)
+    on_disk = in_and_out(f"{FORWARDER}, each on disk", partial(_forwarder, count, False), images=images)
+    peers = {BRIDGE: partial(_bridge, count), LIMIT: partial(_counter, count)}
     measured = measure.by_turns("forwarder", scale.rounds, {**ours, **on_disk, **peers}, show="rate")
     fed = measured[BRIDGE] + [figures for name in ours for figures in measured[name]]
     rows = [
@@ -53,10 +55,10 @@ def run(scale: Scale, folder: Path, *, images: bool = False) -> list[Table]:
     return [Table("Forwarder", about, [*_HEADER, "peak RSS, MiB"], rows, notes)]
 
 
-def _forwarder(parent: Path, count: int, *, receipts: bool = True) -> Figures:
-    with a_folder(parent) as folder, broker("cloud", folder) as cloud, broker("edge", folder) as edge:
-        urls = {"EDGE_MQTT_URL": edge.url, "CLOUD_MQTT_URL": cloud.url}
-        forwarder = program(FORWARDER, folder, EDGE_ID=EDGE_ID, OUTBOX_PATH=str(folder / "outbox.db"), **urls)
+def _forwarder(count: int, receipts: bool, folder: Path) -> Figures:
+    with broker("cloud", folder) as cloud, broker("edge", folder) as edge:
+        settings = {"EDGE_ID": EDGE_ID, "EDGE_MQTT_URL": edge.url, "CLOUD_MQTT_URL": cloud.url}
+        forwarder = make_program(FORWARDER, settings | {"OUTBOX_PATH": str(folder / "outbox.db")}, folder)
         fed = fill_queue(forwarder, edge, count, receipts=receipts)
         edge.pause()
         with Keeper(cloud, folder, count=count) as keeper, forwarder:
@@ -67,8 +69,8 @@ def _forwarder(parent: Path, count: int, *, receipts: bool = True) -> Figures:
             return {"rate": rate, "fed": fed, "rss": mebibytes(forwarder), **cpu.per(count)}
 
 
-def _bridge(parent: Path, count: int) -> Figures:
-    with a_folder(parent) as folder, broker("cloud", folder) as cloud, Keeper(cloud, folder, count=count) as keeper:
+def _bridge(count: int, folder: Path) -> Figures:
+    with broker("cloud", folder) as cloud, Keeper(cloud, folder, count=count) as keeper:
         # The bridge connects by TCP, and waits for an answer.
         cloud.pause()
         bridge = ["max_inflight_messages 1000", "connection cloud", f"address 127.0.0.1:{cloud.port}"]
@@ -81,8 +83,8 @@ def _bridge(parent: Path, count: int) -> Figures:
             return {"rate": rate, "fed": fed, **cpu.per(count)}
 
 
-def _counter(parent: Path, count: int) -> Figures:
-    with a_folder(parent) as folder, broker("cloud", folder) as cloud:
+def _counter(count: int, folder: Path) -> Figures:
+    with broker("cloud", folder) as cloud:
         keeper = Keeper(cloud, folder, count=count)
         fed = fill_queue(keeper, cloud, count)
         cpu = CpuMeter(cloud=cloud)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from playwright.sync_api import CDPSession, Page
 
-from dev.bench.measure import Figures, Scale, Table, mebibytes, middle
+from dev.bench.measure import Figures, Scale, mebibytes, middle
 from dev.stack.browser import chromium
+from dev.stack.figures import Table
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.s3 import BUCKET, S3Server
 from dev.stack.stack import Gallery

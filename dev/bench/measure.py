@@ -1,10 +1,9 @@
-"""Measuring by turns, and tables of the figures."""
+"""Measuring by turns."""
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ from dev.stack.processes import ManagedProcess, ProcessError
 from dev.stack.programs import in_images
 
 Figures = dict[str, float]
+Measurement = Callable[[Path], Figures]
 
 
 class BenchmarkError(RuntimeError):
@@ -33,28 +33,32 @@ FULL = Scale(rounds=3, messages=10_000, objects=5_000, seconds=30)
 QUICK = Scale(rounds=1, messages=400, objects=150, seconds=2)
 
 
-def by_turns(
-    what: str, rounds: int, contestants: Mapping[str, Callable[[], Figures]], *, show: str
-) -> dict[str, list[Figures]]:
+def say(line: str) -> None:
+    """How far it is; the tables alone go to standard output."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def by_turns(what: str, rounds: int, contestants: Mapping[str, Measurement], *, show: str) -> dict[str, list[Figures]]:
     """Measure all contestants, then all again: other work on the machine hits each alike.
 
-    Each result's figure `show` goes to stderr.
+    Each measurement has an empty folder, which is removed afterwards. Each result's figure `show` goes to stderr.
     """
     measured: dict[str, list[Figures]] = {name: [] for name in contestants}
     for number in range(1, rounds + 1):
         for name, measure in contestants.items():
-            measured[name].append(measure())
+            with TemporaryDirectory(prefix="facedetection-benchmark-") as folder:
+                measured[name].append(measure(Path(folder)))
             figure = measured[name][-1][show]
-            print(f"{what}, round {number} of {rounds}: {name}: {show} {figure:.4g}", file=sys.stderr, flush=True)
+            say(f"{what}, round {number} of {rounds}: {name}: {show} {figure:.4g}")
     return measured
 
 
-def in_and_out(name: str, measure: Callable[[], Figures], *, images: bool) -> dict[str, Callable[[], Figures]]:
+def in_and_out(name: str, measure: Measurement, *, images: bool) -> dict[str, Measurement]:
     """A contestant; with `images` two, first its program in its image, then on this machine."""
 
-    def inside() -> Figures:
+    def inside(folder: Path) -> Figures:
         with in_images():
-            return measure()
+            return measure(folder)
 
     return {f"{name}, image": inside, f"{name}, native": measure} if images else {name: measure}
 
@@ -75,17 +79,17 @@ def ratio(ours: Sequence[Figures], peer: Sequence[Figures], name: str) -> str:
     return f"{median(ratios):.2f}{spread}"
 
 
-@contextmanager
-def a_folder(parent: Path) -> Iterator[Path]:
-    """A folder of one measurement, removed afterwards."""
-    with TemporaryDirectory(dir=parent) as folder:
-        yield Path(folder)
+def wait_until(
+    reached: Callable[[], bool],
+    *,
+    what: str,
+    seconds: float = 120,
+    watched: Sequence[ManagedProcess] = (),
+    period: float = 0.1,
+) -> None:
+    """Look every `period` seconds, at the watched processes' memory too: their peaks are gone when they are.
 
-
-def wait_until(reached: Callable[[], bool], *, watched: Sequence[ManagedProcess], what: str, seconds: float) -> None:
-    """Wait, and look at the watched processes' memory meanwhile: their peaks are gone when they are.
-
-    Raises BenchmarkError after that many seconds, and ProcessError when one of the watched dies.
+    Raises BenchmarkError after so many seconds, and ProcessError when one of the watched dies.
     """
     deadline = time.monotonic() + seconds
     while not reached():
@@ -95,7 +99,7 @@ def wait_until(reached: Callable[[], bool], *, watched: Sequence[ManagedProcess]
                 raise ProcessError(process.describe_end())
         if time.monotonic() > deadline:
             raise BenchmarkError(f"{what}: not reached in {seconds:.0f} s")
-        time.sleep(0.1)
+        time.sleep(period)
     for process in watched:
         process.peak_rss_bytes()
 
@@ -125,20 +129,3 @@ class CpuMeter:
         """`cpu_<name>`: milliseconds for each of `count` things."""
         used = {name: process.cpu_seconds() - self._before[name] for name, process in self._processes.items()}
         return {f"cpu_{name}": seconds / count * 1000 for name, seconds in used.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table in Markdown; `about` tells how it was measured."""
-
-    title: str
-    about: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = field(default=())
-
-    def __str__(self) -> str:
-        lines = [self.header, ["---", *("---:" for _ in self.header[1:])], *self.rows]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        notes = "".join(f"\n* {note}" for note in self.notes)
-        return f"## {self.title}\n\n{self.about}\n\n{table}\n{notes}".rstrip("\n")

@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from dev.bench import best, rates
+from dev.bench import best
 from dev.bench.composed import Still, stills, video
-from dev.bench.detecting import make_finder, naive_boxes, naive_cascade
-from dev.bench.measure import BenchmarkError, Table
+from dev.bench.detecting import cascade_calls, frame, make_finder, naive_calls, network_calls
+from dev.bench.measure import BenchmarkError
 from dev.bench.truth import Score, TrueFace, judge_frames, labelled
 from dev.bench.walks import walks
+from dev.stack.figures import Table
 from edge_face_detection.faces.detector import Box
-from edge_face_detection.faces.haar import load_cascade
 from edge_face_detection.faces.tracker import Tracker
-from edge_face_detection.opencv import cv2
-from edge_face_detection.sources.frame import Frame, Image
+from edge_face_detection.sources.frame import Image
 
-__all__ = ["run"]
+__all__ = ["Method", "ours", "plain", "run"]
 
 _STILLS, _VIDEOS, _FRAMES, _RATE = 100, 12, 75, 30
 # Plain calls look at every third frame only, as recall and precision need no more.
@@ -35,11 +34,11 @@ def run(clips: Path, half: str) -> list[Table]:
     if "YUNET_MODEL" not in os.environ:
         raise BenchmarkError("composed scenes need YUNET_MODEL: YuNet cuts the faces out of the clips")
     methods: dict[str, Method] = {
-        "naive": _plain(_naive()),
-        "one call of the cascade alt2 (1.2, 3)": _plain(_cascade()),
-        "DETECTOR=haar": _ours("haar"),
-        "one call of YuNet (0.6)": _plain(_network()),
-        "DETECTOR=yunet": _ours("yunet"),
+        "naive": plain(naive_calls()),
+        "one call of the cascade alt2 (1.2, 3)": plain(cascade_calls("haarcascade_frontalface_alt2.xml", 1.2, 3)),
+        "DETECTOR=haar": ours("haar"),
+        "one call of YuNet (0.6)": plain(network_calls(0.6)),
+        "DETECTOR=yunet": ours("yunet"),
     }
     pictures = list(stills(clips, half, count=_STILLS))
     videos = [video(clips, half, frames=_FRAMES, seed=seed) for seed in range(_VIDEOS)]
@@ -53,7 +52,7 @@ def run(clips: Path, half: str) -> list[Table]:
     )
     header = ["", "stills, from 40 pixels", "from 20", "videos", "found after, frames (median, p95)", "CPU ms a frame"]
     walked = list(walks(clips, half))
-    return [Table("Other people's faces", about, header, rows), best.run(walked, half), rates.run(walked, half)]
+    return [Table("Other people's faces", about, header, rows), *best.run(walked, half)]
 
 
 def _stills(method: Method, pictures: Sequence[Still], smallest: int) -> str:
@@ -82,43 +81,19 @@ def _truth(still: Still, smallest: int) -> list[TrueFace]:
     return [TrueFace(face.box, face.person, one.counts) for face, one in zip(still.faces, counts, strict=True)]
 
 
-def _plain(look: Callable[[Image], list[Box]]) -> Method:
-    return lambda images, _is_video, _smallest: [look(image) for image in images]
+def plain(look: Callable[[Image], Sequence[Any]]) -> Method:
+    """Each picture by itself; a find begins with its box."""
+    return lambda images, _is_video, _smallest: [[Box(*map(float, row[:4])) for row in look(image)] for image in images]
 
 
-def _naive() -> Callable[[Image], list[Box]]:
-    cascade = naive_cascade()
-    return lambda image: [Box(*box) for box in naive_boxes(cascade, image)]
-
-
-def _cascade() -> Callable[[Image], list[Box]]:
-    cascade = load_cascade("haarcascade_frontalface_alt2.xml")
-
-    def look(image: Image) -> list[Box]:
-        found = cascade.detectMultiScale(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), 1.2, 3)
-        return [Box(*map(float, box)) for box in found]
-
-    return look
-
-
-def _network() -> Callable[[Image], list[Box]]:
-    network = cv2.FaceDetectorYN.create(os.environ["YUNET_MODEL"], "", (320, 320), 0.6)
-
-    def look(image: Image) -> list[Box]:
-        network.setInputSize((image.shape[1], image.shape[0]))
-        found = network.detect(image)[1]
-        return [] if found is None else [Box(*map(float, row[:4])) for row in found]
-
-    return look
-
-
-def _ours(name: str) -> Method:
+def ours(name: str) -> Method:
+    """The program's tracker with one of its detectors."""
     finder = make_finder(name)
 
     def look(images: Sequence[Image], is_video: bool, smallest: int) -> list[list[Box]]:
         # A day between stills: none says anything about the next.
         tracker, step = Tracker(finder, min_face_size=smallest), 1 / _RATE if is_video else 86400.0
-        frames = (Frame(image, number, datetime.now(UTC), number * step) for number, image in enumerate(images))
-        return [[face.box for face in tracker.faces(frame)] for frame in frames]
+        frames = (frame(image, number, number * step) for number, image in enumerate(images))
+        return [[face.box for face in tracker.faces(each)] for each in frames]
 
     return look

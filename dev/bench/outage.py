@@ -5,18 +5,16 @@ first run has a counter behind the cloud broker, to show the forwarder's own pac
 """
 
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
-from dev.bench.keeper import Keeper
-from dev.bench.measure import BenchmarkError, Table, a_folder, wait_until
-from dev.stack.figures import StoredFace, differences, percentile, stored_faces
+from dev.bench.measure import BenchmarkError, say, wait_until
+from dev.bench.traffic import Keeper
+from dev.stack.figures import StoredFace, Table, differences, percentile, stored_faces
 from dev.stack.producer import Producer
 from dev.stack.stack import FORWARDER, SAVER, LocalStack
 
@@ -29,51 +27,50 @@ _FEW = 50
 _SMALL = 100 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Outage:
+def run(folder: Path, *, faces: int, size: int, rate: float) -> list[Table]:
     """Meanwhile `faces` of `size` bytes come in, `rate` a second, or 0 for as many as are taken."""
-
-    faces: int = 100_000
-    size: int = 20_000
-    rate: float = 0
-
-    @property
-    def bytes(self) -> int:
-        return self.faces * self.size
-
-
-def run(outage: Outage, folder: Path) -> list[Table]:
-    needed = 3 * outage.bytes + (1 << 30)
+    needed = 3 * faces * size + (1 << 30)
     if (free := shutil.disk_usage(folder).free) < needed:
         raise BenchmarkError(f"{folder} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} are needed: set TMPDIR")
-    with _stage(outage, folder, FORWARDER) as stage:
+    # Each in a folder of its own, which gives its gigabytes back.
+    with TemporaryDirectory(dir=folder) as own, _Stage(Path(own), faces, size, rate, FORWARDER) as stage:
         stage.fill()
-        stage.stack.cloud_broker.start()
-        with Keeper(stage.stack.cloud_broker, stage.stack.folder, count=outage.faces) as keeper:
-            own_rate = keeper.messages_per_second(watched=[stage.stack.programs[FORWARDER]])
-    with _stage(outage, folder, FORWARDER, SAVER) as stage:
+        stage.cloud_broker.start()
+        with Keeper(stage.cloud_broker, stage.folder, count=faces) as keeper:
+            own_rate = keeper.messages_per_second(watched=[stage.programs[FORWARDER]])
+    with TemporaryDirectory(dir=folder) as own, _Stage(Path(own), faces, size, rate, FORWARDER, SAVER) as stage:
         return _to_the_bucket(stage, own_rate)
 
 
-class _Stage:
-    """The whole path with a producer, and the figures to watch while it runs."""
+class _Stage(LocalStack):
+    """The path from a producer on, and the figures to watch while it runs."""
 
-    def __init__(self, outage: Outage, stack: LocalStack) -> None:
-        self.outage = outage
-        self.stack = stack
-        pace: dict[str, Any] = {"rate": _LIVE_RATE, "burst": outage.faces, "burst_rate": outage.rate, "ahead": _AHEAD}
-        self.producer = Producer(stack.edge_broker.url, stack.folder, size=outage.size, **pace)
-        path = (stack.edge_broker, stack.programs[FORWARDER], stack.cloud_broker, stack.programs[SAVER], stack.s3)
-        self.parts = [self.producer, *(part for part in path if part.running)]
+    def __init__(self, folder: Path, faces: int, size: int, rate: float, *programs: str) -> None:
+        room = {"OUTBOX_MAX_BYTES": str(2 * faces * size + (1 << 28))}
+        super().__init__(folder, programs=programs, settings={FORWARDER: room})
+        self.faces, self.size = faces, size
+        # As slow as the programs may be.
+        self._patience = 120 + faces / min(50, rate or 50)
+        pace: dict[str, Any] = {"rate": _LIVE_RATE, "burst": faces, "burst_rate": rate, "ahead": _AHEAD}
+        self.producer = Producer(self.edge_broker.url, folder, size=size, **pace)
+        self.processes.append(self.producer)
         self.largest_outbox = 0
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.producer.start()
+        self.producer.wait_ready(lambda: bool(self.producer.ids()))
+        path = (self.edge_broker, self.programs[FORWARDER], self.cloud_broker, self.programs[SAVER], self.s3)
+        self.parts = [self.producer, *(part for part in path if part.running)]
+        return self
 
     def waiting(self) -> int:
         """Messages in the forwarder's outbox."""
-        return int(self.stack.metrics(FORWARDER)["facedetection_outbox_messages"])
+        return int(self.metrics(FORWARDER)["facedetection_outbox_messages"])
 
     def outbox_bytes(self) -> int:
         """The forwarder's outbox on disk: the file and its write-ahead log."""
-        return sum(file.stat().st_size for file in self.stack.folder.glob(f"{FORWARDER}.outbox*"))
+        return sum(file.stat().st_size for file in self.folder.glob(f"{FORWARDER}.outbox*"))
 
     def rss(self) -> dict[str, int]:
         """Resident memory of each part, in bytes."""
@@ -87,27 +84,16 @@ class _Stage:
             self.largest_outbox = max(self.largest_outbox, self.outbox_bytes())
             return reached()
 
-        seconds = 120 + self.outage.faces / min(50, self.outage.rate or 50)
-        wait_until(look, watched=[part for part in self.parts if part.running], what=what, seconds=seconds)
+        wait_until(look, watched=[part for part in self.parts if part.running], what=what, seconds=self._patience)
         took = time.monotonic() - begin
-        print(f"outage: {what} after {took:.1f} s", file=sys.stderr, flush=True)
+        say(f"outage: {what} after {took:.1f} s")
         return took
 
     def fill(self) -> float:
         """The cloud's broker is gone, and faces come in; how many a second."""
-        self.stack.cloud_broker.kill()
+        self.cloud_broker.kill()
         self.producer.begin_burst()
-        return self.outage.faces / self.until(lambda: self.waiting() >= self.outage.faces, "all wait at the edge")
-
-
-@contextmanager
-def _stage(outage: Outage, parent: Path, *programs: str) -> Iterator[_Stage]:
-    room = {"OUTBOX_MAX_BYTES": str(2 * outage.bytes + (1 << 28))}
-    with a_folder(parent) as folder, LocalStack(folder, programs=programs, settings={FORWARDER: room}) as stack:
-        stage = _Stage(outage, stack)
-        with stage.producer:
-            stage.producer.wait_ready(lambda: bool(stage.producer.ids()))
-            yield stage
+        return self.faces / self.until(lambda: self.waiting() >= self.faces, "all wait at the edge")
 
 
 def _to_the_bucket(stage: _Stage, own_rate: float) -> list[Table]:
@@ -116,16 +102,16 @@ def _to_the_bucket(stage: _Stage, own_rate: float) -> list[Table]:
     before = stage.rss()
     gone_at = time.time()
     fill_rate = stage.fill()
-    payload = stage.waiting() * stage.outage.size
+    payload = stage.waiting() * stage.size
     full = stage.rss()
     back_at = time.time()
-    stage.stack.cloud_broker.start()
+    stage.cloud_broker.start()
     stage.until(lambda: stage.waiting() < _FEW, "the backlog is in the bucket")
     space_seconds = stage.until(lambda: stage.outbox_bytes() < _SMALL, "the space is given back")
     stage.producer.finish()
     stage.producer.wait(10)
     stage.until(lambda: stage.waiting() == 0, "all is in the bucket")
-    objects = stage.stack.objects()
+    objects = stage.s3.objects()
     if problems := differences(stage.producer.ids(), objects):
         raise BenchmarkError("; ".join(problems))
     faces = sorted(stored_faces(objects), key=attrgetter("captured_at"))
@@ -139,8 +125,7 @@ def _to_the_bucket(stage: _Stage, own_rate: float) -> list[Table]:
         for name, peak in ((part.name, part.peak_rss_bytes()) for part in stage.parts)
     ]
     about_memory = (
-        f"{stage.outage.faces:,} faces of {stage.outage.size:,} bytes came in while the cloud was gone:"
-        " resident memory, MiB."
+        f"{stage.faces:,} faces of {stage.size:,} bytes came in while the cloud was gone: resident memory, MiB."
     )
     of_memory = ["The saver remembers its last 20,000 objects; the S3 server, a stand-in, the metadata of all."]
     rows = [

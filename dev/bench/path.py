@@ -7,10 +7,10 @@ the detector itself, with the generated clip at its own pace.
 from collections.abc import Callable
 from pathlib import Path
 
-from dev.bench.measure import BenchmarkError, CpuMeter, Scale, Table, mebibytes, wait_for_end, wait_until
+from dev.bench.measure import BenchmarkError, CpuMeter, Scale, mebibytes, wait_for_end, wait_until
 from dev.bench.traffic import PAYLOAD_BYTES
 from dev.stack.clip import make_clip
-from dev.stack.figures import differences, percentile, stored_faces
+from dev.stack.figures import Table, differences, percentile, stored_faces
 from dev.stack.producer import Producer
 from dev.stack.stack import DETECTOR, FORWARDER, SAVER, LocalStack
 
@@ -26,9 +26,9 @@ def run(scale: Scale, folder: Path) -> list[Table]:
     settings = {DETECTOR: {"VIDEO_SOURCE": str(clip), "VIDEO_REALTIME": "true"}}
     with LocalStack(folder, programs=(FORWARDER, SAVER), settings=settings) as stack:
         published = _publish(stack, count=scale.seconds * FACES_A_SECOND)
-        paced = [face.latency_seconds for face in stored_faces(stack.objects())]
+        paced = [face.latency_seconds for face in stored_faces(stack.s3.objects())]
         speed = _detect(stack)
-        detected = [face.latency_seconds for face in stored_faces(stack.objects()) if face.id not in published]
+        detected = [face.latency_seconds for face in stored_faces(stack.s3.objects()) if face.id not in published]
         memory = [
             [part.name, f"{part.rss_bytes() / 2**20:.0f}" if part.running else "ended", f"{mebibytes(part):.0f}"]
             for part in stack.processes
@@ -53,7 +53,7 @@ def _publish(stack: LocalStack, *, count: int) -> set[str]:
     with Producer(url, stack.folder, rate=FACES_A_SECOND, size=PAYLOAD_BYTES, count=count) as producer:
         _wait_for(stack, count, lambda: not producer.running)
         ids = set(producer.ids())
-    if problems := differences(ids, stack.objects()):
+    if problems := differences(ids, stack.s3.objects()):
         raise BenchmarkError("; ".join(problems))
     return ids
 
@@ -62,18 +62,17 @@ def _wait_for(stack: LocalStack, count: int, also: Callable[[], bool] = lambda: 
     watched = [stack.programs[FORWARDER], stack.programs[SAVER]]
     seconds = 60 + count / FACES_A_SECOND
     wait_until(
-        lambda: also() and len(stack.objects()) >= count, watched=watched, what=f"{count} objects", seconds=seconds
+        lambda: also() and len(stack.s3.objects()) >= count, watched=watched, what=f"{count} objects", seconds=seconds
     )
 
 
 def _detect(stack: LocalStack) -> str:
     """Play the clip; a line on its speed and cost."""
-    before = len(stack.objects())
+    before = len(stack.s3.objects())
     detector = stack.programs[DETECTOR]
     stack.start_program(DETECTOR)
     wait_until(
         lambda: stack.metrics(DETECTOR).get(_FRAMES, 0) > 0 or not detector.running,
-        watched=[],
         what="the detector's first frame",
         seconds=60,
     )

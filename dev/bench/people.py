@@ -6,7 +6,6 @@ clip: one to tune on, the other to report on.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import cast
 
 import numpy as np
 
-from dev.bench.detecting import read
+from dev.bench.detecting import network_calls, read
 from dev.bench.measure import BenchmarkError
 from dev.bench.truth import TrueFace, link
 from edge_face_detection.faces.detector import Box
@@ -62,9 +61,8 @@ def people(folder: Path, half: str) -> list[Person]:
 
 def _of_clip(path: Path) -> list[Person]:
     frames = list(read(str(path)))
-    size = frames[0].shape[1], frames[0].shape[0]
-    network = cv2.FaceDetectorYN.create(os.environ["YUNET_MODEL"], "", size, _SCORE)
-    rows = [() if (found := network.detect(image)[1]) is None else tuple(found) for image in frames]
+    look = network_calls(_SCORE)
+    rows = [look(image) for image in frames]
     linked = link([[TrueFace(Box(*map(float, row[:4]))) for row in of_frame] for of_frame in rows])
     views: dict[int, list[View]] = {}
     for image, of_frame, faces in zip(frames, rows, linked, strict=True):

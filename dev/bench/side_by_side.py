@@ -7,40 +7,30 @@ picture: large, far off, tilted, dark, and cut by the edge.
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from dev.bench.detecting import make_finder, read
-from dev.bench.measure import BenchmarkError
+from dev.bench.detecting import frame, make_finder, read
+from dev.stack.clip import picture
 from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.opencv import cv2
-from edge_face_detection.sources.frame import Frame, Image
+from edge_face_detection.sources.frame import Image
 
 _WIDTH, _SHOWN = 400, 3
 _GREEN = (80, 220, 80)
-_PICTURE = Path(__file__).parents[1] / "stack" / "astronaut.jpg"
+# Zoom, degrees, gain, and pixels to the side.
+_VERSIONS = ((1, 0, 1, 0), (0.5, 0, 1, 0), (0.8, 30, 1, 0), (0.8, 0, 0.12, 0), (1, 0, 1, -155))
 
 
 def demo_pictures() -> list[Image]:
     """Turned, smaller, darker and moved versions of the demo's picture."""
-    picture = cv2.imread(str(_PICTURE), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise BenchmarkError(f"{_PICTURE} is missing")
-    height, width = picture.shape[:2]
+    height, width = picture().shape[:2]
     shown = []
-    for zoom, degrees, gain, aside in [
-        (1.0, 0, 1.0, 0),
-        (0.5, 0, 1.0, 0),
-        (0.8, 30, 1.0, 0),
-        (0.8, 0, 0.12, 0),
-        (1, 0, 1, -155),
-    ]:
+    for zoom, degrees, gain, aside in _VERSIONS:
         turn = cv2.getRotationMatrix2D((width / 2, height / 3), degrees, zoom)
         turn[0, 2] += aside
-        moved = cv2.warpAffine(picture, turn, (width, round(width * 0.75)), borderMode=cv2.BORDER_REPLICATE)
+        moved = cv2.warpAffine(picture(), turn, (width, round(width * 0.75)), borderMode=cv2.BORDER_REPLICATE)
         shown.append(np.asarray(moved * gain, np.uint8))
     return shown
 
@@ -49,14 +39,14 @@ def sheet(pictures: list[Image]) -> Image:
     """A row for each picture: what haar finds, what yunet finds."""
     finders = [make_finder(name) for name in ("haar", "yunet")]
     rows = []
-    for picture in pictures:
+    for shown in pictures:
         cells = []
         for finder in finders:
-            cell = picture.copy()
-            for face in Tracker(finder).faces(Frame(picture, 0, datetime.now(UTC), 0.0)):
+            cell = shown.copy()
+            for face in Tracker(finder).faces(frame(shown)):
                 corner = face.x + face.width, face.y + face.height
-                cv2.rectangle(cell, (face.x, face.y), corner, _GREEN, max(2, picture.shape[1] // 200))
-            cells.append(cv2.resize(cell, (_WIDTH, round(_WIDTH * picture.shape[0] / picture.shape[1]))))
+                cv2.rectangle(cell, (face.x, face.y), corner, _GREEN, max(2, shown.shape[1] // 200))
+            cells.append(cv2.resize(cell, (_WIDTH, round(_WIDTH * shown.shape[0] / shown.shape[1]))))
         rows.append(np.hstack(cells))
     return cast("Image", np.vstack(rows))
 

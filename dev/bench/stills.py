@@ -2,18 +2,17 @@
 
 import os
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-from dev.bench.detecting import make_finder, naive_boxes, naive_cascade
-from dev.bench.measure import BenchmarkError, Table
+from dev.bench.detecting import naive_calls
+from dev.bench.measure import BenchmarkError
+from dev.bench.others import ours, plain
 from dev.bench.truth import Score, judge, labelled, read_labels
+from dev.stack.figures import Table
 from edge_face_detection.faces.detector import Box
-from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.opencv import cv2
-from edge_face_detection.sources.frame import Frame, Image
+from edge_face_detection.sources.frame import Image
 
 #: The file with the labels, in the folder with the pictures.
 LABELS = "labels.csv"
@@ -25,9 +24,9 @@ def run(folder: Path, *, smallest: int) -> list[Table]:
     Raises BenchmarkError for labels that cannot be used.
     """
     labels = read_labels(folder / LABELS)
-    methods = {"naive": _naive(), "DETECTOR=haar": _ours("haar", smallest)}
+    methods = {"naive": plain(naive_calls()), "DETECTOR=haar": ours("haar")}
     if "YUNET_MODEL" in os.environ:
-        methods["DETECTOR=yunet"] = _ours("yunet", smallest)
+        methods["DETECTOR=yunet"] = ours("yunet")
     scores = dict.fromkeys(methods, Score())
     cpu = dict.fromkeys(methods, 0.0)
     pixels = 0
@@ -40,7 +39,7 @@ def run(folder: Path, *, smallest: int) -> list[Table]:
         faces = labelled(boxes, size, smallest=smallest)
         for method, look in methods.items():
             began = time.process_time()
-            found = look(picture)
+            (found,) = look([picture], False, smallest)
             cpu[method] += time.process_time() - began
             scores[method] += judge(found, faces, smallest=smallest)[0]
     rows = [
@@ -59,22 +58,6 @@ def run(folder: Path, *, smallest: int) -> list[Table]:
     )
     header = ["", "recall", "precision", "found", "missed", "wrong", "CPU ms/megapixel"]
     return [Table("Stills", about, header, rows)]
-
-
-def _naive() -> Callable[[Image], list[Box]]:
-    cascade = naive_cascade()
-    return lambda picture: [Box(*box) for box in naive_boxes(cascade, picture)]
-
-
-def _ours(name: str, smallest: int) -> Callable[[Image], list[Box]]:
-    finder = make_finder(name)
-
-    def look(picture: Image) -> list[Box]:
-        # Without frames before it, a frame is looked through at once.
-        faces = Tracker(finder, min_face_size=smallest).faces(Frame(picture, 0, datetime.now(UTC), 0.0))
-        return [Box(face.x, face.y, face.width, face.height) for face in faces]
-
-    return look
 
 
 def _picture(folder: Path, name: str) -> Image:

@@ -1,5 +1,13 @@
-"""Faces for the programs to carry, and queues filled with them before the clock starts."""
+"""Faces for the programs to carry: queues filled with them before the clock starts, and a keeper that counts them.
 
+`python -m dev.bench.traffic URL COUNT` is the keeper: it takes messages from a broker, sends receipts, counts, keeps
+nothing. To the forwarder it is like the saver, without the storing. When it has `COUNT` different messages, it prints
+the seconds from the first to the last of them.
+"""
+
+import logging
+import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,12 +20,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from dev.bench.measure import BenchmarkError
+from dev.bench.measure import BenchmarkError, wait_until
 from dev.stack.mosquitto import Mosquitto
-from dev.stack.pictures import face_event, numbered_picture
+from dev.stack.pictures import face_event, number_of, numbered_picture
 from dev.stack.processes import ManagedProcess
-from dev.stack.programs import make_program
-from face_messages import Message
+from dev.stack.programs import PythonProcess
+from face_messages import BrokerUrl, Message, Session, Taken, Taker
 from face_messages.message import TOPIC, receipts_topic
 
 PAYLOAD_BYTES = 20_000
@@ -43,11 +51,6 @@ def broker(name: str, folder: Path, *lines: str) -> Mosquitto:
     return Mosquitto(folder / name, name=name, config_lines=[*unbounded, *lines])
 
 
-def program(name: str, folder: Path, **settings: str) -> ManagedProcess:
-    """One of the three programs, with these environment variables."""
-    return make_program(name, settings, log=folder / f"{name}.log")
-
-
 def connected_to(broker: Mosquitto) -> str:
     """A program logs this when it is connected to the broker, and subscribed."""
     return f"connected to the broker {broker.url}"
@@ -71,14 +74,14 @@ def stock_client(name: str, kind: type[paho.Client] = paho.Client, **options: An
     return client
 
 
-def stock_publish(client: paho.Client, message: Message) -> None:
-    """QoS 1, with the message's properties."""
+def stock_publish(client: paho.Client, message: Message) -> int:
+    """QoS 1, with the message's properties; returns the packet id."""
     said: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho's types end here
     said.ContentType = message.content_type
     said.UserProperty = list(message.user_properties)
     if message.response_topic is not None:
         said.ResponseTopic, said.CorrelationData = message.response_topic, message.correlation_data
-    client.publish(message.topic, message.payload, 1, properties=said)
+    return client.publish(message.topic, message.payload, 1, properties=said).mid
 
 
 def feed(broker: Mosquitto, count: int, *, receipts: bool = True) -> float:
@@ -109,3 +112,53 @@ def feed(broker: Mosquitto, count: int, *, receipts: bool = True) -> float:
     client.disconnect()
     client.loop_stop()
     return count / seconds
+
+
+class Keeper(PythonProcess):
+    """A keeper in a process of its own, at a broker."""
+
+    def __init__(self, broker: Mosquitto, folder: Path, *, count: int) -> None:
+        self._count = count
+        super().__init__(
+            "keeper",
+            ["dev.bench.traffic", broker.url, str(count)],
+            {},
+            log=folder / "keeper.log",
+            ready=lambda: connected_to(broker) in self.log_text(),
+        )
+
+    def messages_per_second(self, *, watched: list[ManagedProcess]) -> float:
+        """Wait until all messages have come; their rate, from the first to the last."""
+        what = f"{self._count} messages at the cloud broker"
+        seconds = 60 + self._count / 50
+        wait_until(lambda: self._seconds() > 0, watched=[self, *watched], what=what, seconds=seconds)
+        return (self._count - 1) / self._seconds()
+
+    def _seconds(self) -> float:
+        # With the end of the line, which may just be being written.
+        told = re.search(r"^seconds (\S+)\n", self.log_text(), re.MULTILINE)
+        return float(told[1]) if told else 0.0
+
+
+def keep() -> None:
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+    url, count = BrokerUrl.parse(sys.argv[1]), int(sys.argv[2])
+    seen: dict[int | None, float] = {}
+    done = threading.Event()
+
+    def take(taken: Taken) -> None:
+        seen.setdefault(number_of(taken.message.payload), time.monotonic())
+        taken.safe()
+        if len(seen) == count:
+            done.set()
+
+    taker = Taker(TOPIC, take)
+    Session(url, client_id="keeper", endpoint=taker, receive_maximum=1000).start()
+    done.wait()
+    print("seconds", max(seen.values()) - min(seen.values()), flush=True)
+    # Stays to answer messages that are sent again, until it is ended.
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    keep()

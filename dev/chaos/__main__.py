@@ -1,18 +1,17 @@
 """`python -m dev.chaos`: kills, pauses and cuts everything while faces flow, and counts the arrived ones."""
 
 import argparse
-import contextlib
+import math
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from dev.chaos.cluster import ClusterStage
 from dev.chaos.faults import Fault, draw
 from dev.chaos.stage import Stage
 from dev.chaos.tally import Bucket, Tally, table, tally
-from dev.stack import cluster as cluster_module
 from dev.stack.bundle import Bundle
 from dev.stack.cluster import Cluster
 from dev.stack.programs import in_images
@@ -27,19 +26,24 @@ def run(stage: Stage, faults: list[Fault], *, seconds: float, dry_seconds: float
         for part in (*stage.links, *stage.processes):
             stage.mend(part)
         _say(f"production ends; {len(stage.numbers())} produced, {bucket.numbers().total()} stored")
-        finished: set[int] = set()
-
-        def is_dry() -> bool:
-            if any(producer.running for producer in stage.producers.values()):
-                return False
-            if not finished:
-                finished.update(stage.numbers())
-            return finished <= bucket.numbers().keys()
-
-        dry = stage.run_dry(is_dry=is_dry, timeout=dry_seconds)
+        dry = _run_dry(stage, bucket, dry_seconds)
     finally:
         stage.stop()
     return tally(stage, bucket, dry=dry)
+
+
+def _run_dry(stage: Stage, bucket: Bucket, timeout: float) -> float:
+    """End production and wait until all is delivered; the seconds it took, infinite after `timeout`."""
+    for producer in stage.producers.values():
+        producer.finish()
+    began = time.monotonic()
+    while (seconds := time.monotonic() - began) < timeout:
+        stage.note()
+        ended = not any(producer.running for producer in stage.producers.values())
+        if ended and stage.numbers() <= bucket.numbers().keys():
+            return seconds
+        time.sleep(0.05)
+    return math.inf
 
 
 def _play(stage: Stage, faults: list[Fault], seconds: float, bucket: Bucket) -> None:
@@ -72,32 +76,13 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-@contextlib.contextmanager
-def _cluster(folder: Path, edges: int) -> Iterator[tuple[Cluster, list[Bundle]] | None]:
-    """Three nodes for all seeds, and what the forwarders are enrolled with; nothing without `edges`."""
-    if not edges:
-        yield None
-        return
-    cluster = cluster_module.Cluster(folder)
-    try:
-        cluster.up()
-        yield cluster, [cluster.enrol(f"edge{number + 1}") for number in range(edges)]
-    finally:
-        cluster.down()
-
-
 def _run_seed(
     seed: int, folder: Path, given: argparse.Namespace, cluster: tuple[Cluster, list[Bundle]] | None
 ) -> Tally:
-    nodes: list[str] = []
     common = {"rate": given.rate, "size": given.size, "savers": given.savers, "edges": given.edges}
-    if cluster is None:
-        stage = Stage(folder, **common, plain=given.plain)
-    else:
-        stage = on_cluster = ClusterStage(folder, *cluster, **common)
-        nodes = on_cluster.nodes
-    parts = {"processes": list(stage.processes), "links": list(stage.links), "members": stage.members, "nodes": nodes}
-    faults = draw(seed, seconds=given.seconds, kills=given.kills, **parts)
+    stage = ClusterStage(folder, *cluster, **common) if cluster else Stage(folder, **common, plain=given.plain)
+    parts = {"processes": list(stage.processes), "links": list(stage.links), "members": stage.members}
+    faults = draw(seed, seconds=given.seconds, kills=given.kills, nodes=stage.nodes, **parts)
     return run(stage, faults, seconds=given.seconds, dry_seconds=given.dry_seconds)
 
 
@@ -127,13 +112,20 @@ def main() -> int:
     if given.size < 100:
         parser.error("--size: from 100 bytes on")
     tallies: dict[int, Tally] = {}
-    with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
-        folder = given.folder or Path(temporary)
-        with _cluster(folder, given.edges if given.cluster else 0) as cluster, in_images(given.images):
-            for seed in range(given.seed, given.seed + given.seeds):
-                tallies[seed] = result = _run_seed(seed, folder / f"seed{seed}", given, cluster)
-                _say(f"seed {seed}: {'good' if result.is_good else 'NOT GOOD'}, {result.line()}")
-    print(table(tallies))
+    with tempfile.TemporaryDirectory(prefix="chaos-") as temporary, ExitStack() as stack:
+        folder, cluster = given.folder or Path(temporary), None
+        if given.cluster:
+            # The same nodes for all seeds, and what the forwarders are enrolled with.
+            nodes = Cluster(folder)
+            stack.callback(nodes.down)
+            nodes.up()
+            cluster = nodes, [nodes.enrol(f"edge{number + 1}") for number in range(given.edges)]
+        stack.enter_context(in_images(given.images))
+        for seed in range(given.seed, given.seed + given.seeds):
+            tallies[seed] = result = _run_seed(seed, folder / f"seed{seed}", given, cluster)
+            _say(f"seed {seed}: {'good' if result.is_good else 'NOT GOOD'}, {result.line()}")
+    about = f"{given.rate:g} faces/s of {given.size:,} bytes for {given.seconds:g} s, with {given.kills} kills."
+    print(table(tallies, about))
     bad = [seed for seed, result in tallies.items() if not result.is_good]
     if bad and not given.plain:
         _say(f"FAILED with --seed {', '.join(map(str, bad))}")

@@ -2,7 +2,8 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,52 +56,40 @@ class Node(ManagedProcess):
         return self._peak_rss_bytes
 
 
-class _Switch(Link):
-    """Something that is wrong with a node for a while, in the place of a link."""
+class Switch(Link):
+    """Something that is wrong with a node for a while, in the place of a link. `begin` ends it, too."""
 
-    def __init__(self, cluster: Cluster, number: int) -> None:
-        self.cluster = cluster
-        self.number = number
-        self.passed: Counter[object] = Counter()
-        self._wrong: contextlib.ExitStack | None = None
-
-    def _begin(self) -> contextlib.AbstractContextManager[object]:
-        raise NotImplementedError
+    def __init__(self, begin: Callable[[], contextlib.AbstractContextManager[object]]) -> None:
+        self._begin = begin
+        self._wrong = contextlib.ExitStack()
+        self._is_on = False
 
     def _set(self, on: bool) -> None:
+        if on == self._is_on:
+            return
+        self._is_on = on
         # What is wrong already ends with a node that is down at this moment.
         with contextlib.suppress(ClusterError):
-            if on and self._wrong is None:
-                self._wrong = contextlib.ExitStack()
+            if on:
                 self._wrong.enter_context(self._begin())
-            elif not on and self._wrong is not None:
-                wrong, self._wrong = self._wrong, None
-                wrong.close()
+            else:
+                self._wrong.close()
 
-    refuse = swallow = property(lambda self: self._wrong is not None, _set)
+    refuse = swallow = property(lambda self: self._is_on, _set)
 
     def __exit__(self, *_: object) -> None:
         self._set(False)
 
 
-class Partition(_Switch):
-    """The node and the others do not see each other. Clients reach all of them."""
-
-    def _begin(self) -> contextlib.AbstractContextManager[object]:
-        return self.cluster.cut_off(self.number)
-
-
-class FullDisk(_Switch):
+@contextlib.contextmanager
+def _full_disk(cluster: Cluster, node: int) -> Iterator[None]:
     """The node's disk is full, as far as it knows: then no node takes anything more from whoever publishes."""
-
-    @contextlib.contextmanager
-    def _begin(self) -> Iterator[None]:
-        limit = "set_disk_free_limit"
-        self.cluster.control(self.number, limit, "100TB", "--timeout", "10")
-        try:
-            yield
-        finally:
-            self.cluster.control(self.number, limit, "50MB", "--timeout", "10")
+    limit = "set_disk_free_limit"
+    cluster.control(node, limit, "100TB", "--timeout", "10")
+    try:
+        yield
+    finally:
+        cluster.control(node, limit, "50MB", "--timeout", "10")
 
 
 class ClusterStage(Stage):
@@ -119,8 +108,8 @@ class ClusterStage(Stage):
         nodes = [Node(cluster, number, folder) for number in range(len(ADDRESSES))]
         self.nodes = [node.name for node in nodes]
         self.processes |= {node.name: node for node in nodes}
-        self.links |= {f"{node.name}'s network": Partition(cluster, node.number) for node in nodes}
-        self.links |= {f"{node.name}'s disk": FullDisk(cluster, node.number) for node in nodes}
+        self.links |= {f"{node.name}'s network": Switch(partial(cluster.cut_off, node.number)) for node in nodes}
+        self.links |= {f"{node.name}'s disk": Switch(partial(_full_disk, cluster, node.number)) for node in nodes}
 
     def start(self) -> None:
         """The nodes run already."""

@@ -1,16 +1,13 @@
 """The parts on stage: real processes, with a link that can be cut between each two that talk."""
 
 import itertools
-import math
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from dev.chaos.faults import Kind
-from dev.chaos.watch import Reader, pictures, puts
 from dev.stack.mosquitto import Mosquitto
+from dev.stack.pictures import PictureReader
 from dev.stack.processes import ManagedProcess, ProcessError
 from dev.stack.producer import Producer
 from dev.stack.programs import PythonProcess, make_program
@@ -24,21 +21,21 @@ _NUMBERS_AN_EDGE = 1_000_000_000
 
 
 class Link(Proxy):
-    """A proxy that counts the things that its readers find in the bytes that got through."""
+    """A proxy that counts the pictures that got through, by their numbers."""
 
-    def __init__(self, target: int, reader: Callable[[], Reader] = lambda: lambda _data: iter(())) -> None:
+    def __init__(self, target: int) -> None:
         super().__init__(target, self._counting)
-        self.passed: Counter[object] = Counter()
-        self._reader = reader
+        self.passed: Counter[int | None] = Counter()
         self._lock = threading.Lock()
         self.__enter__()
 
     def _counting(self) -> Watch:
-        read = self._reader()
+        # A cut leaves a picture unfinished: each connection has a reader of its own.
+        reader = PictureReader()
 
         def count(data: bytes) -> None:
             with self._lock:
-                self.passed.update(read(data))
+                self.passed.update(reader.read(data))
 
         return count
 
@@ -60,11 +57,13 @@ class Stage:
         saver_names = ["saver"] if savers == 1 else [f"saver {i + 1}" for i in range(savers)]
         #: The members of the group of savers, where there is one.
         self.members = saver_names if savers > 1 else []
+        #: The nodes of a cluster, where there is one.
+        self.nodes: list[str] = []
         self._ids = itertools.count(1)
         self.links = {
-            "forwarder-cloud": Link(cloud_broker.port, pictures),
+            "forwarder-cloud": Link(cloud_broker.port),
             **{f"cloud-{name}": Link(cloud_broker.port) for name in saver_names},
-            "saver-S3": Link(self.s3.port, puts),
+            "saver-S3": Link(self.s3.port),
         }
         #: All parts, in the order in which they are started.
         self.processes: dict[str, ManagedProcess] = {process.name: process for process in (self.s3, cloud_broker)}
@@ -81,13 +80,13 @@ class Stage:
         """A producer, a broker and a forwarder, and the links between them."""
         broker, folder = self._broker(f"edge broker{of}"), self.folder / f"edge{of.strip()}"
         folder.mkdir(parents=True, exist_ok=True)
-        incoming, outgoing = Link(broker.port, pictures), Link(broker.port)
+        incoming, outgoing = Link(broker.port), Link(broker.port)
         self.links |= {f"producer-edge{of}": incoming, f"edge-forwarder{of}": outgoing}
         producer = self.producers[of] = Producer(
             incoming.url,
             folder,
             name=f"producer{of}",
-            edge_id=self._edge_id(number),
+            edge_id=f"edge{number}",
             first=number * _NUMBERS_AN_EDGE,
             rate=rate,
             size=size,
@@ -96,16 +95,13 @@ class Stage:
             module=["dev.chaos.plain_chain", "produce"] if self._plain else ["dev.stack.producer"],
         )
         settings = {
-            "EDGE_ID": self._edge_id(number),
+            "EDGE_ID": f"edge{number}",
             "EDGE_MQTT_URL": outgoing.url,
             "OUTBOX_PATH": str(folder / "forwarder.db"),
             "OUTBOX_MAX_BYTES": str(_OUTBOX_BYTES),
         }
         forwarder = self._program(FORWARDER, f"forwarder{of}", "forward", settings | self._forwarder_settings(number))
         self.processes |= {part.name: part for part in (broker, forwarder, producer)}
-
-    def _edge_id(self, number: int) -> str:
-        return f"edge{number}"
 
     def _broker(self, name: str) -> Mosquitto:
         folder = self.folder / name.replace(" ", "_")
@@ -126,10 +122,10 @@ class Stage:
         return {"MQTT_URL": self.links[f"cloud-{name}"].url} | ({"SAVER_GROUP": "savers"} if self.members else {})
 
     def _program(self, program: str, name: str, plain: str, settings: dict[str, str]) -> ManagedProcess:
-        log = self.folder / f"{name}.log"
         if self._plain:
+            log = self.folder / f"{name}.log"
             return PythonProcess(name, ["dev.chaos.plain_chain", plain], settings, log=log)
-        return make_program(program, settings, log=log, called=name)
+        return make_program(program, settings, self.folder, called=name)
 
     def start(self) -> None:
         for process in self.processes.values():
@@ -154,7 +150,13 @@ class Stage:
     def inflict(self, kind: Kind, name: str) -> None:
         """Raises ProcessError when the part has ended by itself, which no fault is a reason for."""
         if name in self.links:
-            self.links[name].refuse, self.links[name].swallow = kind is Kind.REFUSE, kind is Kind.SWALLOW
+            link = self.links[name]
+            # The other kind ends first: to a cluster's links both are the same.
+            link.refuse = link.swallow = False
+            if kind is Kind.REFUSE:
+                link.refuse = True
+            else:
+                link.swallow = True
             return
         self.note()
         if kind is not Kind.PAUSE:
@@ -182,18 +184,6 @@ class Stage:
     def _check(self, name: str) -> None:
         if name not in self._down and not self.processes[name].running:
             raise ProcessError(self.processes[name].describe_end())
-
-    def run_dry(self, *, is_dry: Callable[[], bool], timeout: float) -> float:
-        """End production and wait until all is delivered; the seconds it took, infinite after `timeout`."""
-        for producer in self.producers.values():
-            producer.finish()
-        began = time.monotonic()
-        while (seconds := time.monotonic() - began) < timeout:
-            self.note()
-            if is_dry():
-                return seconds
-            time.sleep(0.05)
-        return math.inf
 
     def stop(self) -> None:
         for process in reversed(self.processes.values()):

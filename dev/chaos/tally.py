@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from dev.chaos.stage import Link, Stage
+from dev.stack.figures import Table
 from dev.stack.pictures import number_of
 from dev.stack.s3 import S3Server
 
@@ -36,19 +37,16 @@ class Tally:
         return f"{self.produced} produced, {rows['lost']} lost, {rows['damaged']} damaged, {twice}, {sent}, {dry}"
 
 
-def table(tallies: dict[int, Tally]) -> str:
+def table(tallies: dict[int, Tally], about: str) -> Table:
     """A column for each seed and, where there are several, the worst of each row."""
-    columns = {f"seed {seed}": tally.rows for seed, tally in tallies.items()}
-    rows = list(columns.values())
-    if len(rows) > 1:
-        columns["worst"] = {
-            name: (min if name.startswith(("produced", "stored")) else max)(row[name] for row in rows)
-            for name in rows[0]
-        }
-    width = max(map(len, rows[0]))
-    lines = [[" " * width, *columns], ["-" * width, *("-" * 7 + ":" for _ in columns)]]
-    lines += [[name.ljust(width), *(_cell(column[name]) for column in columns.values())] for name in rows[0]]
-    return "\n".join("| " + " | ".join(cell.rjust(8) for cell in line) + " |" for line in lines)
+    several = len(tallies) > 1
+    rows = []
+    for name in next(iter(tallies.values())).rows:
+        values = [tally.rows[name] for tally in tallies.values()]
+        if several:
+            values.append((min if name.startswith(("produced", "stored")) else max)(values))
+        rows.append([name, *map(_cell, values)])
+    return Table("Chaos", about, ["", *(f"seed {seed}" for seed in tallies), *(["worst"] if several else [])], rows)
 
 
 def _cell(value: float) -> str:

@@ -18,30 +18,26 @@ def main() -> int:
     gallery = commands.add_parser("gallery", help="show the faces of the last demo once more")
     gallery.add_argument("--folder", type=Path, default=Path(".demo"), help="the demo's; default: %(default)s")
     given = parser.parse_args()
+    if sys.platform != "linux":
+        print("demo: needs Linux, whose kernel ends the parts with their parent", file=sys.stderr)
+        return 1
+    folder = given.folder.resolve()
     try:
-        return _demo(given)
+        # Imported late, so that Ctrl-C during the import of OpenCV is handled, too.
+        from dev.stack.demo import end_on_signals, run, show  # noqa: PLC0415
+
+        end_on_signals()
+        if given.command == "gallery":
+            return show(folder)
+        return run(video=given.video or None, folder=folder, seconds=given.seconds)
+    except (ProcessError, FileNotFoundError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         # A second Ctrl-C while the parts end, which takes a moment at most, changes nothing.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("interrupted", file=sys.stderr)
         return 130
-
-
-def _demo(given: argparse.Namespace) -> int:
-    # Imported late: `main` handles Ctrl-C during the import of OpenCV, too.
-    from dev.stack.demo import end_on_signals, run, show  # noqa: PLC0415
-
-    if sys.platform != "linux":
-        print("demo: needs Linux, whose kernel ends the parts with their parent", file=sys.stderr)
-        return 1
-    end_on_signals()
-    try:
-        if given.command == "gallery":
-            return show(given.folder.resolve())
-        return run(video=given.video or None, folder=given.folder.resolve(), seconds=given.seconds)
-    except (ProcessError, FileNotFoundError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
 
 
 if __name__ == "__main__":

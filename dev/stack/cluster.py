@@ -143,6 +143,9 @@ class Cluster:
         told: list[dict[str, Any]] = json.loads(self.run("docker", "inspect", container))
         return told[0]
 
+    def _pid(self, node: int) -> str:
+        return str(self.inspect(NAMES[node])["State"]["Pid"])
+
     def log(self, node: int, lines: int = 40) -> str:
         done = subprocess.run(
             ["docker", "logs", "--tail", str(lines), NAMES[node]], capture_output=True, text=True, check=False
@@ -179,9 +182,10 @@ class Cluster:
                 self._firewall(node, "--delete", other)
 
     def _firewall(self, node: int, what: str, other: str) -> None:
-        process = self.run("docker", "inspect", "--format", "{{.State.Pid}}", NAMES[node]).decode().strip()
         for chain, side in (("INPUT", "--source"), ("OUTPUT", "--destination")):
-            self.run("nsenter", "--target", process, "--net", "iptables", what, chain, side, other, "--jump", "DROP")
+            self.run(
+                "nsenter", "--target", self._pid(node), "--net", "iptables", what, chain, side, other, "--jump", "DROP"
+            )
 
     def memory(self, node: int) -> int:
         """Bytes that the node takes up, without the kernel's cache of files."""
@@ -198,8 +202,7 @@ class Cluster:
 
     def _group(self, node: int, controller: str, file: str) -> str:
         """What the kernel tells of the node's control group, of version 1 or 2; empty where there is no such file."""
-        process = self.run("docker", "inspect", "--format", "{{.State.Pid}}", NAMES[node]).decode().strip()
-        groups = [line.split(":", 2) for line in Path("/proc", process, "cgroup").read_text().splitlines()]
+        groups = [line.split(":", 2) for line in Path("/proc", self._pid(node), "cgroup").read_text().splitlines()]
         for base, controllers in ((f"/sys/fs/cgroup/{controller}", controller), ("/sys/fs/cgroup", "")):
             for _, names, group in groups:
                 if names == controllers and (path := Path(base + group, file)).exists():

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -31,21 +30,6 @@ _STANDSTILL_SECONDS = 60.0
 
 class DemoError(ProcessError):
     """The demo cannot run, or a part of it failed; the message is for the person at the terminal."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the faces have come."""
-
-    frames: int
-    faces: int
-    confirmed: int
-    stored: int
-    cpu_seconds: float
-    at: float
-
-    def __str__(self) -> str:
-        return f"frames {self.frames}   faces {self.faces}   confirmed {self.confirmed}   stored {self.stored}"
 
 
 def run(*, video: str | None, folder: Path, seconds: float) -> int:
@@ -155,7 +139,10 @@ class _Demo:
         self._witness = witness
         self._parts = [*stack.processes, witness, gallery]
         self._detector = stack.programs[DETECTOR]
-        self._seen: list[Progress] = []
+        # How far the faces have come: frames, faces, confirmed, stored.
+        self._progress: dict[str, int] = {}
+        # The frames, the time and the detector's CPU time at each look that saw new frames.
+        self._moves: list[tuple[int, float, float]] = []
         self._screen = _Screen()
 
     def play(self, *, live: bool) -> int:
@@ -175,10 +162,10 @@ class _Demo:
             if detector.poll() != 0:
                 raise DemoError(detector.describe_end())
             self._drain()
-            self._screen.show(self._seen[-1], at_once=True)
+            self._screen.show(self._progress, at_once=True)
         final, published = stack.stop_figures(), self._witness.ids()
         self._report(final)
-        problems = differences(published, stack.objects())
+        problems = differences(published, stack.s3.objects())
         if not final:
             problems.append(f"the detector's log has no line that tells its final count: {detector.log}")
         elif not interrupted and final["faces"] != len(published):
@@ -209,16 +196,16 @@ class _Demo:
         def figure(program: str, name: str) -> int:
             return round(stack.metrics(program).get(f"facedetection_{name}_total", 0))
 
-        progress = Progress(
-            frames=final.get("frames", figure(DETECTOR, "frames_processed")),
-            faces=final.get("faces", figure(DETECTOR, "faces")),
-            confirmed=figure(FORWARDER, "outbox_confirmed"),
-            stored=figure(SAVER, "objects_stored"),
-            cpu_seconds=detector.cpu_seconds(),
-            at=time.monotonic(),
-        )
-        self._seen.append(progress)
-        self._screen.show(progress)
+        before = self._progress.get("frames")
+        self._progress = {
+            "frames": final.get("frames", figure(DETECTOR, "frames_processed")),
+            "faces": final.get("faces", figure(DETECTOR, "faces")),
+            "confirmed": figure(FORWARDER, "outbox_confirmed"),
+            "stored": figure(SAVER, "objects_stored"),
+        }
+        if before is not None and self._progress["frames"] > before:
+            self._moves.append((self._progress["frames"], time.monotonic(), detector.cpu_seconds()))
+        self._screen.show(self._progress)
         detector.wait(_LIVE_LINE_SECONDS / 2)
         if _ends:
             raise _ends[0]
@@ -229,7 +216,7 @@ class _Demo:
         while time.monotonic() - moved_at <= _STANDSTILL_SECONDS:
             self._step()
             waiting = self._stack.metrics(FORWARDER).get("facedetection_outbox_messages", 0)
-            stored = {face.id for face in stored_faces(self._stack.objects())}
+            stored = {face.id for face in stored_faces(self._stack.s3.objects())}
             if stored >= self._witness.ids() and not waiting:
                 return
             if len(stored) != before:
@@ -237,23 +224,24 @@ class _Demo:
             time.sleep(_LIVE_LINE_SECONDS / 5)
 
     def _report(self, final: dict[str, int]) -> None:
-        latencies = [face.latency_seconds * 1000 for face in stored_faces(self._stack.objects())]
-        print("detector   " + "   ".join(f"{name} {figure}" for name, figure in final.items()))
+        latencies = [face.latency_seconds * 1000 for face in stored_faces(self._stack.s3.objects())]
+        print(f"detector   {_told(final)}")
         print(f"stored     {len(latencies)} faces")
         if latencies:
             p50, p99 = (percentile(latencies, share) for share in (0.5, 0.99))
             print(f"latency    captured to stored: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
         # From the first look that saw frames to the last, without the start.
-        moving = [progress for before, progress in itertools.pairwise(self._seen) if progress.frames > before.frames]
-        if len(moving) > 1:
-            first, last = moving[0], moving[-1]
-            frames = last.frames - first.frames
-            rate = frames / (last.at - first.at)
-            cpu = (last.cpu_seconds - first.cpu_seconds) / frames * 1000
+        if len(self._moves) > 1:
+            (first, begin, before), (last, end, after) = self._moves[0], self._moves[-1]
+            rate, cpu = (last - first) / (end - begin), (after - before) / (last - first) * 1000
             print(f"speed      {rate:.1f} frames/s, {cpu:.1f} ms CPU a frame in the detector")
         memory = [f"{process.name} {process.peak_rss_bytes() / 2**20:.0f}" for process in self._parts]
         print(f"memory     peak, MiB: {', '.join(memory)}")
         print(f"faces in   {self._stack.s3.folder / BUCKET}")
+
+
+def _told(figures: Mapping[str, int]) -> str:
+    return "   ".join(f"{name} {figure}" for name, figure in figures.items())
 
 
 class _Screen:
@@ -262,25 +250,23 @@ class _Screen:
     def __init__(self) -> None:
         self._is_terminal = sys.stdout.isatty()
         self._shown_at = 0.0
-        self._line_is_open = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._line_is_open:
+        if self._is_terminal and self._shown_at:
             print(flush=True)
 
-    def show(self, progress: Progress, *, at_once: bool = False) -> None:
+    def show(self, figures: Mapping[str, int], *, at_once: bool = False) -> None:
         every = _LIVE_LINE_SECONDS if self._is_terminal else _PLAIN_LINE_SECONDS
-        if not at_once and progress.at - self._shown_at < every:
+        if not at_once and time.monotonic() - self._shown_at < every:
             return
-        self._shown_at = progress.at
+        self._shown_at = time.monotonic()
         if self._is_terminal:
-            print(f"\r{progress}\x1b[K", end="", flush=True)
-            self._line_is_open = True
+            print(f"\r{_told(figures)}\x1b[K", end="", flush=True)
         else:
-            print(progress, flush=True)
+            print(_told(figures), flush=True)
 
     def tell(self, line: str) -> None:
         """Print a line that stays, above the one that changes."""

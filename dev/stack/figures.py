@@ -1,9 +1,9 @@
-"""Counts and latencies of the faces in the bucket."""
+"""Counts and latencies of the faces in the bucket, and tables of figures."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -58,3 +58,20 @@ def percentile(values: Iterable[float], share: float) -> float:
     """The smallest value that at least `share` of all do not exceed (nearest rank); 0 when there are none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table in Markdown; `about` tells how it was measured."""
+
+    title: str
+    about: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = field(default=())
+
+    def __str__(self) -> str:
+        lines = [self.header, ["---", *("---:" for _ in self.header[1:])], *self.rows]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        notes = "".join(f"\n* {note}" for note in self.notes)
+        return f"## {self.title}\n\n{self.about}\n\n{table}\n{notes}".rstrip("\n")

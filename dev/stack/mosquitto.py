@@ -59,14 +59,13 @@ class Mosquitto(ManagedProcess):
     def __init__(
         self,
         folder: Path,
-        port: int | None = None,
         *,
         name: str = "mosquitto",
         base_config: Path | None = None,
         config_lines: Sequence[str] = (),
         tls: ListenerTls | None = None,
     ) -> None:
-        self.port = port or free_port()
+        self.port = free_port()
         self.tls = tls
         self.config = folder / "mosquitto.conf"
         folder.mkdir(parents=True, exist_ok=True)

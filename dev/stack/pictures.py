@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from face_messages import FaceEvent, new_id
@@ -31,6 +32,23 @@ def number_of(picture: bytes) -> int | None:
     if picture[_NUMBER_AT - 4 : _NUMBER_AT] != _NUMBER or not picture.endswith(END):
         return None
     return int(struct.unpack_from(">Q", picture, _NUMBER_AT)[0])
+
+
+class PictureReader:
+    """Finds the numbered pictures in a stream: in PUBLISH packets, or in PUT requests, whose bodies they are."""
+
+    def __init__(self) -> None:
+        self._unread = bytearray()
+
+    def read(self, data: bytes) -> Iterator[int | None]:
+        """Takes the bytes in their order; yields the number of each picture that has come whole."""
+        unread = self._unread
+        unread += data
+        while (start := unread.find(SIGNATURE)) >= 0 and (end := unread.find(END, start)) >= 0:
+            yield number_of(bytes(unread[start : end + len(END)]))
+            del unread[: end + len(END)]
+        # Nothing before a picture is needed, but the last bytes may be the first of its signature.
+        del unread[: start if start >= 0 else 1 - len(SIGNATURE)]
 
 
 def face_event(number: int = 0, edge_id: str = EDGE_ID) -> FaceEvent:

@@ -61,17 +61,18 @@ class PythonProcess(ManagedProcess):
 def make_program(
     name: str,
     settings: Mapping[str, str],
+    folder: Path,
     *,
-    log: Path,
-    called: str | None = None,
+    called: str = "",
     module: Sequence[str] = (),
     reads: Sequence[Path] = (),
 ) -> ManagedProcess:
-    """A program with these environment variables, as `in_images` says. It may write into the folder of its log.
+    """A program with these environment variables, as `in_images` says. Its log is in `folder`, where it may write.
 
     `called` is the name of the process, by default the program's. `module` is another module of this checkout in its
     place, with arguments, and `reads` are further files that it reads.
     """
+    log = folder / f"{called or name}.log"
     if not _use_images:
         return PythonProcess(called or name, module or [name], settings, log=log)
     own = [ROOT / module[0].partition(".")[0]] if module else []

@@ -1,13 +1,14 @@
 """The whole path on one machine: two brokers, an S3 server and the three programs, each a real process."""
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Self
 
 from dev.stack.mosquitto import Mosquitto
 from dev.stack.ports import free_port
-from dev.stack.processes import listens
+from dev.stack.processes import ManagedProcess, listens
 from dev.stack.programs import ROOT, PythonProcess, make_program, read_metrics
 from dev.stack.s3 import S3Server
 
@@ -43,28 +44,31 @@ class LocalStack:
         )
         self.s3 = S3Server(folder)
         self._to_start = frozenset(programs)
-        self._metrics_ports = {program: free_port() for program in PROGRAMS}
-        self._last_metrics: dict[str, dict[str, float]] = {program: {} for program in PROGRAMS}
-        self._lines_read = dict.fromkeys(PROGRAMS, 0)
+        self._metrics_ports: dict[str, int] = {}
+        self._last_metrics: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        self._lines_read: Counter[str] = Counter()
         edge, cloud = self.edge_broker.url, self.cloud_broker.url
-        of_program = {
+        self._settings = {
             SAVER: {"MQTT_URL": cloud, **self.s3.settings()},
             FORWARDER: {"EDGE_ID": "demo", "EDGE_MQTT_URL": edge, "CLOUD_MQTT_URL": cloud},
             DETECTOR: {"EDGE_ID": "demo", "CAMERA_ID": "camera", "MQTT_URL": edge},
         }
-        for name in (FORWARDER, DETECTOR):
-            of_program[name]["OUTBOX_PATH"] = str(folder / f"{name}.outbox")
-        #: In the order in which they are started.
-        self.programs = {
-            name: make_program(
-                name,
-                {"METRICS_PORT": str(self._metrics_ports[name])} | own | dict((settings or {}).get(name, {})),
-                log=folder / f"{name}.log",
-            )
-            for name, own in of_program.items()
-        }
-        #: All parts, in the order in which they are started.
-        self.processes = [self.s3, self.cloud_broker, self.edge_broker, *self.programs.values()]
+        #: Both in the order in which they are started: the programs, and all parts.
+        self.programs: dict[str, ManagedProcess] = {}
+        self.processes: list[ManagedProcess] = [self.s3, self.cloud_broker, self.edge_broker]
+        for program in self._settings:
+            self.add_program(program, (settings or {}).get(program, {}))
+
+    def add_program(self, program: str, settings: Mapping[str, str], *, called: str = "") -> ManagedProcess:
+        """One more of the three, as a further camera: with these settings, under a name of its own; not started."""
+        name = called or program
+        self._metrics_ports[name] = free_port()
+        own = {**self._settings[program], "METRICS_PORT": str(self._metrics_ports[name])}
+        if program != SAVER:
+            own["OUTBOX_PATH"] = str(self.folder / f"{name}.outbox")
+        self.programs[name] = made = make_program(program, {**own, **settings}, self.folder, called=name)
+        self.processes.append(made)
+        return made
 
     def __enter__(self) -> Self:
         """Raises ProcessError, with the end of the log, for a part that dies or is not ready in time."""
@@ -113,10 +117,6 @@ class LocalStack:
             self._lines_read[program] = len(lines)
             found += [f"{program}: {line}" for line in new if _COMPLAINT.search(line)]
         return found
-
-    def objects(self) -> dict[str, Path]:
-        """All stored objects: key to file."""
-        return self.s3.objects()
 
     def _is_connected(self, program: str) -> bool:
         links = [value for name, value in self.metrics(program).items() if name.endswith("_broker_up")]

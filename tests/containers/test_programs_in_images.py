@@ -31,9 +31,7 @@ def forwarder(brokers: tuple[Mosquitto, Mosquitto], tmp_path: Path) -> Iterator[
     edge, cloud = brokers
     settings = {"EDGE_ID": "e", "EDGE_MQTT_URL": edge.url, "CLOUD_MQTT_URL": cloud.url}
     with in_images():
-        process = make_program(
-            "edge_forwarder", settings | {"OUTBOX_PATH": str(tmp_path / "outbox.db")}, log=tmp_path / "log"
-        )
+        process = make_program("edge_forwarder", settings | {"OUTBOX_PATH": str(tmp_path / "outbox.db")}, tmp_path)
     try:
         yield process
     finally:
@@ -88,6 +86,6 @@ def start_and_wait(process: ManagedProcess) -> None:
 
 def test_a_program_that_cannot_start_says_so(tmp_path: Path) -> None:
     with in_images():
-        process = make_program("edge_forwarder", {}, log=tmp_path / "log")
+        process = make_program("edge_forwarder", {}, tmp_path)
     with pytest.raises(ProcessError, match="EDGE_ID: is not set"):
         start_and_wait(process)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from dev.chaos import watch
 from dev.chaos.__main__ import run
+from dev.chaos.cluster import Switch
 from dev.chaos.faults import Kind, draw
 from dev.chaos.stage import Stage
-from dev.stack.pictures import number_of, numbered_picture
+from dev.stack.pictures import PictureReader, number_of, numbered_picture
 from tests.support.raw import correlation_data, packet, publish, string
 
 SECONDS = 12.0
@@ -34,6 +36,28 @@ def test_the_same_seed_draws_the_same_faults() -> None:
     """So that a run which failed can be had again."""
     assert draw(1, seconds=10, kills=8, **PARTS) == draw(1, seconds=10, kills=8, **PARTS)
     assert draw(1, seconds=10, kills=8, **PARTS) != draw(2, seconds=10, kills=8, **PARTS)
+
+
+@pytest.mark.parametrize("kind", [Kind.REFUSE, Kind.SWALLOW])
+def test_a_nodes_trouble_lasts_until_it_is_mended(kind: Kind, tmp_path: Path) -> None:
+    """In whichever way a link would be cut: a node knows but one."""
+    seen: list[str] = []
+
+    @contextlib.contextmanager
+    def trouble() -> Iterator[None]:
+        seen.append("begins")
+        yield
+        seen.append("ends")
+
+    stage = Stage(tmp_path, rate=1, size=1000)
+    stage.links["a node's network"] = Switch(trouble)
+    try:
+        stage.inflict(kind, "a node's network")
+        assert seen == ["begins"]
+        stage.mend("a node's network")
+        assert seen == ["begins", "ends"]
+    finally:
+        stage.stop()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -75,18 +99,15 @@ def test_pictures_are_counted_on_the_wire_however_it_is_cut_into_pieces(properti
     pictures = [publish(b"t", numbered_picture(number, 300), properties=properties) for number in (5, 6, 5)]
     other = publish(b"t", b"a text", properties=properties)
     stream = packet(0x10, string(b"MQTT")) + other + b"".join(pictures) + pictures[0][:-1]
-    read = watch.pictures()
+    read = PictureReader().read
     assert [name for at in range(0, len(stream), piece) for name in read(stream[at : at + piece])] == [5, 6, 5]
 
 
 @pytest.mark.parametrize("piece", [1, 7, 100_000])
 def test_puts_are_counted_on_the_wire_however_it_is_cut_into_pieces(piece: int) -> None:
-    """By their paths, each time; other requests are not."""
-    put, get = b"PUT /%s HTTP/1.1\r\nHost: s3\r\n\r\nbody", b"GET /c HTTP/1.1\r\nHost: s3\r\n\r\n"
-    stream = put % b"a" + get + put % b"b" + put % b"a" + b"PUT /d HT"
-    read = watch.puts()
-    assert [name for at in range(0, len(stream), piece) for name in read(stream[at : at + piece])] == [
-        b"/a",
-        b"/b",
-        b"/a",
-    ]
+    """By their pictures, each time; other requests, and one that a cut leaves unfinished, are not."""
+    one, two, last = (b"PUT /x HTTP/1.1\r\nHost: s3\r\n\r\n" + numbered_picture(number, 300) for number in (1, 2, 3))
+    get = b"GET /c HTTP/1.1\r\nHost: s3\r\n\r\n"
+    stream = one + get + two + one + last[:-1]
+    read = PictureReader().read
+    assert [name for at in range(0, len(stream), piece) for name in read(stream[at : at + piece])] == [1, 2, 1]

@@ -99,7 +99,7 @@ class Scene:
 
     def faces(self) -> list[str]:
         """The keys of those in the bucket, in the order of capture."""
-        keys = [key for key in self.stack.objects() if key.startswith("faces/")]
+        keys = [key for key in self.stack.s3.objects() if key.startswith("faces/")]
         # Within a run ids count on, whatever the clock does.
         return sorted(keys, key=lambda key: _stamp_and_id(key)[1])
 
