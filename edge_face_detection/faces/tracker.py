@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
-from functools import partial
 from time import monotonic
 
-from edge_face_detection.faces.change import ChangeWatch, Region
+from edge_face_detection.faces.change import Region
 from edge_face_detection.faces.detector import Box, Face, Finder, Place, Sighting
-from edge_face_detection.faces.scan import Scan, rough
+from edge_face_detection.faces.search import Search
 from edge_face_detection.faces.track import Claim, Track, Window, closer
 from edge_face_detection.sources.frame import Frame
 
@@ -31,21 +31,9 @@ _REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
 _SIZES = 1.6
 # A head that is followed has not tilted further than this since it was detected last, in degrees.
 _TILTING = 20.0
-# Searching what has changed costs no more, on average, than the whole frame in so many ticks (see Change). It begins
-# anew when the smallest region, this share of the frame, can be paid.
-_NEWS_TICKS, _LEAST_NEWS = 24, 1 / 16
-# A rough scan costs this part of a search with all care.
-_ROUGH_SHARE = 0.3
 # With few frames a second a face goes further from one to the next: it is looked for so many sides further off for each
 # tick, above so many ticks.
 _PLAY, _PLAY_MOST, _PLAY_FROM = 0.25, 1.5, 1.5
-# Turns in which a pass of the scan is done, and one of that for tilted faces.
-_TURNS, _TILTED_TURNS = 2, 4
-# Tilted faces are looked for from this multiple of the smallest size on, as small ones cost most, and none of fewer
-# pixels than this: in smaller ones round things such as stones and letters look like tilted faces.
-_TILTED, _TILTED_LEAST = 1.3, 40
-# Of so many places that have changed and show no upright face, one is searched for tilted ones, of one tilt.
-_TILTED_NEWS = 2
 # Pictures that stand alone are searched up to this multiple of `max_side`.
 _CARE = 3
 
@@ -90,18 +78,13 @@ class Tracker:
         for name, least in {"min_face_size": 1, "max_side": 1, "scan_ticks": 1, "refresh": 1, "patience": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
-        self._scan: Scan | None = None
-        self._tilted_scan: Scan
-        self._watch = ChangeWatch()
-        self._waited = 0.0
-        self._budget = 1.0
+        sizes = {"min_face_size": self.min_face_size, "max_side": self.max_side}
+        self._search = Search(self.finder, **sizes, scan_ticks=self.scan_ticks)
         self._spent = self._busy = 0.0
         self._play = 0.0
         self._alike = _ALIKE
         self._tracks: list[Track] = []
         self._last_number = 0
-        # Places that have changed and showed no upright face.
-        self._faceless = 0
 
     @property
     def tracks(self) -> frozenset[int]:
@@ -111,16 +94,9 @@ class Tracker:
     def faces(self, frame: Frame) -> list[Face]:
         """The faces in the next frame, oldest track first. Raises UnreadableFrameError."""
         began = monotonic()
-        if self._scan is None or frame.size != self._scan.size:
-            scan = partial(Scan, self.finder, frame.size, max_side=self.max_side)
-            self._scan = scan(min_face_size=self.min_face_size, turns=_TURNS)
-            tilts = self.finder.tilts
-            self._tilted_scan = scan(min_face_size=self._least_tilted, turns=_TILTED_TURNS, tilts=tilts)
-        change = self._watch.next(frame, shrink=1 / self._scan.scale, spent=self._spent, busy=self._busy)
+        change = self._search.next(frame, spent=self._spent, busy=self._busy)
         self._spent = 0.0
-        self._waited += change.ticks
         self._play = min(_PLAY_MOST, _PLAY * (change.elapsed - 1)) if change.elapsed > _PLAY_FROM else 0.0
-        self._budget = min(1.0, self._budget + change.ticks / _NEWS_TICKS)
         self._alike = _ALIKE_LATE if change.is_stir or change.is_alone else _ALIKE
         if change.is_cut:
             self._tracks.clear()
@@ -128,18 +104,14 @@ class Tracker:
             for track in self._tracks:
                 track.miss(hidden=False)
             whole = (0, 0, *frame.size)
-            self._search(frame, whole, is_alone=True)
-            self._try(frame, list(self._tilted_scan.whole(frame)))
-            self._watch.searched(whole, found=True)
+            self._find_all(frame, whole, is_alone=True)
+            self._try(frame, self._search.tilted(frame))
+            self._search.searched(whole, found=True)
             self._spent = monotonic() - began
         else:
             places = [Place(box) for box in self._follow(frame)]
-            self._search_news(frame)
-            if self.scan_ticks <= self._waited * self._scan.turns:
-                self._waited = 0.0
-                places.extend(self._scan.next(frame))
-                places.extend(self._tilted_scan.next(frame))
-            self._try(frame, places)
+            self._find_news(frame)
+            self._try(frame, [*places, *self._search.turn(frame)])
         self._tracks = [track for track in self._tracks if track.away <= self.patience]
         self._busy = monotonic() - began
         faces = [track.face(frame.size) for track in self._tracks if not track.away]
@@ -153,29 +125,16 @@ class Tracker:
                 return (face.frontality + sighting.frontality) / 2
         return face.frontality
 
-    def _search_news(self, frame: Frame) -> None:
-        """Search where something has come. On average that costs no more than the whole in _NEWS_TICKS ticks."""
-        if self._budget < _LEAST_NEWS:
-            return
-        for region in self._watch.news(self._present()):
-            share = region[2] * region[3] / (frame.size[0] * frame.size[1])
-            if share * _ROUGH_SHARE > self._budget:
-                continue
+    def _find_news(self, frame: Frame) -> None:
+        for region, places in self._search.news(frame, self._present()):
             known = self._last_number
-            self._budget -= share * _ROUGH_SHARE
-            if next(rough(self.finder, frame, region, smallest=self.min_face_size), None):
-                self._budget -= share * (1 - _ROUGH_SHARE)
-                self._search(frame, region, is_alone=False)
-            elif self.finder.tilts:
-                self._faceless += 1
-                if self._faceless % _TILTED_NEWS == 0:
-                    self._budget -= share * _ROUGH_SHARE
-                    tilt = self.finder.tilts[self._faceless // _TILTED_NEWS % len(self.finder.tilts)]
-                    seen = rough(self.finder, frame, region, smallest=self._least_tilted, tilt=tilt)
-                    self._try(frame, list(seen))
-            self._watch.searched(region, found=self._last_number > known)
+            if places is None:
+                self._find_all(frame, region, is_alone=False)
+            else:
+                self._try(frame, places)
+            self._search.searched(region, found=self._last_number > known)
 
-    def _search(self, frame: Frame, region: Region, *, is_alone: bool) -> None:
+    def _find_all(self, frame: Frame, region: Region, *, is_alone: bool) -> None:
         """Find all faces there, with all the care there is."""
         scale = min(1.0, _CARE * self.max_side / max(frame.size))
         size = round(region[2] * scale), round(region[3] * scale)
@@ -191,17 +150,12 @@ class Tracker:
             if window and not any(box.iou(other) >= _SAME or _is_same(box, other) for other in self._present()):
                 self._admit(window, replace(sighting, box=box), sure=True)
 
-    def _try(self, frame: Frame, places: list[Place]) -> None:
+    def _try(self, frame: Frame, places: Iterable[Place]) -> None:
         tried: list[Box] = []
         for place in places:
             if not any(_is_same(place.box, other) for other in [*tried, *self._present()]):
                 tried.append(place.box)
                 self._discover(frame, place)
-
-    @property
-    def _least_tilted(self) -> float:
-        """Side of the smallest faces that are looked for in turned pictures, in pixels of the frame."""
-        return max(_TILTED_LEAST, _TILTED * self.min_face_size)
 
     def _present(self) -> list[Box]:
         return [track.box for track in self._tracks if not track.away]
