@@ -115,9 +115,11 @@ def network_calls(score: float) -> Callable[[Image], Sequence[NDArray[np.float32
     return look
 
 
-def frame(image: Image, number: int = 0, seconds: float = 0.0) -> Frame:
+def frame(image: Image, number: int = 0, seconds: float = 0.0, *, is_still: bool = False) -> Frame:
     """A picture as a camera gives it, so many seconds after its first."""
-    return Frame(image, number, datetime.now(UTC), seconds)
+    made = Frame(image, number, datetime.now(UTC), seconds)
+    made.is_still = is_still
+    return made
 
 
 def make_finder(name: str) -> Finder:

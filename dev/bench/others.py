@@ -93,7 +93,7 @@ def ours(name: str) -> Method:
     def look(images: Sequence[Image], is_video: bool, smallest: int) -> list[list[Box]]:
         # A day between stills: none says anything about the next.
         tracker, step = Tracker(finder, min_face_size=smallest), 1 / _RATE if is_video else 86400.0
-        frames = (frame(image, number, number * step) for number, image in enumerate(images))
+        frames = (frame(image, number, number * step, is_still=not is_video) for number, image in enumerate(images))
         return [[face.box for face in tracker.faces(each)] for each in frames]
 
     return look

@@ -155,5 +155,7 @@ class Finder(Protocol):
     def scan(self, picture: Image, smallest: float, largest: float) -> list[Box]:
         """Places of possible faces of these `scan_sides`. False ones cost time only; missed ones are lost."""
 
-    def look(self, picture: Image, *, sure: bool) -> list[Sighting]:
-        """The faces of about `look_side`; `sure`: for a new face, where a wrong one is worse than none."""
+    def look(self, picture: Image, *, sure: bool, turned: bool = False) -> list[Sighting]:
+        """The faces of about `look_side`; `sure`: for a new face, where a wrong one is worse than none. `turned`: the
+        picture was turned by one of `tilts`.
+        """

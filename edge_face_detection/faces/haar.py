@@ -17,7 +17,8 @@ SYSTEM_FOLDERS = ("/usr/share/opencv4/haarcascades", "/usr/share/opencv/haarcasc
 
 _WINDOW = 20  # pixels, the side of the smallest face that the cascade knows
 _SCAN_FACTOR, _LOOK_FACTOR, _LOOK_BAND = 1.3, 1.1, 1.35
-_NEIGHBORS_SURE, _NEIGHBORS = 4, 2
+# More is asked of a find in a turned picture: nearly all of what a room shows is upright, faces too.
+_NEIGHBORS_TURNED, _NEIGHBORS_SURE, _NEIGHBORS = 6, 4, 2
 # A whole picture is searched as in one plain call of OpenCV. Sizes are steps, so it begins below the smallest. What the
 # cascade sees this often is a face without the second one's word.
 _WHOLE_FACTOR, _NEIGHBORS_WHOLE, _WHOLE_SMALLER, _NEIGHBORS_CERTAIN = 1.2, 3, 0.9, 6
@@ -92,11 +93,12 @@ class HaarFinder:
         )
         return [Box(*map(float, box)) for box in boxes]
 
-    def look(self, picture: Image, *, sure: bool) -> list[Sighting]:
+    def look(self, picture: Image, *, sure: bool, turned: bool = False) -> list[Sighting]:
+        neighbors = _NEIGHBORS if not sure else _NEIGHBORS_TURNED if turned else _NEIGHBORS_SURE
         contrasted = _contrasted(picture)
         boxes, _, weights = self._classifier.detectMultiScale3(
             contrasted,
-            minNeighbors=_NEIGHBORS_SURE if sure else _NEIGHBORS,
+            minNeighbors=neighbors,
             outputRejectLevels=True,
             **_sizes(self.look_side, _LOOK_BAND),
         )

@@ -22,7 +22,7 @@ _TURNS, _TILTED_TURNS = 2, 4
 # Tilted faces are looked for from this multiple of the smallest size on, as small ones cost most, and none of fewer
 # pixels than this: in smaller ones round things such as stones and letters look like tilted faces.
 _TILTED, _TILTED_LEAST = 1.3, 40
-# Of so many places that have changed and show no upright face, one is searched for tilted ones, of one tilt.
+# Of so many places that have changed, one is also searched for tilted faces, of one tilt.
 _TILTED_NEWS = 2
 
 
@@ -39,7 +39,7 @@ class Search:
         self._tilted_scan: Scan
         self._waited = 0.0
         self._budget = 1.0
-        # Places that have changed and showed no upright face.
+        # Searches of places that had changed in which no new face was found.
         self._faceless = 0
 
     def next(self, frame: Frame, *, spent: float, busy: float) -> Change:
@@ -57,8 +57,8 @@ class Search:
         self._budget = min(1.0, self._budget + change.ticks / _NEWS_TICKS)
         return change
 
-    def news(self, frame: Frame, known: Sequence[Box]) -> Iterator[tuple[Region, list[Place] | None]]:
-        """Parts of the frame in which something has come, with possible faces there; None: look all over that part.
+    def news(self, frame: Frame, known: Sequence[Box]) -> Iterator[tuple[Region, bool, list[Place]]]:
+        """Parts of the frame in which something has come; whether a part is worth a search, and places of tilted faces.
 
         On average that costs no more than the whole frame in _NEWS_TICKS ticks. `searched` is to be called for each.
         """
@@ -70,20 +70,20 @@ class Search:
             if share * _ROUGH_SHARE > self._budget:
                 continue
             self._budget -= share * _ROUGH_SHARE
-            places: list[Place] | None = []
-            if next(rough(self._finder, frame, region, smallest=self._smallest), None):
+            is_suspect = next(rough(self._finder, frame, region, smallest=self._smallest), None) is not None
+            if is_suspect:
                 self._budget -= share * (1 - _ROUGH_SHARE)
-                places = None
-            elif tilts:
-                self._faceless += 1
-                if self._faceless % _TILTED_NEWS == 0:
-                    self._budget -= share * _ROUGH_SHARE
-                    tilt = tilts[self._faceless // _TILTED_NEWS % len(tilts)]
-                    places = list(rough(self._finder, frame, region, smallest=self._smallest_tilted, tilt=tilt))
-            yield region, places
+            places: list[Place] = []
+            turn, rest = divmod(self._faceless, _TILTED_NEWS)
+            if tilts and rest:
+                self._budget -= share * _ROUGH_SHARE
+                smallest, tilt = self._smallest_tilted, tilts[turn % len(tilts)]
+                places = list(rough(self._finder, frame, region, smallest=smallest, tilt=tilt))
+            yield region, is_suspect, places
 
     def searched(self, region: Region, *, found: bool) -> None:
         """That part of the frame has been searched. `found`: whether a new face was there."""
+        self._faceless += not found
         self._watch.searched(region, found=found)
 
     def turn(self, frame: Frame) -> Iterator[Place]:

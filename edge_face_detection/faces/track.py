@@ -62,7 +62,7 @@ class Window:
         best, most = None, 0.0
         picture = cast("Image", cv2.flip(self._picture, 1)) if mirrored else self._picture
         upright = Upright.of(picture, tilt) if tilt else None
-        for sighting in self._finder.look(upright.picture if upright else picture, sure=sure):
+        for sighting in self._finder.look(upright.picture if upright else picture, sure=sure, turned=tilt != 0):
             found = upright.box(sighting.box) if upright else sighting.box
             x, y, width, height = (value / self._scale for value in found)
             if mirrored:

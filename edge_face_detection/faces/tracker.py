@@ -24,6 +24,8 @@ _PROOF = 3
 _ALIKE, _ALIKE_LATE = 0.5, 0.7
 # Two boxes that overlap this much (IoU) are the same face.
 _SAME = 0.35
+# So are two places of a scan, one look at which is enough.
+_TRIED = 0.5
 # A face that is away for longer is looked for in each third frame only.
 _KEEN_FRAMES, _SELDOM = 5, 3
 # How far from its expected place a lost face may come back: sides of its box, at once and for each frame away.
@@ -81,6 +83,7 @@ class Tracker:
         sizes = {"min_face_size": self.min_face_size, "max_side": self.max_side}
         self._search = Search(self.finder, **sizes, scan_ticks=self.scan_ticks)
         self._spent = self._busy = 0.0
+        self._was_alone = False
         self._play = 0.0
         self._alike = _ALIKE
         self._tracks: list[Track] = []
@@ -105,13 +108,16 @@ class Tracker:
                 track.miss(hidden=False)
             whole = (0, 0, *frame.size)
             self._find_all(frame, whole, is_alone=True)
-            self._try(frame, self._search.tilted(frame))
+            # In a video that only begins here, tilted faces can wait for the next frames.
+            if frame.is_still or self._was_alone:
+                self._try(frame, self._search.tilted(frame))
             self._search.searched(whole, found=True)
             self._spent = monotonic() - began
         else:
             places = [Place(box) for box in self._follow(frame)]
             self._find_news(frame)
             self._try(frame, [*places, *self._search.turn(frame)])
+        self._was_alone = change.is_alone
         self._tracks = [track for track in self._tracks if track.away <= self.patience]
         self._busy = monotonic() - began
         faces = [track.face(frame.size) for track in self._tracks if not track.away]
@@ -126,12 +132,11 @@ class Tracker:
         return face.frontality
 
     def _find_news(self, frame: Frame) -> None:
-        for region, places in self._search.news(frame, self._present()):
+        for region, is_suspect, places in self._search.news(frame, self._present()):
             known = self._last_number
-            if places is None:
+            if is_suspect:
                 self._find_all(frame, region, is_alone=False)
-            else:
-                self._try(frame, places)
+            self._try(frame, places)
             self._search.searched(region, found=self._last_number > known)
 
     def _find_all(self, frame: Frame, region: Region, *, is_alone: bool) -> None:
@@ -151,10 +156,12 @@ class Tracker:
                 self._admit(window, replace(sighting, box=box), sure=True)
 
     def _try(self, frame: Frame, places: Iterable[Place]) -> None:
-        tried: list[Box] = []
+        tried: list[Place] = []
         for place in places:
-            if not any(_is_same(place.box, other) for other in [*tried, *self._present()]):
-                tried.append(place.box)
+            if any(_is_same(place.box, box) for box in self._present()):
+                continue
+            if not any(place.tilt == other.tilt and place.box.iou(other.box) >= _TRIED for other in tried):
+                tried.append(place)
                 self._discover(frame, place)
 
     def _present(self) -> list[Box]:

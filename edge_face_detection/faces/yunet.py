@@ -89,7 +89,8 @@ class YuNetFinder:
         del smallest, largest  # one run finds all sizes
         return [Box(*map(float, row[:4])) for row in self._detect(picture)]
 
-    def look(self, picture: Image, *, sure: bool) -> list[Sighting]:
+    def look(self, picture: Image, *, sure: bool, turned: bool = False) -> list[Sighting]:
+        del turned
         rows = [row for row in self._detect(picture) if row[14] >= (_SURE_SCORE if sure else _SCORE)]
         return [Sighting(Box(*map(float, row[:4])), float(row[14]), frontality(row)) for row in rows]
 

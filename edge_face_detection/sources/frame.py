@@ -66,6 +66,7 @@ class Frame:
         "captured_at",
         "captured_monotonic",
         "is_damaged",
+        "is_still",
         "moment",
         "number",
         "size",
@@ -77,6 +78,8 @@ class Frame:
         self.captured_monotonic = captured_monotonic
         #: When it was seen, in seconds since the source's own beginning: a recording's time is not the clock's.
         self.moment = captured_monotonic
+        #: Whether it is known to be no part of a video.
+        self.is_still = False
         #: Whether UnreadableFrameError was raised.
         self.is_damaged = False
         # By reduction and whether in grey.

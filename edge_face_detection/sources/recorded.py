@@ -70,7 +70,7 @@ class RecordedSource(Source):
                         continue
                     readable += 1
                     frame = Frame(image, number, captured_at, captured_monotonic)
-                    frame.moment = self._moment(number)
+                    frame.moment, frame.is_still = self._moment(number), self._stills
                     yield frame
                     self._asked = time.monotonic()
                 # A loop in which nothing can be read would spin for ever.
