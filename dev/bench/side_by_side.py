@@ -43,7 +43,7 @@ def sheet(pictures: list[Image]) -> Image:
         cells = []
         for finder in finders:
             cell = shown.copy()
-            for face in Tracker(finder).faces(frame(shown)):
+            for face in Tracker(finder).faces(frame(shown, is_still=True)):
                 corner = face.x + face.width, face.y + face.height
                 cv2.rectangle(cell, (face.x, face.y), corner, _GREEN, max(2, shown.shape[1] // 200))
             cells.append(cv2.resize(cell, (_WIDTH, round(_WIDTH * shown.shape[0] / shown.shape[1]))))
