@@ -108,7 +108,7 @@ class Place(NamedTuple):
 class Sighting:
     """A face in a picture that was looked at; `score` and `frontality` as in Face.
 
-    `tilt`: degrees clockwise that it was held to be tilted by, so that the finder saw it.
+    `tilt`: degrees clockwise by which the picture was turned back when the finder saw it.
     """
 
     box: Box

@@ -17,7 +17,7 @@ SYSTEM_FOLDERS = ("/usr/share/opencv4/haarcascades", "/usr/share/opencv/haarcasc
 
 _WINDOW = 20  # pixels, the side of the smallest face that the cascade knows
 _SCAN_FACTOR, _LOOK_FACTOR, _LOOK_BAND = 1.3, 1.1, 1.35
-# More is asked of a find in a turned picture: nearly all of what a room shows is upright, faces too.
+# More is asked of a find in a turned picture, where folds and round things look like faces more often.
 _NEIGHBORS_TURNED, _NEIGHBORS_SURE, _NEIGHBORS = 6, 4, 2
 # A whole picture is searched as in one plain call of OpenCV. Sizes are steps, so it begins below the smallest. What the
 # cascade sees this often is a face without the second one's word.

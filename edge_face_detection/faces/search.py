@@ -58,9 +58,10 @@ class Search:
         return change
 
     def news(self, frame: Frame, known: Sequence[Box]) -> Iterator[tuple[Region, bool, list[Place]]]:
-        """Parts of the frame in which something has come; whether a part is worth a search, and places of tilted faces.
+        """Parts of the frame in which something has come, whether a part may show a face, and where tilted ones may be.
 
-        On average that costs no more than the whole frame in _NEWS_TICKS ticks. `searched` is to be called for each.
+        A part that may show a face is to be searched with all care, and `searched` is to be called for each. On average
+        that costs no more than the whole frame in _NEWS_TICKS ticks.
         """
         if self._budget < _LEAST_NEWS:
             return

@@ -24,7 +24,7 @@ _PROOF = 3
 _ALIKE, _ALIKE_LATE = 0.5, 0.7
 # Two boxes that overlap this much (IoU) are the same face.
 _SAME = 0.35
-# So are two places of a scan, one look at which is enough.
+# Of places that overlap this much (IoU), where a scan saw something, one is looked at.
 _TRIED = 0.5
 # A face that is away for longer is looked for in each third frame only.
 _KEEN_FRAMES, _SELDOM = 5, 3
@@ -53,8 +53,8 @@ class Tracker:
     A frame that stands alone (see Change) is searched as a whole, with all the care there is. What is found there
     counts.
 
-    A finder that sees no tilted faces is also shown pictures that are turned by its `tilts`: now and then where nothing
-    is upright, and where a known face is not, or may not be any more.
+    A finder that sees no tilted faces is also shown turned pictures, one of its `tilts` after the other: of places that
+    have changed, of the rest of the frame bit by bit, and of a known face that it does not see upright any more.
 
     A track that is not seen goes on at its speed for `patience` frames. It keeps its number when its face is found
     near there. If two tracks claim one face, it goes to the one that is like it and expected it there.
@@ -80,8 +80,9 @@ class Tracker:
         for name, least in {"min_face_size": 1, "max_side": 1, "scan_ticks": 1, "refresh": 1, "patience": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
-        sizes = {"min_face_size": self.min_face_size, "max_side": self.max_side}
-        self._search = Search(self.finder, **sizes, scan_ticks=self.scan_ticks)
+        self._search = Search(
+            self.finder, min_face_size=self.min_face_size, max_side=self.max_side, scan_ticks=self.scan_ticks
+        )
         self._spent = self._busy = 0.0
         self._was_alone = False
         self._play = 0.0
