@@ -149,13 +149,15 @@ class Finder(Protocol):
     leans: ClassVar[bool]
     """Whether it tells another frontality of a face's mirror image, so that the mean of both is nearer the truth."""
 
-    def whole(self, picture: Image, smallest: float) -> list[Sighting]:
-        """All faces from that side up to the picture's own, with all the care there is: nothing looks at it again."""
+    def whole(self, picture: Image, smallest: float, *, is_still: bool) -> list[Sighting]:
+        """All faces from that side up to the picture's own, with much care. `is_still`: with all the care there is, as
+        nothing looks at it again.
+        """
 
     def scan(self, picture: Image, smallest: float, largest: float) -> list[Box]:
         """Places of possible faces of these `scan_sides`. False ones cost time only; missed ones are lost."""
 
-    def look(self, picture: Image, *, sure: bool, turned: bool = False) -> list[Sighting]:
-        """The faces of about `look_side`; `sure`: for a new face, where a wrong one is worse than none. `turned`: the
-        picture was turned by one of `tilts`.
+    def look(self, picture: Image, *, sure: bool, wary: bool = False) -> list[Sighting]:
+        """The faces of about `look_side`; `sure`: for a new face, where a wrong one is worse than none. `wary`: it was
+        turned by one of `tilts` and nothing was seen there before, so that a wrong one is likelier.
         """

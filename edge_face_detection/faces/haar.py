@@ -1,6 +1,7 @@
 """Faces by a cascade of Haar-like features."""
 
-from collections.abc import Sequence
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -16,12 +17,17 @@ __all__ = ["HaarFinder"]
 SYSTEM_FOLDERS = ("/usr/share/opencv4/haarcascades", "/usr/share/opencv/haarcascades")
 
 _WINDOW = 20  # pixels, the side of the smallest face that the cascade knows
-_SCAN_FACTOR, _LOOK_FACTOR, _LOOK_BAND = 1.3, 1.1, 1.35
+_LOOK_FACTOR, _LOOK_BAND = 1.1, 1.35
+# A scan takes only the first of the cascade's 20 stages. So it sees nearly all faces, although its steps are large.
+_SCAN_FACTOR, _SCAN_STAGES = 1.41, 16
 # More is asked of a find in a turned picture, where folds and round things look like faces more often.
-_NEIGHBORS_TURNED, _NEIGHBORS_SURE, _NEIGHBORS = 6, 4, 2
+_NEIGHBORS_WARY, _NEIGHBORS_SURE, _NEIGHBORS = 6, 4, 2
 # A whole picture is searched as in one plain call of OpenCV. Sizes are steps, so it begins below the smallest. What the
 # cascade sees this often is a face without the second one's word.
 _WHOLE_FACTOR, _NEIGHBORS_WHOLE, _WHOLE_SMALLER, _NEIGHBORS_CERTAIN = 1.2, 3, 0.9, 6
+# In a video the call is made only where a scan saw something, so far around, for these sizes. That costs a third. What
+# overlaps so (see OpenCV's groupRectangles; IoU) is the same face.
+_PART_MARGIN, _PART_BAND, _GROUPED, _SAME = 0.5, 1.5, 0.4, 0.35
 # The second cascade must see the same face this often, so far around, of these sizes: its boxes differ.
 _NEIGHBORS_SECOND, _SECOND_MARGIN, _SECOND_BAND = 1, 0.15, 1.25
 # Grey levels are spread where their standard deviation is lower, and by this factor at most.
@@ -46,7 +52,7 @@ class HaarFinder:
     # OpenCV slides a window of up to twice the smallest in steps of two pixels, a larger one in steps of one. So the
     # scan takes no larger ones and halves the picture instead: that is four times cheaper.
     grey: ClassVar = True
-    scan_sides: ClassVar[Sequence[float]] = tuple(_WINDOW * _SCAN_FACTOR**step for step in range(3))
+    scan_sides: ClassVar[Sequence[float]] = (_WINDOW, _WINDOW * _SCAN_FACTOR)
     reach: ClassVar = _SCAN_FACTOR
     octave: ClassVar = 2.0
     again: ClassVar = False
@@ -62,39 +68,69 @@ class HaarFinder:
         self, *, cascade: str = "haarcascade_frontalface_alt2.xml", second: str = "haarcascade_frontalface_default.xml"
     ) -> None:
         self._classifier = load_cascade(cascade)
+        self._scanner = load_cascade(cascade, stages=_SCAN_STAGES)
         self._second = load_cascade(second)
 
-    def whole(self, picture: Image, smallest: float) -> list[Sighting]:
+    def whole(self, picture: Image, smallest: float, *, is_still: bool) -> list[Sighting]:
         contrasted = _contrasted(picture)
         side = max(1, round(smallest * _WHOLE_SMALLER))
-        boxes, neighbors = self._classifier.detectMultiScale2(
-            contrasted, scaleFactor=_WHOLE_FACTOR, minNeighbors=_NEIGHBORS_WHOLE, minSize=(side, side)
+        if is_still:
+            found = self._faces(contrasted, minSize=(side, side))
+        else:
+            found = [face for place in self._places(contrasted, side) for face in self._near(contrasted, place, side)]
+        faces: list[Box] = []
+        for box, count in sorted(found, key=lambda face: -face[1]):
+            is_new = all(box.iou(face) < _SAME for face in faces)
+            if is_new and (count >= _NEIGHBORS_CERTAIN or self._is_confirmed(contrasted, box)):
+                faces.append(box)
+        return [Sighting(face, self._score(contrasted, face), 1.0) for face in faces]
+
+    def _places(self, picture: Image, smallest: int) -> list[Box]:
+        """Where a face of that side or a larger one may be."""
+        seen: list[list[int]] = []
+        scale = min(1.0, _WINDOW / smallest)
+        while min(picture.shape) * scale >= _WINDOW:
+            size = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
+            shown = cast("Image", cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR))
+            boxes = self._scan(shown, _WINDOW, self.octave * _WINDOW - 1)
+            seen += [[round(value / scale) for value in box] for box in boxes]
+            scale /= self.octave
+        return _grouped(seen)
+
+    def _near(self, picture: Image, place: Box, smallest: int) -> Iterator[tuple[Box, int]]:
+        part, (left, top) = _around(picture, place, _PART_MARGIN)
+        sides = max(smallest, round(place.width / _PART_BAND)), round(place.width * _PART_BAND)
+        for box, count in self._faces(part, minSize=(sides[0], sides[0]), maxSize=(sides[1], sides[1])):
+            yield box._replace(x=left + box.x, y=top + box.y), count
+
+    def _faces(self, picture: Image, **sizes: Any) -> list[tuple[Box, int]]:
+        """Faces, and how often the cascade saw each."""
+        boxes, counts = self._classifier.detectMultiScale2(
+            picture, scaleFactor=_WHOLE_FACTOR, minNeighbors=_NEIGHBORS_WHOLE, **sizes
         )
-        faces = [(Box(*map(float, box)), count) for box, count in zip(boxes, np.ravel(neighbors), strict=True)]
-        return [
-            Sighting(face, self._score(contrasted, face), 1.0)
-            for face, count in faces
-            if count >= _NEIGHBORS_CERTAIN or self._is_confirmed(contrasted, face)
-        ]
+        return [(Box(*map(float, box)), int(count)) for box, count in zip(boxes, np.ravel(counts), strict=True)]
 
     def _score(self, picture: Image, box: Box) -> float:
-        part = _around(picture, box)
+        part, _ = _around(picture, box, _SECOND_MARGIN)
         sizes = _sizes(box.width, _SECOND_BAND)
         _, _, weights = self._classifier.detectMultiScale3(part, minNeighbors=1, outputRejectLevels=True, **sizes)
         return float(max(np.ravel(weights), default=0.0))
 
     def scan(self, picture: Image, smallest: float, largest: float) -> list[Box]:
-        boxes = self._classifier.detectMultiScale(
-            _contrasted(picture),
+        return _grouped(self._scan(_contrasted(picture), smallest, largest))
+
+    def _scan(self, picture: Image, smallest: float, largest: float) -> Sequence[Sequence[int]]:
+        sides = round(smallest), round(largest)
+        return self._scanner.detectMultiScale(
+            picture,
             scaleFactor=_SCAN_FACTOR,
             minNeighbors=0,
-            minSize=(round(smallest), round(smallest)),
-            maxSize=(round(largest), round(largest)),
+            minSize=(sides[0], sides[0]),
+            maxSize=(sides[1], sides[1]),
         )
-        return [Box(*map(float, box)) for box in boxes]
 
-    def look(self, picture: Image, *, sure: bool, turned: bool = False) -> list[Sighting]:
-        neighbors = _NEIGHBORS if not sure else _NEIGHBORS_TURNED if turned else _NEIGHBORS_SURE
+    def look(self, picture: Image, *, sure: bool, wary: bool = False) -> list[Sighting]:
+        neighbors = _NEIGHBORS if not sure else _NEIGHBORS_WARY if wary else _NEIGHBORS_SURE
         contrasted = _contrasted(picture)
         boxes, _, weights = self._classifier.detectMultiScale3(
             contrasted,
@@ -107,17 +143,24 @@ class HaarFinder:
 
     def _is_confirmed(self, picture: Image, box: Box) -> bool:
         """Whether the second cascade also sees that face."""
-        part = _around(picture, box)
+        part, _ = _around(picture, box, _SECOND_MARGIN)
         sizes = _sizes(box.width, _SECOND_BAND)
         return len(self._second.detectMultiScale(part, minNeighbors=_NEIGHBORS_SECOND, **sizes)) > 0
 
 
-def _around(picture: Image, box: Box) -> Image:
-    """The part of the picture with that box in its middle."""
-    margin = box.width * _SECOND_MARGIN
+def _grouped(boxes: Sequence[Sequence[int]]) -> list[Box]:
+    """Boxes of the same place as one, in their middle."""
+    # Each is there twice, as OpenCV drops what is there once.
+    groups = cv2.groupRectangles([*boxes, *boxes], 1, _GROUPED)[0] if len(boxes) else ()
+    return [Box(*map(float, group)) for group in groups]
+
+
+def _around(picture: Image, box: Box, margin: float) -> tuple[Image, tuple[int, int]]:
+    """The part of the picture with that box in its middle and a margin (sides of the box), and where it begins."""
+    margin *= box.width
     left, top = (max(0, round(value - margin)) for value in (box.x, box.y))
     right, bottom = round(box.x + box.width + margin), round(box.y + box.height + margin)
-    return np.ascontiguousarray(picture[top:bottom, left:right])
+    return np.ascontiguousarray(picture[top:bottom, left:right]), (left, top)
 
 
 def _sizes(side: float, band: float) -> dict[str, Any]:
@@ -136,8 +179,11 @@ def _contrasted(picture: Image) -> Image:
     return cast("Image", cv2.LUT(picture, levels))
 
 
-def load_cascade(cascade: str) -> cv2.CascadeClassifier:
-    """A cascade of OpenCV's own, by its file's name. Raises DetectorError when it is missing or broken."""
+def load_cascade(cascade: str, *, stages: int | None = None) -> cv2.CascadeClassifier:
+    """A cascade of OpenCV's own, by its file's name; `stages`: only so many of its first ones.
+
+    Raises DetectorError when it is missing or broken.
+    """
     bundled = getattr(cv2, "data", None)
     folders = ([bundled.haarcascades] if bundled else []) + list(SYSTEM_FOLDERS)
     path = next((path for folder in folders if (path := Path(folder, cascade)).is_file()), None)
@@ -147,10 +193,25 @@ def load_cascade(cascade: str) -> cv2.CascadeClassifier:
             " install the package opencv (Alpine) or opencv-data (Debian, Ubuntu)"
         )
     try:
-        classifier = cv2.CascadeClassifier(str(path))
+        classifier = _first_stages(path, stages) if stages else cv2.CascadeClassifier(str(path))
         if not classifier.empty():
             return classifier
         reason = "install its package again"
-    except (cv2.error, SystemError) as error:
+    except (cv2.error, SystemError, ET.ParseError, ValueError) as error:
         reason = str(error)
     raise DetectorError(f"{path} is no cascade that OpenCV can read: {reason}")
+
+
+def _first_stages(path: Path, count: int) -> cv2.CascadeClassifier:
+    tree = ET.parse(path)  # noqa: S314 - it is OpenCV's own
+    stages, number = tree.find("*/stages"), tree.find("*/stageNum")
+    if stages is None or number is None:
+        raise ValueError("it has no stages")
+    for stage in list(stages)[count:]:
+        stages.remove(stage)
+    number.text = str(len(stages))
+    text = '<?xml version="1.0"?>' + ET.tostring(tree.getroot(), encoding="unicode")
+    storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+    classifier = cv2.CascadeClassifier()
+    classifier.read(storage.getFirstTopLevelNode())
+    return classifier

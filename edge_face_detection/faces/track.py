@@ -53,16 +53,24 @@ class Window:
         return cls(finder, picture, (left, top), size[0] / (right - left))
 
     def detect(
-        self, near: Box, *, sure: bool, play: float = 0.0, tilt: float = 0.0, mirrored: bool = False
+        self,
+        near: Box,
+        *,
+        sure: bool,
+        play: float = 0.0,
+        tilt: float = 0.0,
+        again: bool = False,
+        mirrored: bool = False,
     ) -> Sighting | None:
         """The face that overlaps most with the box, else the nearest within `play` of the box's sides; in pixels of the
         frame. None where there is none. `tilt`: the finder is shown the picture turned back by so many degrees;
-        `mirrored`: its mirror image.
+        `again`: the face was seen there just now; `mirrored`: the finder is shown the mirror image.
         """
         best, most = None, 0.0
         picture = cast("Image", cv2.flip(self._picture, 1)) if mirrored else self._picture
         upright = Upright.of(picture, tilt) if tilt else None
-        for sighting in self._finder.look(upright.picture if upright else picture, sure=sure, turned=tilt != 0):
+        wary = upright is not None and not again
+        for sighting in self._finder.look(upright.picture if upright else picture, sure=sure, wary=wary):
             found = upright.box(sighting.box) if upright else sighting.box
             x, y, width, height = (value / self._scale for value in found)
             if mirrored:

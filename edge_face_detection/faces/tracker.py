@@ -108,9 +108,10 @@ class Tracker:
             for track in self._tracks:
                 track.miss(hidden=False)
             whole = (0, 0, *frame.size)
-            self._find_all(frame, whole, is_alone=True)
-            # In a video that only begins here, tilted faces can wait for the next frames.
-            if frame.is_still or self._was_alone:
+            # A video that only begins here goes on: what is hard to see can wait for the next frames.
+            is_still = frame.is_still or self._was_alone
+            self._find_all(frame, whole, is_still=is_still)
+            if is_still:
                 self._try(frame, self._search.tilted(frame))
             self._search.searched(whole, found=True)
             self._spent = monotonic() - began
@@ -136,21 +137,21 @@ class Tracker:
         for region, is_suspect, places in self._search.news(frame, self._present()):
             known = self._last_number
             if is_suspect:
-                self._find_all(frame, region, is_alone=False)
+                self._find_all(frame, region, is_still=False)
             self._try(frame, places)
             self._search.searched(region, found=self._last_number > known)
 
-    def _find_all(self, frame: Frame, region: Region, *, is_alone: bool) -> None:
+    def _find_all(self, frame: Frame, region: Region, *, is_still: bool) -> None:
         """Find all faces there, with all the care there is."""
         scale = min(1.0, _CARE * self.max_side / max(frame.size))
         size = round(region[2] * scale), round(region[3] * scale)
         if min(size) < self.finder.scan_sides[0]:
             return
         picture = frame.view(region, size, grey=self.finder.grey)
-        for sighting in self.finder.whole(picture, self.min_face_size * scale):
+        for sighting in self.finder.whole(picture, self.min_face_size * scale, is_still=is_still):
             x, y, width, height = (value / scale for value in sighting.box)
             box = Box(region[0] + x, region[1] + y, width, height)
-            if not is_alone and self.finder.again and self._look(frame, Place(box)) is None:
+            if not is_still and self.finder.again and self._look(frame, Place(box)) is None:
                 continue
             window = Window.of(frame, box, self.finder)
             if window and not any(box.iou(other) >= _SAME or _is_same(box, other) for other in self._present()):
@@ -221,10 +222,9 @@ class Tracker:
         """Look thoroughly where a new face may be, or a lost one."""
         seen = self._look(frame, place)
         # Again, centred on the find: what is no face often looks like one from one place only.
-        seen = seen and self._look(frame, Place(seen[1].box, place.tilt))
-        if not seen:
-            return
-        self._admit(*seen, sure=False)
+        seen = seen and self._look(frame, Place(seen[1].box, place.tilt), again=True)
+        if seen:
+            self._admit(*seen, sure=False)
 
     def _admit(self, window: Window, sighting: Sighting, *, sure: bool) -> None:
         """A face that no track has: a lost one's, or a new one's. `sure`: it needs no further proof."""
@@ -238,10 +238,10 @@ class Tracker:
             patch = window.patch(sighting.box)
             self._tracks.append(Track(self._last_number, sighting, patch, is_sure=sure))
 
-    def _look(self, frame: Frame, near: Place) -> tuple[Window, Sighting] | None:
-        """A face at that place, unless a known one is there."""
+    def _look(self, frame: Frame, near: Place, *, again: bool = False) -> tuple[Window, Sighting] | None:
+        """A face at that place, unless a known one is there. `again`: it was seen there just now."""
         window = Window.of(frame, near.box, self.finder)
-        sighting = window and window.detect(near.box, sure=True, tilt=near.tilt)
+        sighting = window and window.detect(near.box, sure=True, tilt=near.tilt, again=again)
         if not window or not sighting or any(sighting.box.iou(box) >= _SAME for box in self._present()):
             return None
         return window, sighting

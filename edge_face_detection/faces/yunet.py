@@ -27,6 +27,8 @@ _SCAN_SCORE, _SURE_SCORE, _SCORE = 0.3, 0.6, 0.4
 # ones are looked for in the picture at a half, a quarter and so on, where the shorter side has up to _LARGEST pixels.
 # Two finds that overlap so (IoU) are the same face.
 _WHOLE_SCORE, _SMALLER_SCORE, _WHOLE_OCTAVE, _LARGE, _LARGEST, _SAME = 0.6, 0.8, 2.0, 200, 320, 0.3
+# In a video, a side of so many pixels is enough for the smallest face. A wrong one would stay for many frames.
+_ENOUGH, _BEGIN_SCORE = 30, 0.65
 # The network's sides are multiples of this.
 _STEP = 32
 # A size that is used often has a network of its own, since OpenCV builds much of a network anew when its size changes.
@@ -66,22 +68,21 @@ class YuNetFinder:
         self._any_size = self._new_network((64, 64))
         self._detect(np.zeros((64, 64, 3), np.uint8))  # an OpenCV that cannot run it says so now
 
-    def whole(self, picture: Image, smallest: float) -> list[Sighting]:
-        del smallest  # one run finds all sizes
+    def whole(self, picture: Image, smallest: float, *, is_still: bool) -> list[Sighting]:
         found: list[Sighting] = []
         height, width = picture.shape[:2]
-        scales = [1.0]
+        scales = [1.0 if is_still else min(1.0, _ENOUGH / smallest)]
         while scales[-1] * min(width, height) > _LARGEST:
             scales.append(scales[-1] / _WHOLE_OCTAVE)
         for scale in scales:
             size = max(1, round(width * scale)), max(1, round(height * scale))
             shown = picture if scale == 1 else cast("Image", cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
-            least = _WHOLE_SCORE if scale == 1 else _SMALLER_SCORE
+            least = _SMALLER_SCORE if scale < scales[0] else _WHOLE_SCORE if is_still else _BEGIN_SCORE
             rows = [row for row in self._detect(shown) if row[14] >= least]
             for row in rows:
                 box = Box(*(float(value) / scale for value in row[:4]))
                 is_new = all(box.iou(other.box) < _SAME for other in found)
-                if is_new and (scale == 1 or box.side >= _LARGE):
+                if is_new and (scale == scales[0] or box.side >= _LARGE):
                     found.append(Sighting(box, float(row[14]), frontality(row)))
         return found
 
@@ -89,8 +90,8 @@ class YuNetFinder:
         del smallest, largest  # one run finds all sizes
         return [Box(*map(float, row[:4])) for row in self._detect(picture)]
 
-    def look(self, picture: Image, *, sure: bool, turned: bool = False) -> list[Sighting]:
-        del turned
+    def look(self, picture: Image, *, sure: bool, wary: bool = False) -> list[Sighting]:
+        del wary
         rows = [row for row in self._detect(picture) if row[14] >= (_SURE_SCORE if sure else _SCORE)]
         return [Sighting(Box(*map(float, row[:4])), float(row[14]), frontality(row)) for row in rows]
 

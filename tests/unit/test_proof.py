@@ -18,9 +18,9 @@ class _Finder(HaarFinder):
         super().__init__()
         self.looks: list[bool] = []
 
-    def look(self, picture: Image, *, sure: bool, turned: bool = False) -> list[Sighting]:
+    def look(self, picture: Image, *, sure: bool, wary: bool = False) -> list[Sighting]:
         self.looks.append(sure)
-        return super().look(picture, sure=sure, turned=turned)
+        return super().look(picture, sure=sure, wary=wary)
 
 
 def test_a_new_face_is_looked_at_with_care_until_it_is_proved() -> None:

@@ -105,9 +105,9 @@ def test_a_gap_that_the_search_itself_makes_leaves_no_frame_alone(
     looked: list[tuple[int, int]] = []
     whole = finder.whole
 
-    def told(picture: Image, smallest: float) -> list[Sighting]:
+    def told(picture: Image, smallest: float, *, is_still: bool) -> list[Sighting]:
         looked.append((picture.shape[0], picture.shape[1]))
-        return whole(picture, smallest)
+        return whole(picture, smallest, is_still=is_still)
 
     monkeypatch.setattr(finder, "whole", told)
     tracker = Tracker(finder)
