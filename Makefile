@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo gallery screenshots test test-unit test-containers test-cluster test-camera chaos check docs \
-	format lock audit sbom yunet bench bench-images outage clean tools ready mosquitto chromium prometheus qemu
+	format lock audit sbom yunet bench bench-images outage clean tools ready mosquitto chromium prometheus libturbojpeg qemu
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,7 +83,7 @@ chaos: $(STAMP_DEV) mosquitto ## kill, pause and cut every part while faces flow
 outage: $(STAMP_DEV) mosquitto ## the cloud is gone while 100,000 faces come in: memory, disk, and the backlog after it; minutes, and 6 GB in TMPDIR
 	@$(BIN)/python -m dev.bench outage
 
-bench: $(STAMP_DEV) mosquitto ## CPU time, rates, memory, and how well faces are found; CLIPS and LABELS: your own, see docs/benchmarks.md
+bench: $(STAMP_DEV) mosquitto libturbojpeg ## CPU time, rates, memory, and how well faces are found; CLIPS and LABELS: your own, see docs/benchmarks.md
 	@$(BIN)/python -m dev.bench $(if $(CLIPS),--clip $(CLIPS)) $(if $(LABELS),--labels $(LABELS))
 
 bench-images: $(STAMP_DEV) mosquitto ## the same of the programs in their images; needs a Docker engine
@@ -122,9 +122,10 @@ ready:
 	@$(MAKE) --no-print-directory -j2 $(STAMP_DEV) tools
 
 tools:
-	@dev/scripts/need.sh mosquitto strace spin gcc openssl nftables chromium prometheus nginx busybox-static gst-rtsp-server
+	@dev/scripts/need.sh mosquitto strace spin gcc openssl nftables chromium prometheus nginx busybox-static \
+	    gst-rtsp-server libturbojpeg
 
-mosquitto chromium prometheus:
+mosquitto chromium prometheus libturbojpeg:
 	@dev/scripts/need.sh $@
 
 qemu:

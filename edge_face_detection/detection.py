@@ -63,7 +63,8 @@ class Detection:
         pauses, mask, clock = 0, Mask(self.settings.privacy_mask), CaptureClock(last_face_at(self.settings.outbox_path))
         for frame in map(clock.stamped, self.source.frames()):
             frame.turn(self.settings.video_rotate)
-            frame.hide(mask.paint)
+            if mask.polygons:
+                frame.hide(mask.paint)
             if self.switch.pauses != pauses:
                 pauses = self.switch.pauses
                 if not self._put(self.cutter.finish()):

@@ -4,7 +4,7 @@
 #   dev/scripts/need.sh PACKAGE...        mosquitto (the broker and its clients), strace, spin, openssl, gcc (and libc's headers),
 #                                     nftables (and ip; Linux only), chromium, qemu-system-x86, busybox-static,
 #                                     gst-rtsp-server (with the system's Python's bindings), prometheus (and promtool),
-#                                     nginx
+#                                     nginx, libturbojpeg (Linux only)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -26,6 +26,7 @@ is_there() {
     chromium) command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null ||
         command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ;;
     gst-rtsp-server) /usr/bin/python3 tests/support/rtsp_server.py 2>/dev/null ;;
+    libturbojpeg) [ "$(uname)" != Linux ] || python3 -c 'import ctypes; ctypes.CDLL("libturbojpeg.so.0")' 2>/dev/null ;;
     prometheus) command -v prometheus >/dev/null && command -v promtool >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac
@@ -82,12 +83,14 @@ if command -v apt-get >/dev/null; then
     words=("${missing[@]/#mosquitto/mosquitto mosquitto-clients}")
     words=("${words[@]/#nftables/nftables iproute2}")
     words=("${words[@]/#gcc/gcc libc6-dev}")
+    words=("${words[@]/#libturbojpeg/libturbojpeg0}")
     gst="gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly"
     installer=(apt-get install -y -qq --no-install-recommends "${words[@]/#gst-rtsp-server/$gst}")
 elif command -v dnf >/dev/null; then
-    installer=(dnf install -y -q "${missing[@]}")
+    installer=(dnf install -y -q "${missing[@]/#libturbojpeg/turbojpeg}")
 elif command -v apk >/dev/null; then
     words=("${missing[@]/#mosquitto/mosquitto mosquitto-clients}")
+    words=("${words[@]/#libturbojpeg/libjpeg-turbo}")
     installer=(apk add -q "${words[@]/#gcc/gcc musl-dev}")
 elif command -v brew >/dev/null; then
     installer=(brew install -q "${missing[@]}")

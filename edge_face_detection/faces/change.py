@@ -112,7 +112,9 @@ class ChangeWatch:
             news[top : max(0, math.ceil((y + height) * down)), left : max(0, math.ceil((x + width) * across))] = 0
         if cv2.countNonZero(news) < _LEAST_CELLS:
             return []
-        news = cv2.medianBlur(news, 3)
+        # The median of 3×3 cells, which OpenCV's own function takes ten times as long for.
+        mean = cv2.blur(news, (3, 3), borderType=cv2.BORDER_REPLICATE)
+        news = cv2.threshold(mean, 127, 255, cv2.THRESH_BINARY)[1]
         due = (news > 0) & (self._due <= self._now)
         if not due.any():
             return []

@@ -47,9 +47,7 @@ class Shot:
     @classmethod
     def of(cls, face: Face, frame: Frame, *, margin: float) -> Self:
         """Raises UnreadableFrameError."""
-        # A copy, as a view would hold the whole frame.
-        image = crop(frame.image, face, margin=margin).copy()
-        return cls(face, image, frame.number, frame.captured_at, frame.size)
+        return cls(face, crop(frame, face, margin=margin), frame.number, frame.captured_at, frame.size)
 
 
 def sharpness(frame: Frame, face: Face) -> float:

@@ -42,7 +42,7 @@ class FaceCutter:
     def faces_in(self, frame: Frame) -> list[tuple[FaceEvent, bytes]]:
         """An event and a PNG file's bytes for each face to be published now. Raises UnreadableFrameError."""
         if self._best is None and self.detector.tracks:
-            _ = frame.image  # decoded in colour first: the crop needs that, and grey besides would cost more
+            frame.decode()  # at once: a face is going to be cut out, and grey besides would cost more
         faces = self.detector.faces(frame)
         if self.min_sharpness:
             faces = [face for face in faces if sharpness(frame, face) >= self.min_sharpness]

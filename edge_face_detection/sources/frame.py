@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_face_detection.opencv import MAX_PIXELS, cv2
+from edge_face_detection.sources.planes import Planes, decode_planes
 
 Image: TypeAlias = NDArray[np.uint8]
 """H×W×3 uint8, BGR, unless said otherwise."""
@@ -63,6 +64,7 @@ class Frame:
         "_degrees",
         "_jpeg",
         "_paint",
+        "_planes",
         "captured_at",
         "captured_monotonic",
         "is_damaged",
@@ -84,6 +86,8 @@ class Frame:
         self.is_damaged = False
         # By reduction and whether in grey.
         self._decoded: dict[tuple[int, bool], Image] = {}
+        # All of a JPEG, before any picture of it is made.
+        self._planes: Planes | None = None
         self._paint: Callable[[Image], None] | None = None
         self._degrees = 0
         self._jpeg = picture if isinstance(picture, Jpeg) else None
@@ -102,14 +106,14 @@ class Frame:
         """
         if not degrees:
             return
-        self._degrees = (self._degrees + degrees) % 360
+        self._degrees, self._planes = (self._degrees + degrees) % 360, None
         if degrees != 180:
             self.size = self.size[1], self.size[0]
         self._decoded = {key: turned(picture, degrees) for key, picture in self._decoded.items()}
 
     def hide(self, paint: Callable[[Image], None]) -> None:
         """Have `paint` paint over each picture of this frame, in place, before anybody sees it; see Mask."""
-        self._paint = paint
+        self._paint, self._planes = paint, None
         for picture in self._decoded.values():
             paint(picture)
 
@@ -117,6 +121,29 @@ class Frame:
     def image(self) -> Image:
         """H×W×3 uint8, BGR. Raises UnreadableFrameError."""
         return self._picture(1, grey=False)
+
+    def decode(self) -> None:
+        """All of it, for looks at parts of it in grey and in colour. Raises UnreadableFrameError."""
+        if (1, False) in self._decoded or self._planes is not None:
+            return
+        # A mask is painted on pictures, and a picture is turned: both are rare.
+        if self._jpeg is not None and self._paint is None and not self._degrees:
+            self._planes = decode_planes(self._jpeg.data, self.size)
+        if self._planes is None:
+            self._picture(1, grey=False)
+        else:
+            self._decoded[1, True] = self._planes.y
+
+    def cut(self, region: tuple[int, int, int, int]) -> Image:
+        """A part, x, y, width and height in the frame and inside of it: H×W×3 uint8, BGR, a picture of its own.
+
+        Raises UnreadableFrameError.
+        """
+        self.decode()
+        if self._planes is not None:
+            return self._planes.colour(region)
+        x, y, width, height = region
+        return self.image[y : y + height, x : x + width].copy()
 
     def view(self, region: tuple[int, int, int, int], size: tuple[int, int], *, grey: bool) -> Image:
         """A part of the frame in another size. No more of a JPEG is decoded than that needs.
@@ -126,6 +153,10 @@ class Frame:
         """
         x, y, width, height = region
         shrink = min(width / size[0], height / size[1])
+        # Averaging areas takes up to 15 times as long. It is needed only where much would be passed over otherwise.
+        smooth = cv2.INTER_AREA if shrink > _SMOOTH_SHRINK else cv2.INTER_LINEAR
+        if self._planes is not None and not grey:
+            return self._planes.view(region, size, smooth)
         picture = self._picture(_reduction(shrink), grey=grey)
         across, down = picture.shape[1] / self.size[0], picture.shape[0] / self.size[1]
         left, top = int(x * across), int(y * down)
@@ -136,8 +167,6 @@ class Frame:
             part = cast("Image", cv2.extractChannel(part, 1))
         if part.shape[:2] == (size[1], size[0]):
             return part
-        # Averaging areas takes up to 15 times as long. It is needed only where much would be passed over otherwise.
-        smooth = cv2.INTER_AREA if shrink > _SMOOTH_SHRINK else cv2.INTER_LINEAR
         return cast("Image", cv2.resize(part, size, interpolation=smooth))
 
     def glance(self, size: tuple[int, int], *, shrink: float) -> Image:

@@ -188,6 +188,6 @@ def test_a_face_in_the_mask_is_not_found_and_one_beside_it_is() -> None:
 @both_forms
 def test_what_is_cut_out_with_a_margin_has_nothing_of_the_mask(form: Callable[[Image], Image | Jpeg]) -> None:
     frame = masked(form(magenta_on_the_left()))
-    cut = crop(frame.image, Face(170, 100, 40, 40, score=1.0), margin=2)
+    cut = crop(frame, Face(170, 100, 40, 40, score=1.0), margin=2)
     assert cut.shape == (200, 200, 3)
     assert (cut[:, :70] == GREY).all()
