@@ -52,9 +52,8 @@ class Planes:
         part = np.s_[top : -(-(y + height) // down) + 1, left : -(-(x + width) // across) + 1]
         planes = [self.y[y : y + height, x : x + width]]
         for plane in (self.cr[part], self.cb[part]):
-            full = plane
-            if self.steps != (1, 1):
-                full = cv2.resize(plane, (plane.shape[1] * across, plane.shape[0] * down))
+            size = plane.shape[1] * across, plane.shape[0] * down
+            full = cast("Plane", cv2.resize(plane, size) if self.steps != (1, 1) else plane)
             planes.append(full[y - top * down :, x - left * across :][:height, :width])
         return _bgr(planes)
 
