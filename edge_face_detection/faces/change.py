@@ -11,15 +11,15 @@ import numpy as np
 
 from edge_face_detection.faces.detector import Box
 from edge_face_detection.opencv import cv2
-from edge_face_detection.sources.frame import Frame, Image
+from edge_face_detection.sources.frame import STILL_SECONDS, Frame, Image
 
 __all__ = ["Change", "ChangeWatch"]
 
 Region: TypeAlias = tuple[int, int, int, int]
 """x, y, width and height in the frame, in pixels."""
 
-# Seconds from the frame before. A later frame stands alone; after a longer gap nobody is known again.
-_ALONE_SECONDS, _FORGET_SECONDS = 0.5, 2.0
+# After a gap of so many seconds nobody is known again.
+_FORGET_SECONDS = 2.0
 # A gap that is the search's own, but for these seconds, does not count: on a slow processor each frame would stand
 # alone for ever.
 _OWN_SECONDS = 0.2
@@ -96,7 +96,7 @@ class ChangeWatch:
         is_stir = changed > _STIR + _STIR_USUAL * self._usual
         self._usual += _USUAL_GAIN * (min(changed, _CUT) - self._usual)
         self._glance, self._size, self._moment = glance, frame.size, frame.moment
-        return Change(is_cut or seconds >= _ALONE_SECONDS, is_cut, is_stir, elapsed, ticks)
+        return Change(is_cut or seconds >= STILL_SECONDS, is_cut, is_stir, elapsed, ticks)
 
     def news(self, known: Iterable[Box]) -> list[Region]:
         """Where something has come since that place was searched, apart from the faces that are known.

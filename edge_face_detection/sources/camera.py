@@ -30,6 +30,8 @@ class LiveCapture(ABC):
     is_same = False
     #: For how long we ask the camera for nothing, in seconds.
     rest_seconds = 0.0
+    #: Whether its pictures come so far apart that each stands alone.
+    gives_stills = False
 
     @abstractmethod
     def grab(self) -> bool:

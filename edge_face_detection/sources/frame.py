@@ -21,6 +21,8 @@ _REDUCTIONS = {
     1: (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE),
 }
 _SMOOTH_SHRINK = 4.5
+#: A picture that comes so long after the one before stands alone.
+STILL_SECONDS = 0.5
 
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 

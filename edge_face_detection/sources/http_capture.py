@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.camera import CameraError, LiveCapture
-from edge_face_detection.sources.frame import Image, Jpeg, to_bgr
+from edge_face_detection.sources.frame import STILL_SECONDS, Image, Jpeg, to_bgr
 from edge_face_detection.sources.multipart import MAX_PICTURE_BYTES, NoPictureError, Parts
 from edge_face_detection.sources.web import Web, content_type
 
@@ -80,6 +80,7 @@ class PolledCapture(HttpCapture):
     def __init__(self, web: Web, answer: HTTPResponse, *, seconds: float) -> None:
         super().__init__(web, answer)
         self._seconds = seconds
+        self.gives_stills = seconds >= STILL_SECONDS
 
     def _read(self) -> Iterator[bytes]:
         asked_at = time.monotonic()

@@ -215,6 +215,7 @@ class LiveSource(Source):
             if self._newest is not None:
                 self.frames_skipped += 1
             self._newest = Frame(picture, number, captured_at, seen_at)
+            self._newest.is_still = reading.gives_stills
             self._changed.notify_all()
 
     def _wait(self, until: Callable[[], bool], *, seconds: float | None = None) -> bool:

@@ -39,6 +39,10 @@ class Reading(threading.Thread):
         self.end: str | Exception | None = None
         self.retry_after = 0.0
 
+    @property
+    def gives_stills(self) -> bool:
+        return self._capture is not None and self._capture.gives_stills
+
     def leave(self) -> None:
         """Let the camera go as soon as its driver returns."""
         self.left_at = time.monotonic()

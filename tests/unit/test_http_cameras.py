@@ -201,6 +201,14 @@ def test_a_poll_may_be_rarer_than_a_stall_is_long() -> None:
         assert len(server.requests) <= 5
 
 
+@pytest.mark.parametrize(("seconds", "is_still"), [(0.05, False), (0.6, True)])
+def test_pictures_that_come_far_apart_stand_alone_from_the_first_on(seconds: float, *, is_still: bool) -> None:
+    """They are then looked through with all the care there is."""
+    with FakeHttp(Snapshots()) as server, Watched(server.url, snapshot_seconds=seconds) as watched:
+        at_least(lambda: len(watched.frames), 2)
+        assert [frame.is_still for frame in watched.frames[:2]] == [is_still, is_still]
+
+
 def test_a_camera_that_answers_no_more_is_down_and_comes_back(caplog: pytest.LogCaptureFixture) -> None:
     """The outage lasts a few milliseconds: the log tells of it for longer."""
     thaw = threading.Event()
