@@ -56,6 +56,7 @@ class HaarFinder:
     reach: ClassVar = _SCAN_FACTOR
     octave: ClassVar = 2.0
     again: ClassVar = False
+    parts: ClassVar = 8
     rough_side: ClassVar = 20
     look_side: ClassVar = 40
     look_span: ClassVar = 1.6

@@ -34,6 +34,33 @@ def test_a_scan_finds_faces_of_every_size() -> None:
         assert any(place.iou(box(80, 60, float(side))) > 0.5 for place in found), side
 
 
+def test_the_first_stages_of_a_cascade_see_whatever_all_see_and_more() -> None:
+    grey = cv2.cvtColor(scene([(60, 60, 40), (220, 130, 90)]), cv2.COLOR_BGR2GRAY)
+    name = "haarcascade_frontalface_alt2.xml"
+    few, all_of_it = (
+        {tuple(map(int, box)) for box in cascade.detectMultiScale(grey, 1.2, 0)}
+        for cascade in (haar.load_cascade(name, stages=12), haar.load_cascade(name))
+    )
+    assert all_of_it
+    assert few > all_of_it
+    everything = haar.load_cascade(name, stages=99).detectMultiScale(grey, 1.2, 0)
+    assert {tuple(map(int, box)) for box in everything} == all_of_it
+
+
+def test_in_a_video_the_careful_search_finds_what_it_finds_in_a_still() -> None:
+    """Far off, near, and dim, though it looks only where a scan saw something."""
+    finder = HaarFinder()
+    for faces in ([], [(60, 60, 42)], [(60, 60, 50), (220, 130, 120)], [(160, 120, 200)]):
+        bright = np.asarray(cv2.cvtColor(scene(faces), cv2.COLOR_BGR2GRAY), np.uint8)
+        for grey in (bright, np.asarray(bright // 4, np.uint8)):
+            still, moving = (finder.whole(grey, 40, is_still=is_still) for is_still in (True, False))
+            assert len(still) == len(moving) == len(faces)
+            for one, other in zip(
+                *(sorted(found, key=lambda face: face.box) for found in (still, moving)), strict=True
+            ):
+                assert one.box.iou(other.box) > 0.7
+
+
 def test_boxes_are_those_of_plain_detection() -> None:
     """Asking OpenCV for level weights must not change what is found."""
     grey = scene([(40, 40, 40)], size=(80, 80))[:, :, 1].copy()

@@ -28,9 +28,9 @@ def test_a_new_face_is_looked_at_with_care_until_it_is_proved() -> None:
     tracker = Tracker(finder)
     nobody, somebody = scene([]).astype(float), scene([(160, 120, 80)]).astype(float)
     looks = []
-    for number in range(60):
+    for number in range(130):
         # It comes up so slowly that no place changes much: the scan finds it.
-        share = min(1.0, number / 50)
+        share = min(1.0, number / 120)
         tracker.faces(frame((nobody + (somebody - nobody) * share).astype(np.uint8), number))
         if finder.looks:
             looks.append(finder.looks)
