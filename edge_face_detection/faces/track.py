@@ -25,6 +25,9 @@ _MIDDLE = 0.8
 _PLAY = 2
 # A window of which less lies in the frame (sides of the face) is not looked at.
 _LEAST_SHOWN = 0.5
+# How far from its expected place a lost face may come back: sides of its box, at once and for each frame away; and how
+# much larger or smaller.
+_REACH, _REACH_FRAME, _REACH_MOST, _SIZES = 0.6, 0.1, 2.0, 1.6
 # A face that is larger than expected by this factor is looked at again, as if its box were smaller by that one.
 _SWOLLEN, _CLOSER = 1.1, 0.85
 
@@ -163,6 +166,14 @@ class Track:
     def expected(self) -> Box:
         """Where it should be in the next frame."""
         return self.box._replace(x=self.box.x + self._speed[0], y=self.box.y + self._speed[1])
+
+    def may_be_at(self, box: Box, *, play: float) -> bool:
+        """Whether a lost face can be back there; `play`: further off by so many of its sides."""
+        if not self.away:
+            return False
+        (x, y), (old_x, old_y) = box.centre, self.box.centre
+        reach = self.box.side * min(_REACH + play + _REACH_FRAME * self.away, _REACH_MOST)
+        return math.hypot(x - old_x, y - old_y) <= reach and 1 / _SIZES <= box.side / self.box.side <= _SIZES
 
     def followed(self, window: Window) -> Claim:
         """The place in the window that is most like the face."""

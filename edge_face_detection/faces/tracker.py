@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from time import monotonic
@@ -22,15 +21,14 @@ _FOLLOW, _BRIDGE_FRAMES = 0.9, 10
 _PROOF = 3
 # Likeness at which a detected face is still the same person; and after a longer absence or when much has changed.
 _ALIKE, _ALIKE_LATE = 0.5, 0.7
+# The same where the frame's edge cuts the face, of which it then shows more or less from frame to frame; for so long.
+_ALIKE_CUT, _CUT_FRAMES = 0.3, 2
 # Two boxes that overlap this much (IoU) are the same face.
 _SAME = 0.35
 # Of places that overlap this much (IoU), where a scan saw something, one is looked at.
 _TRIED = 0.5
 # A face that is away for longer is looked for in each third frame only.
 _KEEN_FRAMES, _SELDOM = 5, 3
-# How far from its expected place a lost face may come back: sides of its box, at once and for each frame away.
-_REACH, _REACH_FRAME, _REACH_MOST = 0.6, 0.1, 2.0
-_SIZES = 1.6
 # A head that is followed has not tilted further than this since it was detected last, in degrees.
 _TILTING = 20.0
 # With few frames a second a face goes further from one to the next: it is looked for so many sides further off for each
@@ -87,6 +85,7 @@ class Tracker:
         self._was_alone = False
         self._play = 0.0
         self._alike = _ALIKE
+        self._size = (0, 0)
         self._tracks: list[Track] = []
         self._last_number = 0
 
@@ -97,7 +96,7 @@ class Tracker:
 
     def faces(self, frame: Frame) -> list[Face]:
         """The faces in the next frame, oldest track first. Raises UnreadableFrameError."""
-        began = monotonic()
+        began, self._size = monotonic(), frame.size
         change = self._search.next(frame, spent=self._spent, busy=self._busy)
         self._spent = 0.0
         self._play = min(_PLAY_MOST, _PLAY * (change.elapsed - 1)) if change.elapsed > _PLAY_FROM else 0.0
@@ -228,7 +227,7 @@ class Tracker:
 
     def _admit(self, window: Window, sighting: Sighting, *, sure: bool) -> None:
         """A face that no track has: a lost one's, or a new one's. `sure`: it needs no further proof."""
-        lost = [track for track in self._tracks if _may_be(track, sighting.box, self._play)]
+        lost = [track for track in self._tracks if track.may_be_at(sighting.box, play=self._play)]
         claims = [(track.detected(window, sighting), track) for track in lost]
         claim, track = max(claims, key=lambda pair: pair[0].likeness, default=(None, None))
         if claim and track and self._is_known(track, claim):
@@ -249,19 +248,15 @@ class Tracker:
     def _is_known(self, track: Track, claim: Claim) -> bool:
         """Whether it is the same face: the longer it was away, the more alike it must be."""
         # A face that passed behind another one is known by its place, since at first only a part of it is seen.
-        return track.hidden or claim.likeness >= (self._alike if track.away <= _KEEN_FRAMES else _ALIKE_LATE)
+        if track.hidden:
+            return True
+        is_cut = not (track.box.is_inside(self._size) and claim.box.is_inside(self._size))
+        if is_cut and track.away <= _CUT_FRAMES:
+            return claim.likeness >= _ALIKE_CUT
+        return claim.likeness >= (self._alike if track.away <= _KEEN_FRAMES else _ALIKE_LATE)
 
 
 def _is_same(rough: Box, box: Box) -> bool:
     x, y = rough.centre
     is_inside = box.x <= x <= box.x + box.width and box.y <= y <= box.y + box.height
     return is_inside and box.side / 2 <= rough.side <= box.side * 2
-
-
-def _may_be(track: Track, box: Box, play: float) -> bool:
-    """Whether a lost face can be back there; `play`: further off by so many of its sides."""
-    if not track.away:
-        return False
-    (x, y), (old_x, old_y) = box.centre, track.box.centre
-    reach = track.box.side * min(_REACH + play + _REACH_FRAME * track.away, _REACH_MOST)
-    return math.hypot(x - old_x, y - old_y) <= reach and 1 / _SIZES <= box.side / track.box.side <= _SIZES

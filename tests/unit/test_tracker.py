@@ -186,6 +186,16 @@ def test_somebody_who_walks_keeps_the_number_though_the_processor_is_slow(
 
 
 @with_both
+@pytest.mark.parametrize("step", [20, 50])
+def test_somebody_who_comes_in_across_the_edge_has_one_number(finder: Finder, step: int) -> None:
+    """At ten frames a second, so that much more of the face is seen in each."""
+    tracker = Tracker(finder)
+    shown = [scene([(650 - number * step, 200, 120)], size=(640, 480)) for number in range(9)]
+    found = [tracker.faces(frame(image, number, number / 10)) for number, image in enumerate(shown)]
+    assert {face.track for faces in found for face in faces} == {1}
+
+
+@with_both
 def test_a_face_that_splits_from_another_gets_a_number_of_its_own(finder: Finder) -> None:
     """Someone stood right behind someone else and steps aside."""
     places = [[(110 + 3 * min(step, 32), 110, 60.0), (110, 120, 64.0)] for step in range(45)]
