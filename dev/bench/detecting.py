@@ -35,10 +35,12 @@ REFERENCE_SCORE = 0.8
 # The functions of each part of `--profile`: they do not call one another.
 _PARTS = {
     "reading the file": ("grab", "retrieve"),
-    "decoding": ("_picture",),
+    "decoding": ("_picture", "decode_planes"),
+    "search with all care": ("whole",),
     "scan for new faces": ("scan",),
     "look at known ones": ("look",),
     "following by likeness": ("match", "patch"),
+    "colour of faces": ("colour",),
     "PNG": ("encode_png",),
 }
 
