@@ -66,10 +66,11 @@ def run(scale: measure.Scale, folder: Path, clips: list[Path]) -> list[Table]:
         Table("Detector: all scenes", "One thread.", ["clip", "", *_HEADER], _rows(scenes)),
         _threads(scenes, {film.name: _measure(film, FINDERS, threads=0) for film in alone}),
     ]
+    given_films = [given(folder, clip) for clip in clips]
+    measured = {film.name: _measure(film, _COMPARED) for film in given_films}
     if clips:
-        measured = {clip.name: _measure(given(folder, clip), _COMPARED) for clip in clips}
         tables.append(Table("Detector: given clips", _ABOUT_GIVEN, ["clip", "", *_HEADER], _rows(measured)))
-    return tables
+    return [*tables, _programs([films[0], *given_films], scenes | measured)]
 
 
 def run_in_image(scale: measure.Scale, folder: Path) -> list[Table]:
@@ -78,7 +79,7 @@ def run_in_image(scale: measure.Scale, folder: Path) -> list[Table]:
     frames = make_clip(clip, seconds=seconds)
     film = next(generated(folder, scale))
     whole = "edge_face_detection on the demo's clip, outbox and MQTT included"
-    contestants = measure.in_and_out(whole, partial(_whole, clip, frames), images=True)
+    contestants = measure.in_and_out(whole, partial(_whole, clip, frames, "haar"), images=True)
     for method, name in NAMES.items():
         run = partial(_run, film, method, 1, dict.fromkeys(NAMES, Score()))
         contestants |= measure.in_and_out(f"{name}, {film.name}", run, images=True)
@@ -101,12 +102,36 @@ def run_in_image(scale: measure.Scale, folder: Path) -> list[Table]:
     return [Table("Detector in its image", about, header, rows, notes)]
 
 
-def _whole(clip: Path, frames: int, folder: Path) -> measure.Figures:
+def _programs(films: list[Film], measured: dict[str, dict[str, Measured]]) -> Table:
+    """All that the program does, beside a loop that keeps nothing and sends nothing."""
+    rows = []
+    used: dict[str, list[tuple[float, float, int]]] = {}
+    for film in films:
+        runs = measured[film.name]["naive"].runs
+        naive, frames = median(run["cpu"] for run in runs), round(runs[0]["frames"])
+        for method in (name for name in FINDERS if name != "naive"):
+            run = partial(_whole, film.path, frames, method)
+            cpu = measure.by_turns(f"program, {film.name}", 1, {method: run}, show="cpu")
+            used.setdefault(method, []).append((cpu[method][0]["cpu"], naive, frames))
+            rows.append([film.name, *_told(NAMES[method], used[method][-1:])])
+    rows += [["all given clips", *_told(NAMES[method], all_[1:])] for method, all_ in used.items() if len(films) > 2]
+    header = ["clip", "", "CPU ms/frame", "times less than naive"]
+    return Table("Detector: the whole program, with outbox and MQTT", "From its start to its end.", header, rows)
+
+
+def _told(name: str, used: Sequence[tuple[float, float, int]]) -> list[str]:
+    """`used`: CPU ms a frame of a method and of the naive loop, and frames."""
+    ours, naive = (sum(one[part] * one[2] for one in used) / sum(one[2] for one in used) for part in range(2))
+    return [name, f"{ours:.2f}", f"{naive / ours:.2f}"]
+
+
+def _whole(clip: Path, frames: int, method: str, folder: Path) -> measure.Figures:
     # More than there are, so that the keeper never stops.
     with broker("edge", folder) as edge, Keeper(edge, folder, count=10**9):
         (folder / clip.name).hardlink_to(clip)  # an image sees this folder alone
         paths = {"OUTBOX_PATH": str(folder / "outbox.db"), "VIDEO_SOURCE": str(folder / clip.name)}
-        settings = {"EDGE_ID": EDGE_ID, "MQTT_URL": edge.url, "VIDEO_REALTIME": "false"} | paths
+        settings = {"EDGE_ID": EDGE_ID, "MQTT_URL": edge.url, "VIDEO_REALTIME": "false", "DETECTOR": method} | paths
+        settings |= {"YUNET_MODEL": os.environ["YUNET_MODEL"]} if method == "yunet" else {}
         process = make_program(DETECTOR, settings, folder)
         with process:
             process.wait_ready(lambda: "started" in process.log_text())

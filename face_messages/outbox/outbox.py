@@ -69,6 +69,8 @@ class Outbox:
         self._closing = False
         #: How long a message that `may_wait` does so, in seconds: its receipt is expected within that time.
         self.write_delay = 0.0
+        #: How long any message waits for others that are written with it, in seconds.
+        self.gather_delay = 0.0
         #: Called in the thread that put a message, when there is more to `take`.
         self.on_kept: Callable[[], None] = lambda: None
         #: Since the start: messages written to disk, overwritten there by newer ones, and confirmed by the next keeper.
@@ -112,7 +114,7 @@ class Outbox:
             # Another message under an id that is taken: whatever its sender did wrong, it must neither
             # vanish nor replace the first. It goes on under an id of its own.
             message_id = new_id().encode()
-        due = time.monotonic() + (self.write_delay if may_wait else 0.0)
+        due = time.monotonic() + max(self.gather_delay, self.write_delay if may_wait else 0.0)
         with self._lock:
             if self._pending.add(Put(0, message_id, message, [done], due)):
                 self._change.notify()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from face_messages import Message, Outbox
+from face_messages.outbox.database import Kept
+from face_messages.outbox.writer import Outcome, Writer
 from tests.support.parts import on_disk
 from tests.support.waiting import eventually
 
@@ -68,6 +71,28 @@ def test_what_nobody_else_holds_is_written_at_once(outbox: Outbox, path: Path) -
     done = put(outbox, b"1", may_wait=False)
     eventually(lambda: done)
     assert on_disk(path) == [b"1"]
+
+
+def test_what_comes_together_is_written_together(outbox: Outbox, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the delay, though nobody else holds it; and what is confirmed before that is not written."""
+    groups: list[int] = []
+    commit = Writer.commit
+
+    def counted(self: Writer, group: Sequence[Kept], *more: Any) -> Outcome | None:
+        groups.append(len(group))
+        return commit(self, group, *more)
+
+    monkeypatch.setattr(Writer, "commit", counted)
+    outbox.gather_delay = 60.0
+    sooner = put(outbox, b"0", may_wait=False)
+    outbox.discard([b"0"])
+    eventually(lambda: sooner == [b"0"])
+    outbox.gather_delay = 0.2
+    done = put(outbox, b"1", b"2", b"3", may_wait=False)
+    assert taken(outbox) == [b"1", b"2", b"3"]
+    eventually(lambda: len(done) == 3)
+    assert on_disk(path) == [b"1", b"2", b"3"]
+    assert groups == [3]
 
 
 def test_what_was_given_out_can_be_had_again(outbox: Outbox) -> None:
