@@ -56,7 +56,7 @@ def test_detector_costs_more_than_decoding_and_finds_the_faces(tmp_path: Path) -
     truth = make_film(clip, "one person", size=(320, 240), frames=40, smallest=40)
     labels = [f"{frame},{','.join(map(str, face.box))}" for frame, faces in enumerate(truth) for face in faces]
     (tmp_path / "clip.avi.csv").write_text("\n".join(labels))
-    main, parts, scenes, threads, given = detector_tables("--clip", str(clip)).values()
+    main, parts, scenes, threads, given, programs = detector_tables("--clip", str(clip)).values()
 
     methods = {row[0]: [number(cell) for cell in row[1:4]] for row in main}
     assert list(methods)[:3] == ["decoding alone, in colour", "decoding alone, in grey at half size", "naive loop"]
@@ -78,6 +78,10 @@ def test_detector_costs_more_than_decoding_and_finds_the_faces(tmp_path: Path) -
     ]
     assert {row[2] for row in threads} == {"1", "default"}
     assert all(number(row[5]) > 1 for row in threads)
+    assert [row[0] for row in programs] == [name for name in ("480x360, one person", "clip.avi") for _ in ours]
+    for row in programs:
+        assert decoding[0] < number(row[2]) < 10 * naive[0]
+        assert number(row[3]) > 0
 
 
 def test_the_client_is_measured_beside_paho_s() -> None:
