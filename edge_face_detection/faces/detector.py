@@ -148,9 +148,6 @@ class Finder(Protocol):
     tilts: ClassVar[Sequence[float]]
     """Degrees clockwise by which faces may be tilted that it sees only in a picture that is turned back."""
 
-    leans: ClassVar[bool]
-    """Whether it tells another frontality of a face's mirror image, so that the mean of both is nearer the truth."""
-
     def whole(self, picture: Image, smallest: float, *, is_still: bool) -> list[Sighting]:
         """All faces from that side up to the picture's own, with much care. `is_still`: with all the care there is, as
         nothing looks at it again.
@@ -162,4 +159,10 @@ class Finder(Protocol):
     def look(self, picture: Image, *, sure: bool, wary: bool = False) -> list[Sighting]:
         """The faces of about `look_side`; `sure`: for a new face, where a wrong one is worse than none. `wary`: it was
         turned by one of `tilts` and nothing was seen there before, so that a wrong one is likelier.
+        """
+
+    def frontality(self, picture: Image, box: Box) -> float | None:
+        """As in Face, with more care than `look` takes, of the face in the middle of a picture as `look` gets it.
+
+        None where the face is not seen.
         """

@@ -63,25 +63,26 @@ class Window:
         play: float = 0.0,
         tilt: float = 0.0,
         again: bool = False,
-        mirrored: bool = False,
     ) -> Sighting | None:
         """The face that overlaps most with the box, else the nearest within `play` of the box's sides; in pixels of the
         frame. None where there is none. `tilt`: the finder is shown the picture turned back by so many degrees;
-        `again`: the face was seen there just now; `mirrored`: the finder is shown the mirror image.
+        `again`: the face was seen there just now.
         """
         best, most = None, 0.0
-        picture = cast("Image", cv2.flip(self._picture, 1)) if mirrored else self._picture
-        upright = Upright.of(picture, tilt) if tilt else None
+        upright = Upright.of(self._picture, tilt) if tilt else None
         wary = upright is not None and not again
-        for sighting in self._finder.look(upright.picture if upright else picture, sure=sure, wary=wary):
+        for sighting in self._finder.look(upright.picture if upright else self._picture, sure=sure, wary=wary):
             found = upright.box(sighting.box) if upright else sighting.box
             x, y, width, height = (value / self._scale for value in found)
-            if mirrored:
-                x = picture.shape[1] / self._scale - x - width
             box = Box(self._x + x, self._y + y, width, height)
             if (nearness := _nearness(box, near, play)) > most:
                 best, most = replace(sighting, box=box, tilt=tilt), nearness
         return best
+
+    def frontality(self, box: Box) -> float | None:
+        """Of the face at that box, as its finder tells."""
+        place = box._replace(x=box.x - self._x, y=box.y - self._y)
+        return self._finder.frontality(self._picture, Box(*(value * self._scale for value in place)))
 
     def patch(self, box: Box, *, margin: int = 0) -> Image:
         """The middle of a box, in grey: look_side * _MIDDLE pixels wide and high, and a margin."""

@@ -125,12 +125,10 @@ class Tracker:
         return [face for face in faces if face.side >= self.min_face_size]
 
     def frontality(self, frame: Frame, face: Face) -> float:
-        """The mean of what the face and its mirror image tell, of one that was seen in this frame."""
-        if self.finder.leans and (window := Window.of(frame, face.box, self.finder)) is not None:
-            sighting = window.detect(face.box, sure=False, mirrored=True)
-            if sighting is not None:
-                return (face.frontality + sighting.frontality) / 2
-        return face.frontality
+        """What the finder tells of the face from a window of its own: where it was found, it may have been aside."""
+        window = Window.of(frame, face.box, self.finder)
+        told = window.frontality(face.box) if window else None
+        return face.frontality if told is None else told
 
     def _find_news(self, frame: Frame) -> None:
         for region, is_suspect, places in self._search.news(frame, self._present()):

@@ -13,7 +13,7 @@ from edge_face_detection.faces.detector import Box, DetectorError, Sighting
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.frame import Image
 
-__all__ = ["YuNetFinder", "frontality"]
+__all__ = ["YuNetFinder", "frontality", "turn"]
 
 _FILE = "face_detection_yunet_2023mar.onnx"
 _SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
@@ -60,8 +60,6 @@ class YuNetFinder:
     # Of a head that is held at a slant, say.
     swells: ClassVar = True
     tilts: ClassVar[Sequence[float]] = ()
-    # It puts the landmarks of the mirror image elsewhere, which is most of their error.
-    leans: ClassVar = True
 
     def __init__(self, model: Path | None) -> None:
         self._model = _read(model)
@@ -96,6 +94,20 @@ class YuNetFinder:
         del wary
         rows = [row for row in self._detect(picture) if row[14] >= (_SURE_SCORE if sure else _SCORE)]
         return [Sighting(Box(*map(float, row[:4])), float(row[14]), frontality(row)) for row in rows]
+
+    def frontality(self, picture: Image, box: Box) -> float | None:
+        # The network puts the landmarks of the mirror image elsewhere, always to the same side, and that is most of
+        # their error. It cancels out as long as right and left are told apart.
+        mirrored = box._replace(x=picture.shape[1] - box.x - box.width)
+        turns = [self._turn(picture, box), self._turn(cast("Image", cv2.flip(picture, 1)), mirrored)]
+        told = [sign * value for sign, value in zip((1, -1), turns, strict=True) if value is not None]
+        return _frontality(sum(told) / len(told)) if told else None
+
+    def _turn(self, picture: Image, box: Box) -> float | None:
+        """As `turn`, of the face at that box; None where there is none."""
+        seen = [(Box(*map(float, row[:4])).iou(box), turn(row)) for row in self._detect(picture)]
+        overlap, value = max(seen, default=(0.0, 0.0))
+        return value if overlap else None
 
     def _detect(self, picture: Image) -> NDArray[np.float32]:
         """A row for each face: x, y, width, height, five landmarks (x, y each) and the score."""
@@ -132,15 +144,25 @@ class YuNetFinder:
             raise DetectorError(f"this OpenCV ({cv2.__version__}) cannot run YuNet, 4.10 can: {error}") from error
 
 
-def frontality(row: NDArray[np.float32]) -> float:
-    """`row` is YuNet's: x, y, width, height, right eye, left eye, tip of the nose (x, y each) and more."""
+def turn(row: NDArray[np.float32]) -> float:
+    """How far the nose is off the middle between the eyes: 0 for none, 0.5 where it is below the left eye, -0.5 below
+    the right one.
+
+    `row` is YuNet's: x, y, width, height, right eye, left eye, tip of the nose (x, y each) and more.
+    """
     right_eye, left_eye, nose = row[4:6], row[6:8], row[8:10]
     between = left_eye - right_eye
     distance = float(between @ between)
-    if distance == 0:
-        return 0.0
     # Along the line between the eyes, so that a head held at a slant counts as frontal.
-    aside = float((nose - (right_eye + left_eye) / 2) @ between) / distance
+    return float((nose - (right_eye + left_eye) / 2) @ between) / distance if distance else 0.5
+
+
+def frontality(row: NDArray[np.float32]) -> float:
+    """`row` is as for `turn`."""
+    return _frontality(turn(row))
+
+
+def _frontality(aside: float) -> float:
     return max(0.0, 1 - 2 * abs(aside))
 
 

@@ -69,6 +69,25 @@ def test_boxes_are_those_of_plain_detection() -> None:
     assert [sighting.box for sighting in HaarFinder().look(grey, sure=True)] == [Box(*map(float, b)) for b in boxes]
 
 
+def test_with_care_a_turned_face_is_less_frontal() -> None:
+    """As if its nose were nearer to the right or to the left."""
+    finder = HaarFinder()
+    grey = scene([(80, 80, 100)], size=(160, 160))[:, :, 1].copy()
+    down, across = (np.asarray(each, np.float32) for each in np.indices(grey.shape))
+    off = (across - 80) / 60
+
+    def frontality(turn: float) -> float:
+        moved = across + 60 * turn * np.clip(1 - off**2, 0, 1)
+        turned = cv2.resize(cv2.remap(grey, np.asarray(moved, np.float32), down, cv2.INTER_LINEAR), (64, 64), interpolation=cv2.INTER_AREA)
+        told = finder.frontality(np.asarray(turned, np.uint8), box(32, 32, 40))
+        assert told is not None
+        return told
+
+    assert 0.95 < frontality(0) <= 1
+    assert frontality(0) > max(frontality(-0.5), frontality(0.5)) + 0.01
+    assert finder.frontality(np.full((64, 64), 128, np.uint8), box(32, 32, 40)) == pytest.approx(0.9)
+
+
 def test_a_picture_without_a_face_shows_none() -> None:
     finder = HaarFinder()
     for shape in [(64, 64), (1, 1), (1, 64), (30, 64)]:
@@ -98,7 +117,7 @@ def test_the_systems_folders_are_searched_where_opencv_has_none_of_its_own(
     (tmp_path / "here.xml").write_bytes(bundled.read_bytes())
     monkeypatch.delattr(cv2, "data")
     monkeypatch.setattr(haar, "SYSTEM_FOLDERS", (str(tmp_path / "none"), str(tmp_path)))
-    HaarFinder(cascade="here.xml", second="here.xml")
+    HaarFinder(cascade="here.xml", second="here.xml", profile="here.xml")
 
 
 @pytest.mark.parametrize(

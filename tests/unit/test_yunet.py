@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_face_detection.faces import yunet
 from edge_face_detection.faces.detector import DetectorError, Sighting
 from edge_face_detection.faces.track import Window, closer
 from edge_face_detection.faces.tracker import Tracker
 from edge_face_detection.faces.yunet import YuNetFinder, frontality
-from tests.support.scenes import box, frame, make_finder, scene
+from tests.support.scenes import SIZE, box, frame, make_finder, scene
 
 
 def test_without_a_model_it_says_where_to_get_it() -> None:
@@ -56,16 +57,28 @@ def test_a_look_finds_the_face_where_it_is() -> None:
     assert sighting.frontality > 0.5
 
 
-def test_with_care_the_mirror_image_of_a_face_is_looked_at_as_well() -> None:
+def test_with_care_a_face_is_as_frontal_as_its_mirror_image() -> None:
+    """To one look the head of a face that looks into the camera is turned a little, always to the same side."""
     shown = frame(scene([(160, 120, 80)]))
+    mirror = frame(np.ascontiguousarray(shown.image[:, ::-1]))
     tracker = Tracker(make_finder("yunet"))
     (face,) = tracker.faces(shown)
-    told = 2 * tracker.frontality(shown, replace(face, frontality=0.0))
-    assert 0.5 < told <= 1
-    mirror = frame(np.ascontiguousarray(shown.image[:, ::-1]))
-    (reflected,) = Tracker(make_finder("yunet")).faces(mirror)
-    assert told == pytest.approx(reflected.frontality, abs=0.1)
-    assert tracker.frontality(shown, face) == pytest.approx((face.frontality + told) / 2)
+    aside = replace(face, x=face.x + 8, frontality=0.0)
+    mirrored = replace(aside, x=SIZE[0] - aside.x - aside.width)
+    told = tracker.frontality(shown, aside)
+    assert told > 0.8
+    assert told == pytest.approx(tracker.frontality(mirror, mirrored), abs=0.02)
+    nowhere = replace(face, x=0, y=0, width=40, height=40, frontality=0.7)
+    assert tracker.frontality(shown, nowhere) == 0.7
+
+
+def test_where_right_and_left_are_off_by_as_much_a_face_is_frontal(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = make_finder("yunet")
+    told = iter([0.1, 0.1, 0.3, 0.1])
+    monkeypatch.setattr(yunet, "turn", lambda _row: next(told))
+    picture = scene([(48, 48, 64)], size=(96, 96))
+    assert finder.frontality(picture, box(48, 48, 64)) == pytest.approx(1.0)
+    assert finder.frontality(picture, box(48, 48, 64)) == pytest.approx(0.8)
 
 
 def test_a_face_that_seems_to_have_grown_is_looked_at_from_closer_by() -> None:
