@@ -33,7 +33,7 @@ _NEIGHBORS_SECOND, _SECOND_MARGIN, _SECOND_BAND = 1, 0.15, 1.25
 # How frontal a face is follows from how often cascades see it, in so fine steps and of these sizes. The more a head is
 # turned, the less often the frontal one does, and the one for profiles does more often in the picture or more often in
 # its mirror image. So many sightings are as good as more. Without any by the frontal one, frontality falls by so much.
-_COUNT_FACTOR, _COUNT_BAND, _COUNT_MOST, _COUNT_WEIGHT = 1.05, 1.4, 40, 0.1
+_COUNT_FACTOR, _COUNT_BAND, _COUNT_MOST, _COUNT_WEIGHT = 1.05, 1.2, 40, 0.1
 # Grey levels are spread where their standard deviation is lower, and by this factor at most.
 _DEVIATION, _MOST_GAIN = 30.0, 4.0
 

@@ -78,7 +78,11 @@ def test_with_care_a_turned_face_is_less_frontal() -> None:
 
     def frontality(turn: float) -> float:
         moved = across + 60 * turn * np.clip(1 - off**2, 0, 1)
-        turned = cv2.resize(cv2.remap(grey, np.asarray(moved, np.float32), down, cv2.INTER_LINEAR), (64, 64), interpolation=cv2.INTER_AREA)
+        turned = cv2.resize(
+            cv2.remap(grey, np.asarray(moved, np.float32), down, cv2.INTER_LINEAR),
+            (64, 64),
+            interpolation=cv2.INTER_AREA,
+        )
         told = finder.frontality(np.asarray(turned, np.uint8), box(32, 32, 40))
         assert told is not None
         return told
