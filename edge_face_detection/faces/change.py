@@ -35,8 +35,9 @@ _GLANCE = (64, 48)
 _NEWS = 12
 # Somebody whose face is followed moves all the time. Head and shoulders do not count (sides of the face's box).
 _ASIDE, _ABOVE, _BELOW = 0.8, 0.6, 1.5
-# What is added around such places, in cells of the glance.
-_AROUND = 3
+# What is added around such places, in cells of the glance. Searched are quarters of the frame's sides and multiples of
+# it: networks are built for a size, and a face that has changed in part is then seen as a whole.
+_AROUND, _PARTS = 3, 4
 _GROWN = np.ones((2 * _AROUND + 1, 2 * _AROUND + 1), np.uint8)
 # Fewer cells of the glance than these are noise.
 _LEAST_CELLS = 4
@@ -62,13 +63,9 @@ class Change:
 
 
 class ChangeWatch:
-    """Compares each frame with the one before.
+    """Compares each frame with the one before."""
 
-    The sides of places that have changed are multiples of the frame's divided by `parts`.
-    """
-
-    def __init__(self, parts: int) -> None:
-        self._parts = parts
+    def __init__(self) -> None:
         self._glance = np.zeros(_GLANCE[::-1], np.uint8)
         self._searched = self._glance.copy()
         # For each cell of the glance: the tick from which on it is searched again, and how many it waited for that.
@@ -144,8 +141,8 @@ class ChangeWatch:
         """Cells of the glance as a part of the frame."""
         origin, extent = [], []
         for begin, length, cells, side in zip(place[:2], place[2:], _GLANCE, self._size, strict=True):
-            parts = min(self._parts, math.ceil(length * self._parts / cells))
-            whole = side * parts // self._parts
+            parts = min(_PARTS, math.ceil(length * _PARTS / cells))
+            whole = side * parts // _PARTS
             middle = (begin + length / 2) * side / cells
             origin.append(min(max(0, round(middle - whole / 2)), side - whole))
             extent.append(whole)

@@ -133,8 +133,6 @@ class Finder(Protocol):
     """Factor by which the picture shrinks between scans of all sides, to find larger faces."""
     again: ClassVar[bool]
     """Whether in a video a find of `whole` is looked at again, since a wrong one would be found in many frames."""
-    parts: ClassVar[int]
-    """Places that have changed are cut out along lines that divide the frame's sides by so many."""
     rough_side: ClassVar[int]
     """Side to which the smallest face is shrunk for a rough scan of a place that has changed."""
     look_side: ClassVar[int]

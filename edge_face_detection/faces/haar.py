@@ -23,7 +23,7 @@ _SCAN_FACTOR, _SCAN_STAGES = 1.41, 16
 # More is asked of a find in a turned picture, where folds and round things look like faces more often.
 _NEIGHBORS_WARY, _NEIGHBORS_SURE, _NEIGHBORS = 6, 4, 2
 # A whole picture is searched as in one plain call of OpenCV. Sizes are steps, so it begins below the smallest. What the
-# cascade sees this often is a face without the second one's word.
+# cascade sees this often in a still is a face without the second one's word.
 _WHOLE_FACTOR, _NEIGHBORS_WHOLE, _WHOLE_SMALLER, _NEIGHBORS_CERTAIN = 1.2, 3, 0.9, 6
 # In a video the call is made only where a scan saw something, so far around, for these sizes. That costs a third. What
 # overlaps so (see OpenCV's groupRectangles; IoU) is the same face.
@@ -60,7 +60,6 @@ class HaarFinder:
     reach: ClassVar = _SCAN_FACTOR
     octave: ClassVar = 2.0
     again: ClassVar = False
-    parts: ClassVar = 8
     rough_side: ClassVar = 20
     look_side: ClassVar = 40
     look_span: ClassVar = 1.6
@@ -89,8 +88,9 @@ class HaarFinder:
             found = [face for place in self._places(contrasted, side) for face in self._near(contrasted, place, side)]
         faces: list[Box] = []
         for box, count in sorted(found, key=lambda face: -face[1]):
-            is_new = all(box.iou(face) < _SAME for face in faces)
-            if is_new and (count >= _NEIGHBORS_CERTAIN or self._is_confirmed(contrasted, box)):
+            # In a video a wrong face would stay for many frames.
+            is_certain = is_still and count >= _NEIGHBORS_CERTAIN
+            if all(box.iou(face) < _SAME for face in faces) and (is_certain or self._is_confirmed(contrasted, box)):
                 faces.append(box)
         return [Sighting(face, self._score(contrasted, face), 1.0) for face in faces]
 

@@ -34,7 +34,7 @@ class Search:
         self._smallest, self._smallest_tilted = min_face_size, max(_TILTED_LEAST, _TILTED * min_face_size)
         self._max_side = max_side
         self._scan_ticks = scan_ticks
-        self._watch = ChangeWatch(finder.parts)
+        self._watch = ChangeWatch()
         self._scan: Scan | None = None
         self._tilted_scan: Scan
         self._waited = 0.0

@@ -52,8 +52,6 @@ class YuNetFinder:
     reach: ClassVar = 16.0
     octave: ClassVar = 6.0
     again: ClassVar = True
-    # Few, as networks are built for a size.
-    parts: ClassVar = 4
     rough_side: ClassVar = 18
     look_side: ClassVar = 64
     look_span: ClassVar = 1.5

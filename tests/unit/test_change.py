@@ -24,7 +24,7 @@ class Search:
     """Looks at so many frames a second as the tracker does, and finds no face in the seconds it takes for one."""
 
     def __init__(self, rate: float = 30, busy: float = 0) -> None:
-        self.watch, self.number, self.rate, self.busy = ChangeWatch(4), 0, rate, busy
+        self.watch, self.number, self.rate, self.busy = ChangeWatch(), 0, rate, busy
 
     def look(self, *places: tuple[int, int]) -> list[Region]:
         """The regions that are searched in the next frame, which has light patches at these places."""

@@ -35,6 +35,8 @@ def test_a_new_face_is_looked_at_with_care_until_it_is_proved() -> None:
         if finder.looks:
             looks.append(finder.looks)
             finder.looks = []
-    assert looks[:3] == [[True, True], [True], [True]]
-    assert looks[3:]
-    assert not any(map(any, looks[3:]))
+    # The scan may have seen it before the first look does.
+    begin = looks.index([True, True])
+    assert looks[begin + 1 : begin + 3] == [[True], [True]]
+    assert looks[begin + 3 :]
+    assert not any(map(any, looks[begin + 3 :]))
