@@ -7,7 +7,6 @@ and needed only where a face is. Where the library is not installed, OpenCV does
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_ulong, c_void_p
 from dataclasses import dataclass
@@ -73,20 +72,8 @@ def _bgr(planes: Sequence[Any]) -> Plane:
     return cast("Plane", cv2.cvtColor(cv2.merge(planes), cv2.COLOR_YCrCb2BGR))
 
 
-class _Decoder(c_void_p):
-    """The library's own state, which ends with this object."""
-
-    def __init__(self, library: Any) -> None:
-        super().__init__(library.tjInitDecompress())
-        self._destroy = library.tjDestroy
-
-    def __del__(self) -> None:
-        if self:
-            self._destroy(self)
-
-
-class _Turbo(threading.local):
-    """The library's functions, with a decoder for each thread: no two may use one at the same time."""
+class _Turbo:
+    """The library's functions."""
 
     def __init__(self, library: Any) -> None:
         library.tjInitDecompress.restype = c_void_p
@@ -98,10 +85,18 @@ class _Turbo(threading.local):
         library.tjGetErrorStr2.restype = c_char_p
         library.tjGetErrorStr2.argtypes = library.tjGetErrorCode.argtypes = library.tjDestroy.argtypes = [c_void_p]
         self._library = library
-        self._decoder = _Decoder(library)
 
     def decode(self, data: Plane, size: tuple[int, int]) -> Planes | None:
-        source = self._decoder, data.ctypes.data, data.size
+        # A new decoder for each picture, which takes half a microsecond: an old one still has the tables of the picture
+        # before, and would take them for those of a picture without any, which mean the standard's.
+        decoder = c_void_p(self._library.tjInitDecompress())
+        try:
+            return self._decoded(decoder, data, size)
+        finally:
+            self._library.tjDestroy(decoder)
+
+    def _decoded(self, decoder: c_void_p, data: Plane, size: tuple[int, int]) -> Planes | None:
+        source = decoder, data.ctypes.data, data.size
         width, height, sampling, colours = c_int(), c_int(), c_int(), c_int()
         header = byref(width), byref(height), byref(sampling), byref(colours)
         if self._library.tjDecompressHeader3(*source, *header) or (width.value, height.value) != size:
@@ -111,14 +106,15 @@ class _Turbo(threading.local):
             return None
         planes = [self._plane(number, size, sampling) for number in range(3)]
         places = (c_void_p * 3)(*(plane.ctypes.data for plane in planes))
-        if self._library.tjDecompressToYUVPlanes(*source, places, 0, None, size[1], 0) and not self._is_harmless():
+        failed = self._library.tjDecompressToYUVPlanes(*source, places, 0, None, size[1], 0)
+        if failed and not self._is_harmless(decoder):
             return None
         return Planes(planes[0][: size[1], : size[0]], planes[1], planes[2], steps)
 
-    def _is_harmless(self) -> bool:
+    def _is_harmless(self, decoder: c_void_p) -> bool:
         """Whether the last call only warned of bytes that do not belong there: some cameras add them everywhere."""
-        is_warning = self._library.tjGetErrorCode(self._decoder) == _WARNING
-        return is_warning and b"extraneous bytes" in self._library.tjGetErrorStr2(self._decoder)
+        is_warning = self._library.tjGetErrorCode(decoder) == _WARNING
+        return is_warning and b"extraneous bytes" in self._library.tjGetErrorStr2(decoder)
 
     def _plane(self, number: int, size: tuple[int, int], sampling: c_int) -> Plane:
         width = self._library.tjPlaneWidth(number, size[0], sampling)

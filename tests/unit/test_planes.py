@@ -141,8 +141,11 @@ def test_bytes_that_some_cameras_add_do_no_harm() -> None:
 
 
 def test_a_picture_without_its_tables_is_that_of_a_camera() -> None:
-    """Cameras may leave out the Huffman tables that the standard gives as examples."""
+    """Cameras may leave out the Huffman tables that the standard gives as examples. Those of another picture are not
+    taken for them.
+    """
     data = _jpeg(_colourful(320, 240))
+    _frame(_jpeg(_colourful(64, 48), SAMPLINGS[1], cv2.IMWRITE_JPEG_OPTIMIZE, 1)).decode()
     bare = b"".join(b"" if part[:1] == b"\xc4" else b"\xff" + part for part in _segments(data)) + data[_scan(data) :]
     assert len(bare) < len(data) - 400
     assert np.array_equal(_frame(bare).cut((0, 0, 320, 240)), _frame(data).cut((0, 0, 320, 240)))
