@@ -117,6 +117,7 @@ def produce() -> None:
     ahead = int(setting("ahead"))
     max_bytes = int(setting("outbox_max_bytes", 256 * 1024 * 1024))
     outbox = Outbox(Path(os.environ["FOLDER"], "producer.db"), max_bytes=max_bytes)
+    outbox.gather_delay = 0.01  # as the detector's
     sender = Sender(outbox, client_id="producer")
     session = Session(BrokerUrl.parse(os.environ["MQTT_URL"]), client_id="producer", endpoint=sender)
     session.start()
