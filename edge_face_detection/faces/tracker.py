@@ -48,8 +48,8 @@ class Tracker:
     frame is scanned in slices, one pass in `scan_ticks` (of 1/30 s). A find counts once the detector is sure of it in
     such a window.
 
-    A frame that stands alone (see Change) is searched as a whole, with all the care there is. What is found there
-    counts.
+    A frame that stands alone (see Change) is searched as a whole, and what is found there counts: a still with all the
+    care there is, the first frame of a video with less, as others follow.
 
     A finder that sees no tilted faces is also shown turned pictures, one of its `tilts` after the other: of places that
     have changed, of the rest of the frame bit by bit, and of a known face that it does not see upright any more.
@@ -84,7 +84,7 @@ class Tracker:
         self._spent = self._busy = 0.0
         self._was_alone = False
         self._play = 0.0
-        self._alike = _ALIKE
+        self._alike, self._alike_cut = _ALIKE, _ALIKE_CUT
         self._size = (0, 0)
         self._tracks: list[Track] = []
         self._last_number = 0
@@ -101,6 +101,7 @@ class Tracker:
         self._spent = 0.0
         self._play = min(_PLAY_MOST, _PLAY * (change.elapsed - 1)) if change.elapsed > _PLAY_FROM else 0.0
         self._alike = _ALIKE_LATE if change.is_stir or change.is_alone else _ALIKE
+        self._alike_cut = _ALIKE_LATE if change.is_alone else _ALIKE_CUT
         if change.is_cut:
             self._tracks.clear()
         if change.is_alone:
@@ -139,7 +140,7 @@ class Tracker:
             self._search.searched(region, found=self._last_number > known)
 
     def _find_all(self, frame: Frame, region: Region, *, is_still: bool) -> None:
-        """Find all faces there, with all the care there is."""
+        """Find all faces there, also those that a scan does not see."""
         scale = min(1.0, _CARE * self.max_side / max(frame.size))
         size = round(region[2] * scale), round(region[3] * scale)
         if min(size) < self.finder.scan_sides[0]:
@@ -250,7 +251,7 @@ class Tracker:
             return True
         is_cut = not (track.box.is_inside(self._size) and claim.box.is_inside(self._size))
         if is_cut and track.away <= _CUT_FRAMES:
-            return claim.likeness >= _ALIKE_CUT
+            return claim.likeness >= self._alike_cut
         return claim.likeness >= (self._alike if track.away <= _KEEN_FRAMES else _ALIKE_LATE)
 
 

@@ -195,6 +195,15 @@ def test_somebody_who_comes_in_across_the_edge_has_one_number(finder: Finder, st
     assert {face.track for faces in found for face in faces} == {1}
 
 
+def test_another_face_at_the_edge_of_the_next_still_has_a_number_of_its_own() -> None:
+    """Of a face that is cut, little tells who it is."""
+    one = scene([(30, 120, 110)])
+    other = np.ascontiguousarray(scene([(SIZE[0] - 30, 120, 110)])[:, ::-1])
+    tracker = Tracker(make_finder("yunet"))
+    found = [tracker.faces(frame(image, number, 0.7 * number)) for number, image in enumerate((one, other))]
+    assert [[face.track for face in faces] for faces in found] == [[1], [2]]
+
+
 @with_both
 def test_a_face_that_splits_from_another_gets_a_number_of_its_own(finder: Finder) -> None:
     """Someone stood right behind someone else and steps aside."""
