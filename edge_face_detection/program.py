@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 
 # The broker has this time to say whether the camera is paused. After that the camera is opened all the same.
 _BROKER_SECONDS = 1.0
-# The faces of a frame are committed together, and not at all where the next keeper has them sooner. What may be lost by
-# it with a power cut is less than the frame in hand.
+# So long a face waits to be committed: with the others of its frame, and not at all where the forwarder confirms it
+# sooner. A power cut may take the faces of this time, as it takes those of the frame in hand.
 _GATHER_SECONDS = 0.01
 
 

@@ -25,7 +25,7 @@ _NEIGHBORS_WARY, _NEIGHBORS_SURE, _NEIGHBORS = 6, 4, 2
 # A whole picture is searched as in one plain call of OpenCV. Sizes are steps, so it begins below the smallest. What the
 # cascade sees this often in a still is a face without the second one's word.
 _WHOLE_FACTOR, _NEIGHBORS_WHOLE, _WHOLE_SMALLER, _NEIGHBORS_CERTAIN = 1.2, 3, 0.9, 6
-# In a video the call is made only where a scan saw something, so far around, for these sizes. That costs a third. What
+# In a video the call is made only where a scan saw something, so far around, for these sizes: it costs far less. What
 # overlaps so (see OpenCV's groupRectangles; IoU) is the same face.
 _PART_MARGIN, _PART_BAND, _GROUPED, _SAME = 0.5, 1.5, 0.4, 0.35
 # The second cascade must see the same face this often, so far around, of these sizes: its boxes differ.

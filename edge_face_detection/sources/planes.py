@@ -1,7 +1,7 @@
 """JPEGs decoded to planes of brightness and colour, by libjpeg-turbo.
 
-OpenCV decodes by the same library, but always makes a colour picture of the whole frame. That is a third of the cost,
-and needed only where a face is. Where the library is not installed, OpenCV does it all.
+OpenCV decodes by the same library, but always makes a colour picture of the whole frame. That is much of the cost, and
+needed only where a face is. Where the library is not installed, OpenCV does it all.
 """
 
 from __future__ import annotations
